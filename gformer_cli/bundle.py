@@ -1,0 +1,220 @@
+"""The bundle: one file that holds a trained model and everything needed to use it elsewhere.
+
+It is a safetensors file. Tensors `backbone.*` are the source model's state dict, `generator.*` the
+generator's; the header's metadata has one key, `gformer`, with the JSON of `BundleHeader`. Loading runs no
+code from the file and checks the header before a tensor is read.
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from gformer_cli import __version__
+from gformer_cli.config import BackboneSettings, DataSettings, GeneratorSettings, Settings
+from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.generalizeformer import GeneralizeFormer
+from gformer_cli.core.generators import ChannelGenerator, ConstantGenerator, Generator
+from gformer_cli.core.networks import build_network
+from gformer_cli.data.images import Preprocessing
+from gformer_cli.errors import InputError
+from gformer_cli.files import atomic_path
+
+FORMAT_VERSION = 1
+_KEY = "gformer"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class GeneratorHeader(_Part):
+    """The generator's settings and its size."""
+
+    settings: GeneratorSettings
+    parameters: int
+
+
+class DataHeader(_Part):
+    """What the model was trained on."""
+
+    domains: dict[str, dict[str, int]]
+    """Per source domain the number of images per class."""
+    fingerprint: str
+
+
+class BundleHeader(_Part):
+    """Everything about a bundle that is not a tensor."""
+
+    format_version: int
+    classes: list[str]
+    preprocessing: DataSettings
+    backbone: BackboneSettings
+    generator: GeneratorHeader
+    data: DataHeader
+    validation: dict[str, float]
+    """Figures on held-out source images under held-out shifts, by name."""
+    versions: dict[str, str]
+    settings: Settings
+
+
+@dataclass
+class Bundle:
+    """A loaded bundle, frozen and in eval mode."""
+
+    header: BundleHeader
+    backbone: Backbone
+    method: GeneralizeFormer
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        data = self.header.preprocessing
+        return Preprocessing(data.image_size, data.resize, data.mean, data.std)
+
+    def to(self, device: torch.device) -> Bundle:
+        self.backbone.to(device)
+        self.method.to(device)
+        return self
+
+
+def build_generator(settings: GeneratorSettings, backbone: Backbone) -> Generator:
+    """The untrained generator that `settings` describe, for networks like `backbone`."""
+    if settings.kind == "constant":
+        return ConstantGenerator(backbone)
+    return ChannelGenerator(
+        width=settings.width,
+        depth=settings.depth,
+        heads=settings.heads,
+        channel_width=settings.channel_width,
+        gradients=settings.gradients,
+    )
+
+
+def library_versions() -> dict[str, str]:
+    """Versions that a result may depend on."""
+    import torchvision
+
+    return {
+        "gformer": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+    }
+
+
+def save_bundle(
+    path: Path,
+    *,
+    backbone: Backbone,
+    generator: Generator,
+    settings: Settings,
+    classes: list[str],
+    data: DataHeader,
+    validation: dict[str, float],
+) -> None:
+    """Write a bundle atomically. The same contents give the same bytes."""
+    # the weights file's place on this machine is nobody's business elsewhere; its name is
+    weights = Path(settings.backbone.weights).name
+    settings = settings.model_copy(
+        update={"backbone": settings.backbone.model_copy(update={"weights": weights})}
+    )
+    header = BundleHeader(
+        format_version=FORMAT_VERSION,
+        classes=classes,
+        preprocessing=settings.data,
+        backbone=settings.backbone,
+        generator=GeneratorHeader(
+            settings=settings.generator, parameters=sum(p.numel() for p in generator.parameters())
+        ),
+        data=data,
+        validation=validation,
+        versions=library_versions(),
+        settings=settings,
+    )
+    tensors = {f"backbone.{name}": tensor for name, tensor in backbone.network.state_dict().items()}
+    tensors |= {f"generator.{name}": tensor for name, tensor in generator.state_dict().items()}
+    # one metadata key only: the library does not keep several in a fixed order
+    with atomic_path(path) as temporary:
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+            temporary,
+            metadata={_KEY: header.model_dump_json()},
+        )
+
+
+def read_header(path: Path) -> BundleHeader:
+    """The checked header of a bundle; no tensor is read. Raises `InputError` for anything else."""
+    return _parse_header(path, _open(path).metadata())
+
+
+def load_bundle(path: Path, device: torch.device | None = None) -> Bundle:
+    """A bundle, ready to predict. Raises `InputError` for a file that is not a whole, fitting bundle."""
+    file = _open(path)
+    header = _parse_header(path, file.metadata())
+    network = build_network(
+        header.backbone.name, len(header.classes), stem=header.backbone.stem, width=header.backbone.width
+    )
+    backbone = Backbone(network)
+    generator = build_generator(header.generator.settings, backbone)
+    parts: dict[str, dict[str, torch.Tensor]] = {"backbone": {}, "generator": {}}
+    try:
+        for key in file.keys():  # noqa: SIM118 - not a dict
+            part, _, name = key.partition(".")
+            parts[part][name] = file.get_tensor(key)
+        backbone.network.load_state_dict(parts["backbone"])
+        generator.load_state_dict(parts["generator"])
+    except (SafetensorError, RuntimeError, KeyError) as error:
+        raise InputError(
+            f"damaged bundle {path}: {str(error).splitlines()[0]}", "Write it again with gformer meta-train."
+        ) from None
+    backbone.freeze()
+    method = GeneralizeFormer(generator, prior_count=header.generator.settings.prior_count)
+    method.eval().requires_grad_(False)
+    bundle = Bundle(header, backbone, method)
+    return bundle if device is None else bundle.to(device)
+
+
+def _open(path: Path) -> Any:
+    if not path.is_file():
+        raise InputError(f"no such bundle: {path}", "Give the .gformer file that gformer meta-train wrote.")
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"not a bundle: {path} ({str(error).splitlines()[0]})",
+            "Give the .gformer file that gformer meta-train wrote.",
+        ) from None
+
+
+def _parse_header(path: Path, metadata: dict[str, str] | None) -> BundleHeader:
+    text = (metadata or {}).get(_KEY)
+    if text is None:
+        raise InputError(
+            f"not a bundle: {path} is a safetensors file without gformer's header",
+            "Give the .gformer file that gformer meta-train wrote.",
+        )
+    try:
+        version = _Versioned.model_validate_json(text).format_version
+        if version > FORMAT_VERSION:
+            raise InputError(
+                f"bundle {path} has format {version}; this gformer reads up to {FORMAT_VERSION}",
+                "Upgrade gformer: pip install --upgrade gformer",
+            )
+        return BundleHeader.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "header"
+        raise InputError(
+            f"damaged bundle {path}: {where}: {first['msg']}", "Write it again with gformer meta-train."
+        ) from None
+
+
+class _Versioned(_Part):
+    format_version: int

@@ -1,0 +1,294 @@
+"""Settings: every number a run depends on, typed; presets and overrides that make them.
+
+Later wins: defaults, then a preset, then `--set key=value`, then explicit flags. What was resolved is saved
+with the run. An unknown key or a value of the wrong type is an `InputError` that names the nearest valid key.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from gformer_cli.errors import InputError
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NotNegative = Annotated[float, Field(ge=0.0)]
+Count = Annotated[int, Field(ge=1)]
+ShiftFamily = Literal["photometric", "blur", "noise", "geometric", "style"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSettings(_Section):
+    """How image files become the network's input."""
+
+    image_size: Annotated[int, Field(ge=8, le=1024)] = 224
+    resize: Literal["crop", "stretch"] = "crop"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
+    validation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    """Share of each source domain's images, per class, that nothing is trained on."""
+
+
+class BackboneSettings(_Section):
+    """The network whose convolutions stay frozen after `pretrain`."""
+
+    name: str = "resnet18"
+    stem: Literal["standard", "small"] = "standard"
+    """`small`: a 3x3 convolution of stride 1 and no pooling, for images under 64 pixels."""
+    width: Annotated[float, Field(gt=0.0, le=4.0)] = 1.0
+    """Multiplies every stage's channels; other than 1 needs weights: none."""
+    weights: str = "default"
+    """`default` (the library's download), `none` (from scratch), or a state-dict file."""
+
+
+class PretrainSettings(_Section):
+    """Training of the source models."""
+
+    steps: Count = 3000
+    batch_size: Count = 64
+    learning_rate: Positive = 1e-4
+    weight_decay: NotNegative = 1e-4
+    label_smoothing: Fraction = 0.0
+    warmup: Fraction = 0.1
+    """Share of the steps in which the learning rate rises; it falls by a cosine afterwards."""
+    crop: Annotated[float, Field(gt=0.0, le=1.0)] = 0.8
+    """Smallest share of the image's area that a random crop keeps; 1 switches crops off."""
+    flip: bool = True
+    """Mirror at random. Off for letters and digits."""
+    jitter: NotNegative = 0.2
+    """Random brightness, contrast and saturation."""
+    validate_every: Count = 200
+    leave_one_out: bool = True
+    """Also train, for each domain, a model without it: meta-train needs them."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """`auto`: bfloat16 on GPUs that have it, else float32."""
+
+
+class GeneratorSettings(_Section):
+    """The network that generates."""
+
+    kind: Literal["channel", "constant"] = "channel"
+    width: Count = 64
+    depth: Count = 2
+    heads: Count = 4
+    channel_width: Count = 32
+    gradients: bool = True
+    """Read gradient features; they cost the probe a backward pass."""
+    prior_count: Positive = 16.0
+    """How many images the source statistics count as when the probe mixes them with the batch's."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> GeneratorSettings:
+        if self.width % self.heads:
+            raise ValueError(f"generator.width {self.width} is not divisible by generator.heads {self.heads}")
+        return self
+
+
+class MetaTrainSettings(_Section):
+    """Meta-learning of the generator."""
+
+    episodes: Count = 3000
+    learning_rate: Positive = 2e-3
+    weight_decay: NotNegative = 1e-2
+    warmup: Fraction = 0.1
+    clip: Positive = 1.0
+    """Largest norm of the generator's gradient."""
+    largest_batch: Count = 64
+    """Episode batches hold 1 to this many images, small ones as often as large ones."""
+    few_classes: Fraction = 0.2
+    """Share of the episodes whose batch holds two classes only."""
+    huber_weight: NotNegative = 0.1
+    """λ, the weight of the distance to fine-tuned parameters; 0 switches that term (and its cost) off."""
+    huber_steps: Count = 1
+    huber_learning_rate: Positive = 0.1
+    validate_every: Count = 200
+    validation_batches: Count = 4
+    """Per source domain, with and without a held-out shift, at each of the validation's batch sizes."""
+
+
+class ShiftSettings(_Section):
+    """Simulated shifts in meta-training episodes."""
+
+    probability: Fraction = 0.5
+    """Share of the episodes that carry one, where leave-one-out models exist; without these, all do."""
+    strength: NotNegative = 1.0
+    families: Annotated[tuple[ShiftFamily, ...], Field(min_length=1)] = get_args(ShiftFamily)
+
+
+class Settings(_Section):
+    """Everything a run depends on beside its data and its machine."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    data: DataSettings = DataSettings()
+    backbone: BackboneSettings = BackboneSettings()
+    pretrain: PretrainSettings = PretrainSettings()
+    generator: GeneratorSettings = GeneratorSettings()
+    meta_train: MetaTrainSettings = MetaTrainSettings()
+    shifts: ShiftSettings = ShiftSettings()
+
+
+def resolve(
+    *,
+    base: Settings | None = None,
+    preset: str | None = None,
+    assignments: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
+    only: Sequence[str] | None = None,
+) -> Settings:
+    """Settings from their layers, later wins: `base`, the preset, `--set` assignments, explicit flags.
+
+    `flags` maps dotted keys to values; None means that the flag was not given. With `only`, a preset may hold
+    more but touches just these sections, and `--set` may name no other: a trained run has fixed the rest.
+    """
+    tree = (base or Settings()).model_dump(mode="json")
+    if preset is not None:
+        _merge(tree, read_preset(preset), origin=f"preset {preset}", only=only)
+    for assignment in assignments:
+        key, value = _parse_assignment(assignment)
+        if only is not None and key.split(".")[0] not in only:
+            _check_key(tree, key, origin="--set")
+            raise InputError(
+                f"--set {key}: this setting was fixed when the source model was trained",
+                f"Settings that can be changed now start with: {', '.join(only)}.",
+            )
+        _merge(tree, _nest(key, value), origin="--set")
+    for key, value in (flags or {}).items():
+        if value is not None:
+            _merge(tree, _nest(key, value), origin="flag")
+    return validate(tree)
+
+
+def validate(tree: Mapping[str, Any]) -> Settings:
+    """A mapping as settings; raises `InputError` naming the key, the value and what was expected."""
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "value_error":  # from a check over several keys, which names them itself
+            raise InputError(str(first["ctx"]["error"]), "Change one of them with --set or in the preset.") from None
+        raise InputError(
+            f"wrong value for setting {key}: {first['input']!r}", first["msg"] + "."
+        ) from None
+
+
+def keys() -> list[str]:
+    """Every dotted key, such as `pretrain.steps`."""
+    return _flatten(Settings().model_dump(mode="json"))
+
+
+def to_yaml(settings: Settings) -> str:
+    """Settings as the YAML that `--preset FILE` reads back."""
+    text: str = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+    return text
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that come with the package, sorted."""
+    return sorted(path.stem for path in presets_folder().glob("*.yaml"))
+
+
+def presets_folder() -> Path:
+    """Where the shipped presets lie: inside an installed package, or beside it in a checkout."""
+    installed = Path(str(resources.files("gformer_cli"))) / "presets"
+    return installed if installed.is_dir() else Path(__file__).resolve().parent.parent / "presets"
+
+
+def preset_text(name: str) -> str:
+    """The YAML of a shipped preset by name, or of a file by path."""
+    shipped = presets_folder() / f"{name}.yaml"
+    if name in preset_names():
+        return shipped.read_text(encoding="utf-8")
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml"} or path.is_file():
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"cannot read preset file {path}: {error}", "Check the path.") from None
+    raise InputError(
+        f"unknown preset: {name!r}", f"{_nearest(name, preset_names())}See: gformer presets list"
+    )
+
+
+def read_preset(name: str) -> dict[str, Any]:
+    """A preset as nested mappings; raises `InputError` for one that is not YAML or not a mapping."""
+    try:
+        tree = yaml.safe_load(preset_text(name))
+    except yaml.YAMLError as error:
+        raise InputError(
+            f"preset {name} is not valid YAML: {str(error).splitlines()[0]}", "See: gformer presets show quick"
+        ) from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise InputError(f"preset {name} is not a mapping of settings", "See: gformer presets show quick")
+    return tree
+
+
+def _parse_assignment(text: str) -> tuple[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise InputError(f"--set wants KEY=VALUE, got {text!r}", "For example: --set pretrain.steps=500")
+    try:
+        return key.strip(), yaml.safe_load(value) if value.strip() else ""
+    except yaml.YAMLError:
+        return key.strip(), value
+
+
+def _nest(key: str, value: Any) -> dict[str, Any]:
+    tree: Any = value
+    for part in reversed(key.split(".")):
+        tree = {part: tree}
+    assert isinstance(tree, dict)
+    return tree
+
+
+def _merge(
+    tree: dict[str, Any], changes: Mapping[str, Any], *, origin: str, only: Sequence[str] | None = None
+) -> None:
+    """Put `changes` into `tree` in place; a key that `tree` does not have is an error."""
+    for key in _flatten(changes):
+        _check_key(tree, key, origin)
+        if only is not None and key.split(".")[0] not in only:
+            continue
+        *path, last = key.split(".")
+        place, value = tree, changes
+        for part in path:
+            place, value = place[part], value[part]
+        place[last] = value[last]
+
+
+def _check_key(tree: Mapping[str, Any], key: str, origin: str) -> None:
+    known = _flatten(tree)
+    if key not in known:
+        if any(name.startswith(key + ".") for name in known):
+            inside = ", ".join(name for name in known if name.startswith(key + "."))
+            raise InputError(f"{origin}: {key!r} is a section, not a setting", f"It holds: {inside}.")
+        raise InputError(
+            f"{origin}: unknown setting {key!r}", f"{_nearest(key, known)}See: gformer presets show quick"
+        )
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
+    found: list[str] = []
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            found.extend(_flatten(value, f"{prefix}{key}."))
+        else:
+            found.append(f"{prefix}{key}")
+    return found
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    return f"Did you mean {close[0]!r}? " if close else ""

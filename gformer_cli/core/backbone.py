@@ -1,0 +1,140 @@
+"""Any BatchNorm CNN with a linear classifier, seen as f(x; θ): which tensors are θ, and how to run with another θ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from gformer_cli.core.batchnorm import MixedBatchNorm2d
+from gformer_cli.core.parameters import Parameters
+from gformer_cli.errors import InputError
+
+
+@dataclass
+class Observation:
+    """What one pass showed on its way."""
+
+    features: torch.Tensor | None = None
+    """Input of the classifier, (B, D)."""
+    means: dict[int, torch.Tensor] = field(default_factory=dict)
+    """Per BatchNorm layer the batch mean, (C_l,)."""
+    variances: dict[int, torch.Tensor] = field(default_factory=dict)
+    """Per BatchNorm layer the biased batch variance, (C_l,)."""
+
+
+class Backbone(nn.Module):
+    """A network whose θ (γ, β, mixing, classifier) can be exchanged for one pass without writing to it.
+
+    `network` maps images (B, 3, H, W) to logits (B, K). Its `nn.BatchNorm2d` layers become
+    `MixedBatchNorm2d` in place; its state dict keeps its names. The classifier is the last `nn.Linear`.
+
+    Raises `InputError` for a network without BatchNorm or without a final linear layer.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        _convert_batchnorm(network)
+        self.network = network
+        self.layer_names = [name for name, m in network.named_modules() if isinstance(m, MixedBatchNorm2d)]
+        linears = [name for name, m in network.named_modules() if isinstance(m, nn.Linear)]
+        if not self.layer_names or not linears:
+            missing = "BatchNorm layers" if not self.layer_names else "a linear classifier"
+            raise InputError(
+                f"{type(network).__name__} has no {missing}, so there is nothing to generate",
+                "Supported: CNNs with BatchNorm2d layers and a final linear layer, such as resnet18.",
+            )
+        self.classifier_name = linears[-1]
+        if self.classifier.bias is None:
+            self.classifier.bias = nn.Parameter(torch.zeros(self.classifier.out_features))
+
+    @property
+    def layers(self) -> list[MixedBatchNorm2d]:
+        """The BatchNorm layers in the order of their definition."""
+        return [self.network.get_submodule(name) for name in self.layer_names]  # type: ignore[misc]
+
+    @property
+    def classifier(self) -> nn.Linear:
+        layer = self.network.get_submodule(self.classifier_name)
+        assert isinstance(layer, nn.Linear)
+        return layer
+
+    @property
+    def num_classes(self) -> int:
+        return self.classifier.out_features
+
+    def freeze(self) -> Backbone:
+        """Eval mode, no gradients: the state in which a source model is adapted."""
+        return self.eval().requires_grad_(False)
+
+    def source_parameters(self) -> Parameters:
+        """θ_s: the model's own tensors (not copies) under source statistics."""
+        layers = self.layers
+        return Parameters(
+            gammas=tuple(layer.weight for layer in layers),
+            betas=tuple(layer.bias for layer in layers),
+            mix=None,
+            weight=self.classifier.weight,
+            bias=self.classifier.bias,
+        )
+
+    def forward(self, images: torch.Tensor, parameters: Parameters | None = None) -> torch.Tensor:
+        """Logits (B, K) of images (B, 3, H, W) under `parameters`, or under the model's own."""
+        if parameters is None:
+            logits = self.network(images)
+        else:
+            logits = torch.func.functional_call(self.network, self._assignment(parameters), (images,))
+        assert isinstance(logits, torch.Tensor)
+        return logits
+
+    def observe(
+        self, images: torch.Tensor, parameters: Parameters | None = None
+    ) -> tuple[torch.Tensor, Observation]:
+        """As `forward`, and what the pass showed: classifier input and each layer's batch statistics."""
+        with self._observing() as seen:
+            logits = self(images, parameters)
+        return logits, seen
+
+    def _assignment(self, parameters: Parameters) -> dict[str, torch.Tensor]:
+        tensors: dict[str, torch.Tensor] = {}
+        for index, name in enumerate(self.layer_names):
+            tensors[f"{name}.weight"] = parameters.gammas[index]
+            tensors[f"{name}.bias"] = parameters.betas[index]
+            if parameters.mix is not None:
+                tensors[f"{name}.mix"] = parameters.mix[index]
+        tensors[f"{self.classifier_name}.weight"] = parameters.weight
+        tensors[f"{self.classifier_name}.bias"] = parameters.bias
+        return tensors
+
+    @contextmanager
+    def _observing(self) -> Iterator[Observation]:
+        seen = Observation()
+
+        def keep_features(_module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            seen.features = inputs[0]
+
+        handle = self.classifier.register_forward_pre_hook(keep_features)
+        layers = self.layers
+        try:
+            for index, layer in enumerate(layers):
+                layer.observer = lambda mean, var, index=index: _keep(seen, index, mean, var)  # type: ignore[misc]
+            yield seen
+        finally:
+            handle.remove()
+            for layer in layers:
+                layer.observer = None
+
+
+def _keep(seen: Observation, index: int, mean: torch.Tensor, variance: torch.Tensor) -> None:
+    seen.means[index] = mean
+    seen.variances[index] = variance
+
+
+def _convert_batchnorm(network: nn.Module) -> None:
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            if type(child) is nn.BatchNorm2d and child.affine and child.track_running_stats:
+                setattr(module, name, MixedBatchNorm2d.from_batchnorm(child))

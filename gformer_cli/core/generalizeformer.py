@@ -1,0 +1,50 @@
+"""GeneralizeFormer: probe a batch, generate its parameters, predict it with them. No state, no labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.generators import Generator
+from gformer_cli.core.parameters import Parameters
+from gformer_cli.core.probe import probe
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one target batch got."""
+
+    logits: torch.Tensor
+    """(B, K) under the generated parameters."""
+    parameters: Parameters
+    """θ_t, generated for this batch and for no other."""
+
+
+class GeneralizeFormer(nn.Module):
+    """The method as one module around its generator. Source models are passed in, never stored or changed.
+
+    Args:
+        generator: turns a probe into parameters.
+        prior_count: how many images the source statistics count as in the probe's mixing (`probe.prior_mix`).
+    """
+
+    def __init__(self, generator: Generator, *, prior_count: float) -> None:
+        super().__init__()
+        self.generator = generator
+        self.prior_count = prior_count
+
+    def generate(self, backbone: Backbone, images: torch.Tensor) -> Parameters:
+        """θ_t for images (B, 3, H, W), from the images alone. Differentiable in the generator's weights."""
+        seen = probe(
+            backbone, images, prior_count=self.prior_count, gradients=self.generator.reads_gradients
+        )
+        parameters: Parameters = self.generator(seen)
+        return parameters
+
+    def forward(self, backbone: Backbone, images: torch.Tensor) -> Prediction:
+        """Predict a batch (B, 3, H, W) with the parameters generated for it."""
+        parameters = self.generate(backbone, images)
+        return Prediction(backbone(images, parameters), parameters)

@@ -1,0 +1,11 @@
+"""Generators: from what the probe saw to the parameters of the batch.
+
+A generator is an `nn.Module` that maps a `Probe` to `Parameters` (see `base.Generator`). Its outputs are
+residuals on the source parameters, and its last projections start at zero: untrained, it is the source model.
+"""
+
+from gformer_cli.core.generators.base import Generator
+from gformer_cli.core.generators.channel import ChannelGenerator
+from gformer_cli.core.generators.constant import ConstantGenerator
+
+__all__ = ["ChannelGenerator", "ConstantGenerator", "Generator"]

@@ -1,0 +1,199 @@
+"""The `channel` generator: tokens per layer and per class, heads that act per channel.
+
+The paper's tokens are whole parameter vectors, zero-padded to the widest. Here a layer's token is pooled from
+its channels by a shared network, the transformer works across layers and classes, and a shared head turns
+each channel's own evidence and its layer's output into that channel's residuals. So nothing depends on
+width, depth or class count, a permutation of channels or classes permutes the result, and one trained
+generator serves any BatchNorm network.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from gformer_cli.core.generators.base import Generator, Residuals
+from gformer_cli.core.losses import rms
+from gformer_cli.core.probe import Probe
+
+_POSITIONS = 8
+"""Sine and cosine frequencies of a layer's relative depth."""
+
+
+class ChannelGenerator(Generator):
+    """Channel-wise heads under a transformer over layer, class and batch tokens.
+
+    Args:
+        width: token width of the transformer.
+        depth: transformer layers.
+        heads: attention heads; divides `width`.
+        channel_width: width of the shared per-channel networks.
+        gradients: read the gradient features (costs the probe a backward pass).
+    """
+
+    def __init__(
+        self, *, width: int = 64, depth: int = 2, heads: int = 4, channel_width: int = 32, gradients: bool = True
+    ) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not divisible by heads {heads}")
+        self.reads_gradients = gradients
+        # per channel: γ, β, statistic shifts (mean, log-variance), and the two gradients
+        self.channel_input = _mlp(4 + 2 * gradients, channel_width, channel_width)
+        # per class-feature: W, batch mean feature, the class's own mean feature, and the gradient
+        self.entry_input = _mlp(3 + gradients, channel_width, channel_width)
+        self.layer_token = nn.Linear(2 * channel_width + _POSITIONS + 4 + 2 * gradients, width)
+        self.class_token = nn.Linear(2 * channel_width + 3 + gradients, width)
+        self.batch_token = nn.Linear(4, width)
+        block = nn.TransformerEncoderLayer(
+            width, heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.transformer = nn.TransformerEncoder(block, depth, enable_nested_tensor=False)
+        self.norm = nn.LayerNorm(width)
+        self.channel_head = _Head(channel_width, width, 2)
+        self.entry_head = _Head(channel_width, width, 1)
+        self.mix_head = _zero(nn.Linear(width, 1))
+        self.bias_head = _zero(nn.Linear(width, 1))
+
+    def residuals(self, probe: Probe) -> Residuals:
+        sizes = [len(gamma) for gamma in probe.source.gammas]
+        count = len(sizes)
+        device = probe.logits.device
+        # (ΣC,): the layer of each channel
+        owner = torch.repeat_interleave(torch.arange(count, device=device), torch.tensor(sizes, device=device))
+        channel_evidence, layer_evidence = self._layers(probe, owner)
+        entry_evidence, class_evidence = self._classes(probe)
+        channels = self.channel_input(channel_evidence)  # (ΣC, h)
+        entries = self.entry_input(entry_evidence)  # (K, D, h)
+
+        pooled = _pool_by_owner(channels, owner, sizes)  # (L, 2h)
+        layer_tokens = self.layer_token(torch.cat([pooled, layer_evidence], dim=1))
+        pooled = torch.cat([entries.mean(1), entries.square().mean(1).add(1e-6).sqrt()], dim=1)  # (K, 2h)
+        class_tokens = self.class_token(torch.cat([pooled, class_evidence], dim=1))
+        batch_token = self.batch_token(_batch_evidence(probe))[None]
+        tokens = torch.cat([layer_tokens, class_tokens, batch_token])  # (L + K + 1, width)
+        tokens = self.norm(self.transformer(tokens[None])[0])
+        layers, classes = tokens[:count], tokens[count:-1]
+
+        moved = self.channel_head(channels, layers[owner]).split(sizes)  # L of (C_l, 2)
+        return Residuals(
+            gammas=tuple(part[:, 0] for part in moved),
+            betas=tuple(part[:, 1] for part in moved),
+            mix=self.mix_head(layers)[:, 0],
+            weight=self.entry_head(entries, classes[:, None])[..., 0],
+            bias=self.bias_head(classes)[:, 0],
+        )
+
+    def _layers(self, probe: Probe, owner: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Evidence per channel (ΣC, 4 or 6) and per layer (L, _POSITIONS + 4 or 6)."""
+        source, gradients = probe.source, probe.gradients if self.reads_gradients else None
+        gamma_rms = torch.stack([rms(gamma) for gamma in source.gammas])
+        beta_rms = torch.stack([rms(beta) for beta in source.betas])
+        mean_s, var_s = torch.cat(probe.source_means), torch.cat(probe.source_variances) + 1e-5
+        mean_b, var_b = torch.cat(probe.means), torch.cat(probe.variances) + 1e-5
+        shift = torch.asinh((mean_b - mean_s) * var_s.rsqrt())
+        stretch = torch.asinh(0.5 * (var_b / var_s).log())
+        unit = gamma_rms[owner]
+        channel = [torch.cat(source.gammas) / unit, torch.cat(source.betas) / unit, shift, stretch]
+        layer = [
+            _positions(len(gamma_rms), owner.device),
+            (beta_rms / gamma_rms)[:, None],
+            # how many values a channel's statistics rest on is unknown here; how many images is what matters
+            torch.full_like(gamma_rms, _log_size(probe))[:, None],
+            _mean_by_owner(torch.stack([shift.abs(), stretch.abs()], dim=1), owner, len(gamma_rms)),
+        ]
+        if gradients is not None:
+            for part in (gradients.gammas, gradients.betas):
+                scale = torch.stack([rms(gradient) for gradient in part])
+                channel.append(torch.cat(part) / scale[owner])
+                layer.append(torch.asinh(100.0 * scale * gamma_rms)[:, None])
+        return torch.stack(channel, dim=1), torch.cat(layer, dim=1)
+
+    def _classes(self, probe: Probe) -> tuple[torch.Tensor, torch.Tensor]:
+        """Evidence per class-feature (K, D, 3 or 4) and per class (K, 3 or 4)."""
+        source = probe.source
+        probabilities = probe.logits.softmax(dim=1)  # (B, K)
+        expected = probabilities.mean(dim=0)  # (K,): the batch's class marginal
+        unit = rms(probe.features)
+        mean = probe.features.mean(dim=0) / unit  # (D,)
+        # the mean feature of each class under its own predictions; the batch's mean where there are none
+        prototype = (probabilities.t() @ probe.features / unit + mean) / (probabilities.sum(dim=0) + 1.0)[:, None]
+        entry = [source.weight / rms(source.weight), mean.expand_as(source.weight), prototype - mean]
+        classes = len(expected)
+        per_class = [source.bias, (expected * classes + 1e-3).log(), (probabilities.max(dim=0).values)]
+        if self.reads_gradients and probe.gradients is not None:
+            scale = rms(probe.gradients.weight)
+            entry.append(probe.gradients.weight / scale)
+            per_class.append(probe.gradients.bias * classes)
+        return torch.stack(entry, dim=2), torch.stack(per_class, dim=1)
+
+
+class _Head(nn.Module):
+    """A shared two-layer head over an item's own state and its token: zero output while untrained."""
+
+    def __init__(self, item_width: int, token_width: int, outputs: int) -> None:
+        super().__init__()
+        # two projections that are added: the token's part is computed once per layer or class, not per item
+        self.from_item = nn.Linear(item_width, token_width)
+        self.from_token = nn.Linear(token_width, token_width, bias=False)
+        self.output = _zero(nn.Linear(token_width, outputs))
+
+    def forward(self, items: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """items (..., item_width), tokens broadcastable to (..., token_width) -> (..., outputs)."""
+        hidden = nn.functional.gelu(self.from_item(items) + self.from_token(tokens))
+        moved: torch.Tensor = self.output(hidden)
+        return moved
+
+
+def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs), nn.GELU())
+
+
+def _zero(layer: nn.Linear) -> nn.Linear:
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _log_size(probe: Probe) -> float:
+    return math.log2(len(probe.logits)) / 8.0  # 0 for one image, 1 for 256
+
+
+def _batch_evidence(probe: Probe) -> torch.Tensor:
+    """(4,): size, mean entropy, entropy of the class marginal (both as shares of the maximum), confidence."""
+    probabilities = probe.logits.softmax(dim=1)
+    most = math.log(max(probabilities.shape[1], 2))
+    return torch.stack(
+        [
+            probabilities.new_tensor(_log_size(probe)),
+            _entropy(probabilities).mean() / most,
+            _entropy(probabilities.mean(dim=0)) / most,
+            probabilities.max(dim=1).values.mean(),
+        ]
+    )
+
+
+def _entropy(probabilities: torch.Tensor) -> torch.Tensor:
+    return torch.special.entr(probabilities).sum(dim=-1)
+
+
+def _positions(layers: int, device: torch.device) -> torch.Tensor:
+    """Relative depth 0..1 of each layer in sines and cosines, (L, _POSITIONS)."""
+    depth = torch.linspace(0.0, 1.0, layers, device=device)[:, None]
+    angles = depth * math.pi * 2.0 ** torch.arange(_POSITIONS // 2, device=device)
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def _mean_by_owner(values: torch.Tensor, owner: torch.Tensor, layers: int) -> torch.Tensor:
+    """Mean over the channels of each layer: (ΣC, F) -> (L, F)."""
+    total = values.new_zeros(layers, values.shape[1]).index_add(0, owner, values)
+    return total / torch.bincount(owner, minlength=layers)[:, None]
+
+
+def _pool_by_owner(values: torch.Tensor, owner: torch.Tensor, sizes: list[int]) -> torch.Tensor:
+    """Mean and root mean square over the channels of each layer: (ΣC, h) -> (L, 2h)."""
+    both = _mean_by_owner(torch.cat([values, values.square()], dim=1), owner, len(sizes))
+    mean, square = both.chunk(2, dim=1)
+    return torch.cat([mean, square.add(1e-6).sqrt()], dim=1)

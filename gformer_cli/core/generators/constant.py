@@ -1,0 +1,30 @@
+"""The control: a learned residual that looks at nothing."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.generators.base import Generator, Residuals
+from gformer_cli.core.probe import Probe
+
+
+class ConstantGenerator(Generator):
+    """The same residuals for every batch. What a generator gains beyond this is what generation is worth.
+
+    `shape_of` gives the number of channels, layers and classes: unlike `ChannelGenerator`, it fits only
+    backbones of that shape.
+    """
+
+    def __init__(self, shape_of: Backbone) -> None:
+        super().__init__()
+        source = shape_of.source_parameters()
+        self.gammas = nn.ParameterList(torch.zeros_like(gamma) for gamma in source.gammas)
+        self.betas = nn.ParameterList(torch.zeros_like(beta) for beta in source.betas)
+        self.mix = nn.Parameter(torch.zeros(len(source.gammas)))
+        self.weight = nn.Parameter(torch.zeros_like(source.weight))
+        self.bias = nn.Parameter(torch.zeros_like(source.bias))
+
+    def residuals(self, probe: Probe) -> Residuals:
+        return Residuals(tuple(self.gammas), tuple(self.betas), self.mix, self.weight, self.bias)

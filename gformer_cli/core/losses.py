@@ -1,0 +1,73 @@
+"""Losses: the unsupervised ones behind the gradient features, and those that train the generator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch.nn import functional as F
+
+from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.parameters import Parameters
+
+
+def entropy(logits: torch.Tensor) -> torch.Tensor:
+    """Mean Shannon entropy, in nats, of the softmax of logits (B, K): scalar. (Tent, arXiv 2006.10726.)"""
+    log_probabilities = logits.log_softmax(dim=1)
+    return -(log_probabilities.exp() * log_probabilities).sum(dim=1).mean()
+
+
+def pseudo_label_cross_entropy(logits: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy of logits (B, K) to their own arg-max: scalar. (GeneralizeFormer, section 3.)"""
+    return F.cross_entropy(logits, logits.detach().argmax(dim=1))
+
+
+def rms(values: torch.Tensor) -> torch.Tensor:
+    """Root mean square over all entries: scalar, never zero, so that it can divide."""
+    return values.detach().square().mean().sqrt().clamp_min(1e-6)
+
+
+def parameter_distance(
+    generated: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor], units: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """Huber distance of two lists of tensors, each entry in its tensor's unit, averaged per tensor: scalar.
+
+    The unit (see `parameter_units`) makes layers of small and of large parameters count alike.
+    """
+    terms = [
+        F.huber_loss(a / unit, b / unit) for a, b, unit in zip(generated, wanted, units, strict=True)
+    ]
+    return torch.stack(terms).mean()
+
+
+def parameter_units(source: Parameters) -> list[torch.Tensor]:
+    """One scale per tensor of `source.trainable()`: γ and β in units of rms(γ_l), W and b of rms(W)."""
+    gammas = [rms(gamma) for gamma in source.gammas]
+    return [*gammas, *gammas, rms(source.weight), rms(source.weight)]
+
+
+def fine_tuned(
+    backbone: Backbone,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    start: Parameters,
+    *,
+    steps: int,
+    learning_rate: float,
+) -> Parameters:
+    """θ*: `start` after `steps` of gradient descent on the cross-entropy of one labelled batch.
+
+    Each tensor moves in its own unit (`parameter_units`): a step changes it by `learning_rate` times its
+    scale times the gradient with respect to the scaled tensor. Only meta-training calls this: it reads labels.
+    """
+    units = parameter_units(start)
+    theta = start.detached(requires_grad=True)
+    for _ in range(steps):
+        loss = F.cross_entropy(backbone(images, theta), labels)
+        gradients = torch.autograd.grad(loss, theta.trainable())
+        moved = [
+            (tensor - learning_rate * unit.square() * gradient).detach().requires_grad_(True)
+            for tensor, gradient, unit in zip(theta.trainable(), gradients, units, strict=True)
+        ]
+        theta = theta.with_trainable(moved)
+    return theta.detached()

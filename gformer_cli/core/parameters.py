@@ -1,0 +1,44 @@
+"""What is generated: the BatchNorm parameters, the mixing of their statistics, and the linear classifier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """One θ: everything of a model that may differ from batch to batch. L BatchNorm layers, K classes."""
+
+    gammas: tuple[torch.Tensor, ...]
+    """Per layer l the BatchNorm scale γ_l, (C_l,)."""
+    betas: tuple[torch.Tensor, ...]
+    """Per layer l the BatchNorm shift β_l, (C_l,)."""
+    mix: torch.Tensor | None
+    """Per layer the weight of the batch's statistics, (L,) in [0, 1]; None for source statistics alone."""
+    weight: torch.Tensor
+    """Classifier weights W, (K, D)."""
+    bias: torch.Tensor
+    """Classifier bias b, (K,)."""
+
+    def trainable(self) -> list[torch.Tensor]:
+        """γ, β of every layer, then W and b: the tensors that have gradient features and fine-tuned targets."""
+        return [*self.gammas, *self.betas, self.weight, self.bias]
+
+    def detached(self, *, requires_grad: bool = False) -> Parameters:
+        """Leaf tensors of the same values (views, not copies) that do or do not record gradients."""
+        return self.with_trainable([t.detach().requires_grad_(requires_grad) for t in self.trainable()])
+
+    def with_trainable(self, tensors: list[torch.Tensor]) -> Parameters:
+        """The same mixing with the tensors of `trainable()` replaced, in its order."""
+        layers = len(self.gammas)
+        if len(tensors) != 2 * layers + 2:
+            raise ValueError(f"expected {2 * layers + 2} tensors for {layers} layers, got {len(tensors)}")
+        return Parameters(
+            tuple(tensors[:layers]), tuple(tensors[layers : 2 * layers]), self.mix, tensors[-2], tensors[-1]
+        )
+
+    def with_mix(self, mix: torch.Tensor | None) -> Parameters:
+        """The same parameters under other statistics: `mix` (L,), or None for the source's alone."""
+        return replace(self, mix=mix)

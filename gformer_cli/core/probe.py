@@ -1,0 +1,65 @@
+"""The probe: one pass of the source model over a target batch, and what the generator may read of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.gradients import GradientFeatures, gradient_features
+from gformer_cli.core.parameters import Parameters
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a target batch of B images shows to the source model. Nothing in it records gradients."""
+
+    source: Parameters
+    """θ_s under the probe's statistics; its `mix` (L,) is the mixing that a zero residual keeps."""
+    source_means: tuple[torch.Tensor, ...]
+    """Per BatchNorm layer the source's running mean, (C_l,)."""
+    source_variances: tuple[torch.Tensor, ...]
+    means: tuple[torch.Tensor, ...]
+    """Per BatchNorm layer the batch's mean, (C_l,)."""
+    variances: tuple[torch.Tensor, ...]
+    logits: torch.Tensor
+    """(B, K)"""
+    features: torch.Tensor
+    """Input of the classifier, (B, D)."""
+    gradients: GradientFeatures | None
+    """None when the generator reads no gradients."""
+
+
+def prior_mix(backbone: Backbone, batch_size: int, prior_count: float) -> torch.Tensor:
+    """The mixing n / (n + N) for every layer, (L,): the source counts as N images. (arXiv 2006.16971, eq. 3.)"""
+    share = batch_size / (batch_size + prior_count)
+    return torch.full((len(backbone.layer_names),), share, device=backbone.classifier.weight.device,
+                      dtype=backbone.classifier.weight.dtype)
+
+
+def probe(backbone: Backbone, images: torch.Tensor, *, prior_count: float, gradients: bool) -> Probe:
+    """Run the frozen source model on images (B, 3, H, W) under mixed statistics, once.
+
+    `prior_count` is N of `prior_mix`. With `gradients`, one backward pass gives the gradient features; the
+    frozen convolutions get none.
+    """
+    source = backbone.source_parameters().detached()
+    source = source.with_mix(prior_mix(backbone, len(images), prior_count))
+    with torch.set_grad_enabled(gradients):
+        leaves = source.detached(requires_grad=True) if gradients else source
+        logits, seen = backbone.observe(images, leaves)
+        assert seen.features is not None
+        found = gradient_features(logits, seen.features, leaves) if gradients else None
+    layers = backbone.layers
+    order = range(len(layers))
+    return Probe(
+        source=source,
+        source_means=tuple(layer.running_mean for layer in layers),
+        source_variances=tuple(layer.running_var for layer in layers),
+        means=tuple(seen.means[index] for index in order),
+        variances=tuple(seen.variances[index] for index in order),
+        logits=logits.detach(),
+        features=seen.features.detach(),
+        gradients=found,
+    )

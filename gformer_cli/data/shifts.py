@@ -1,0 +1,158 @@
+"""Simulated shifts: what another site, camera or hour may do to an image, drawn at random.
+
+A shift is drawn once and applied to a whole batch, because a domain is a condition that its images share.
+Meta-training draws from `TRAINING_FAMILIES`, validation from `HELD_OUT_FAMILIES`: the generator is selected
+under shifts that it was not trained on. Images are float (B, 3, H, W) in [0, 1] before normalisation.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+Transform = Callable[[torch.Tensor, random.Random, float], torch.Tensor]
+
+
+def _exposure(images: torch.Tensor, rng: random.Random, strength: float) -> torch.Tensor:
+    return images * math.exp(rng.uniform(-1.2, 0.8) * strength)
+
+
+def _contrast(images: torch.Tensor, rng: random.Random, strength: float) -> torch.Tensor:
+    middle = images.mean()
+    return middle + (images - middle) * math.exp(rng.uniform(-1.2, 0.6) * strength)
+
+
+def _gamma(images: torch.Tensor, rng: random.Random, strength: float) -> torch.Tensor:
+    power: float = math.exp(rng.uniform(-0.9, 0.9) * strength)
+    return images.pow(power)
+
+
+def _cast(images: torch.Tensor, rng: random.Random, strength: float) -> torch.Tensor:
+    gains = [math.exp(rng.uniform(-0.6, 0.6) * strength) for _ in range(3)]
+    return images * images.new_tensor(gains).view(1, 3, 1, 1)
+
+
+def _saturation(images: torch.Tensor, rng: random.Random, strength: float) -> torch.Tensor:
+    grey = (images * images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    return grey + (images - grey) * (1.0 + rng.uniform(-1.0, 1.0) * strength)
+
+
+def _gaussian_blur(images: torch.Tensor, rng: random.Random, strength: float) -> torch.Tensor:
+    sigma = rng.uniform(0.3, 1.5) * strength * images.shape[-1] / 32.0
+    radius = max(1, math.ceil(3.0 * sigma))
+    steps = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)
+    taps = torch.exp(-0.5 * (steps / max(sigma, 1e-3)) ** 2)
+    taps = taps / taps.sum()
+    return _filter(_filter(images, taps[None, :]), taps[:, None])
+
+
+def _gaussian_noise(images: torch.Tensor, rng: random.Random, strength: float) -> torch.Tensor:
+    return images + rng.uniform(0.02, 0.2) * strength * _normal(images, rng)
+
+
+def _shot_noise(images: torch.Tensor, rng: random.Random, strength: float) -> torch.Tensor:
+    # Poisson noise of a sensor that counts few photons, in its normal approximation
+    photons = 400.0 ** (1.0 - rng.uniform(0.0, 0.6) * strength)
+    return images + (images.clamp_min(0.0) / photons).sqrt() * _normal(images, rng)
+
+
+def _affine(images: torch.Tensor, rng: random.Random, strength: float) -> torch.Tensor:
+    angle = math.radians(rng.uniform(-30.0, 30.0) * strength)
+    scale = math.exp(rng.uniform(-0.25, 0.25) * strength)
+    shear = math.tan(math.radians(rng.uniform(-15.0, 15.0) * strength))
+    cos, sin = math.cos(angle) * scale, math.sin(angle) * scale
+    dx, dy = (rng.uniform(-0.15, 0.15) * strength for _ in range(2))
+    matrix = images.new_tensor([[cos, shear * cos - sin, dx], [sin, shear * sin + cos, dy]])
+    grid = F.affine_grid(matrix.expand(len(images), 2, 3), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def _random_convolution(images: torch.Tensor, rng: random.Random, strength: float) -> torch.Tensor:
+    # RandConv (Xu et al. 2021, arXiv 2007.13003): colours and texture change, shapes stay
+    size = rng.choice((1, 3))
+    generator = torch.Generator().manual_seed(rng.getrandbits(32))
+    kernel = torch.randn(3, 3, size, size, generator=generator) / math.sqrt(3.0 * size * size)
+    middle = images.mean(dim=(0, 2, 3), keepdim=True)
+    pad = (size // 2,) * 4
+    styled = F.conv2d(F.pad(images - middle, pad, mode="replicate"), kernel.to(images)) + middle
+    return torch.lerp(images, styled, min(1.0, rng.uniform(0.2, 1.0) * strength))
+
+
+def _vignette(images: torch.Tensor, rng: random.Random, strength: float) -> torch.Tensor:
+    height, width = images.shape[-2:]
+    down = torch.linspace(-1.0, 1.0, height, device=images.device)[:, None] - rng.uniform(-0.6, 0.6)
+    across = torch.linspace(-1.0, 1.0, width, device=images.device)[None, :] - rng.uniform(-0.6, 0.6)
+    return images * torch.exp(-rng.uniform(0.3, 1.2) * strength * (down**2 + across**2))
+
+
+def _pixelate(images: torch.Tensor, rng: random.Random, strength: float) -> torch.Tensor:
+    side = max(4, round(images.shape[-1] * (1.0 - rng.uniform(0.3, 0.7) * min(strength, 1.2))))
+    small = F.interpolate(images, size=(side, side), mode="area")
+    return F.interpolate(small, size=images.shape[-2:], mode="nearest")
+
+
+def _posterise(images: torch.Tensor, rng: random.Random, strength: float) -> torch.Tensor:
+    levels = max(2, round(2.0 ** (5.0 - rng.uniform(1.0, 3.5) * strength)))
+    return (images.clamp(0.0, 1.0) * (levels - 1)).round() / (levels - 1)
+
+
+def _motion_blur(images: torch.Tensor, rng: random.Random, strength: float) -> torch.Tensor:
+    length = max(3, round(rng.uniform(0.05, 0.2) * strength * images.shape[-1]) | 1)
+    taps = images.new_full((length,), 1.0 / length)
+    return _filter(images, taps[None, :] if rng.random() < 0.5 else taps[:, None])
+
+
+FAMILIES: dict[str, tuple[Transform, ...]] = {
+    "photometric": (_exposure, _contrast, _gamma, _cast, _saturation),
+    "blur": (_gaussian_blur,),
+    "noise": (_gaussian_noise, _shot_noise),
+    "geometric": (_affine,),
+    "style": (_random_convolution,),
+    "vignette": (_vignette,),
+    "pixelate": (_pixelate,),
+    "posterise": (_posterise,),
+    "motion-blur": (_motion_blur,),
+}
+TRAINING_FAMILIES = ("photometric", "blur", "noise", "geometric", "style")
+HELD_OUT_FAMILIES = ("vignette", "pixelate", "posterise", "motion-blur")
+
+
+@dataclass(frozen=True)
+class Shift:
+    """One drawn condition: a seed that fixes its parameters, the families in it, and a strength."""
+
+    families: tuple[str, ...]
+    strength: float
+    seed: int
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (B, 3, H, W) in [0, 1] under this condition, in [0, 1]. The same call gives the same pixels."""
+        rng = random.Random(self.seed)
+        for family in self.families:
+            transform = rng.choice(FAMILIES[family])
+            images = transform(images, rng, self.strength).clamp(0.0, 1.0)
+        return images
+
+
+def draw_shift(rng: random.Random, families: Sequence[str], strength: float) -> Shift:
+    """One to three of `families`, in random order."""
+    count = rng.randint(1, min(3, len(families)))
+    return Shift(tuple(rng.sample(list(families), count)), strength, rng.getrandbits(32))
+
+
+def _normal(images: torch.Tensor, rng: random.Random) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(rng.getrandbits(32))
+    return torch.randn(images.shape, generator=generator).to(images)
+
+
+def _filter(images: torch.Tensor, taps: torch.Tensor) -> torch.Tensor:
+    """Each channel convolved with `taps` (h, w), edges repeated, size kept."""
+    height, width = taps.shape
+    kernel = taps.expand(3, 1, height, width)
+    padded = F.pad(images, (width // 2, width // 2, height // 2, height // 2), mode="replicate")
+    return F.conv2d(padded, kernel, groups=3)

@@ -1,0 +1,37 @@
+"""What can go wrong, and the exit status each kind of failure maps to.
+
+Every expected failure carries two short texts: what is wrong and where, and what to do about it.
+`gformer_cli.app` prints them and exits; nothing else in the package exits.
+"""
+
+
+class GformerError(Exception):
+    """An expected failure: `message` says what is wrong and where, `hint` what to do about it."""
+
+    exit_status = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class WorkError(GformerError):
+    """The work itself failed: a threshold missed, a disk full, no readable image."""
+
+    exit_status = 1
+
+
+class InputError(GformerError):
+    """The call or what it points to is wrong: a missing folder, an unknown key, a foreign file."""
+
+    exit_status = 2
+
+
+class Interrupted(GformerError):
+    """The user asked to stop (Ctrl-C); what was finished is kept."""
+
+    exit_status = 130

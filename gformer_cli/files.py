@@ -1,0 +1,67 @@
+"""Writing files so that a reader never sees half of one."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from gformer_cli.errors import InputError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` to write to; it takes the place of `path` when the block ends well.
+
+    After any error the temporary file is removed and `path` is as it was. Raises `InputError` where the
+    operating system refuses to write (full disk, read-only folder).
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with writing_to(path):
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusal to write to `path` into an `InputError` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"cannot write {path}: {reason}", "Free some space or name another output path.") from error
+
+
+def make_folder(path: Path) -> Path:
+    """Create `path` and its parents if need be; raises `InputError` where that is refused."""
+    with writing_to(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file atomically, in UTF-8."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write one JSON document atomically."""
+    write_text(path, to_json(document))
+
+
+def to_json(document: Any) -> str:
+    """Readable JSON that ends in a newline; file names of any script stay readable."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def append_json_line(path: Path, record: dict[str, Any]) -> None:
+    """Append one record to a JSON-lines log."""
+    with writing_to(path), path.open("a", encoding="utf-8") as log:
+        log.write(json.dumps(record, ensure_ascii=False) + "\n")

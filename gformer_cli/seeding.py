@@ -1,0 +1,13 @@
+"""Seeds for every random decision, derived from one number and the decision's name.
+
+A draw depends on its name (such as the episode's number), never on how many draws came before it. That is what
+makes a resumed run equal to an uninterrupted one without saving the state of any random generator.
+"""
+
+import hashlib
+
+
+def derive_seed(seed: int, *names: object) -> int:
+    """A seed in [0, 2**63) for the decision called `names` in a run with `seed`."""
+    text = "/".join(str(part) for part in (seed, *names))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

@@ -1,0 +1,73 @@
+"""How a stage tells what it is doing, without knowing who listens."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """What a stage needs of its listener; `console.ConsoleProgress` shows it on a terminal."""
+
+    def begin(self, label: str, total: int, done: int = 0) -> None:
+        """A task of `total` steps starts (or goes on, with `done` behind it); it ends the one before."""
+
+    def advance(self, note: str = "") -> None:
+        """One step is done; `note` holds current figures."""
+
+    def end(self) -> None:
+        """The task is over."""
+
+    def message(self, text: str) -> None:
+        """A line worth reading."""
+
+    def warning(self, text: str) -> None:
+        """A line that must be read."""
+
+
+class Silent:
+    """Listens to nothing."""
+
+    def begin(self, label: str, total: int, done: int = 0) -> None: ...
+
+    def advance(self, note: str = "") -> None: ...
+
+    def end(self) -> None: ...
+
+    def message(self, text: str) -> None: ...
+
+    def warning(self, text: str) -> None: ...
+
+
+class StopRequest:
+    """Whether the user has asked to stop; a stage looks at it between two steps."""
+
+    requested = False
+
+
+@contextmanager
+def stoppable() -> Iterator[StopRequest]:
+    """Within the block Ctrl-C and SIGTERM only set a flag, so that no step is cut in half.
+
+    A second Ctrl-C stops at once. Outside the main thread signals stay as they are.
+    """
+    request = StopRequest()
+
+    def note(_signal: int, _frame: FrameType | None) -> None:
+        if request.requested:
+            raise KeyboardInterrupt
+        request.requested = True
+
+    try:
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:
+        yield request
+        return
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

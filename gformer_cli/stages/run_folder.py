@@ -1,0 +1,152 @@
+"""A run folder: what lies where, and who may write to it.
+
+    RUN/settings.yaml           resolved settings
+    RUN/source.json             classes, domains, counts, fingerprint of the source images
+    RUN/models/*.safetensors    `all` and, per source domain, `without-DOMAIN`
+    RUN/checkpoints/*.pt        unfinished training, for --resume
+    RUN/pretrain.jsonl          figures while training; RUN/meta-train.jsonl likewise
+    RUN/model.gformer           the bundle that meta-train writes
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from gformer_cli.config import Settings, to_yaml, validate
+from gformer_cli.errors import InputError
+from gformer_cli.files import atomic_path, make_folder, write_json, write_text
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class SourceData:
+    """What the source model was trained on."""
+
+    classes: list[str]
+    domains: dict[str, dict[str, int]]
+    """Per domain the number of readable images per class."""
+    fingerprint: str
+    leave_one_out: bool
+    validation_accuracy: float
+    """Of the model trained on all domains, on their validation images."""
+
+
+class RunFolder:
+    """Paths and files of one run."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.settings_path = root / "settings.yaml"
+        self.source_path = root / "source.json"
+        self.models = root / "models"
+        self.checkpoints = root / "checkpoints"
+        self.pretrain_log = root / "pretrain.jsonl"
+        self.meta_train_log = root / "meta-train.jsonl"
+        self.bundle = root / "model.gformer"
+
+    def claim(self, settings: Settings, *, resume: bool, overwrite: bool) -> None:
+        """Make the folder ours: empty, or resumed with the same settings, or cleared on request.
+
+        Raises `InputError` for a non-empty folder without `resume` or `overwrite`, one that is not a run, and
+        a resume with other settings.
+        """
+        if self.root.exists() and not self.root.is_dir():
+            raise InputError(f"{self.root} is a file, not a folder", "Name another --out.")
+        if self.root.is_dir() and any(self.root.iterdir()):
+            ours = self.settings_path.is_file()
+            if resume:
+                if not ours:
+                    raise InputError(f"{self.root} holds no run to resume", "Start without --resume in a new folder.")
+                _require_same(self.settings(), settings, self.root)
+                return
+            if not overwrite:
+                raise InputError(
+                    f"output folder is not empty: {self.root}",
+                    "Continue it with --resume, replace it with --overwrite, or name another --out.",
+                )
+            if not ours:
+                raise InputError(
+                    f"{self.root} is not a run of gformer, so --overwrite does not clear it",
+                    "Name another --out, or empty the folder yourself.",
+                )
+            shutil.rmtree(self.root)
+        make_folder(self.root)
+        write_text(self.settings_path, to_yaml(settings))
+
+    def settings(self) -> Settings:
+        """The settings the run was started with."""
+        try:
+            return validate(yaml.safe_load(self.settings_path.read_text(encoding="utf-8")))
+        except (OSError, yaml.YAMLError, UnicodeDecodeError):
+            raise self._not_a_run() from None
+
+    def source(self) -> SourceData:
+        """What `pretrain` recorded when it was done."""
+        try:
+            return SourceData(**json.loads(self.source_path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            raise self._not_a_run() from None
+
+    def write_source(self, source: SourceData) -> None:
+        write_json(self.source_path, asdict(source))
+
+    def model_path(self, label: str) -> Path:
+        return self.models / f"{label}.safetensors"
+
+    def save_model(self, label: str, tensors: Mapping[str, torch.Tensor]) -> None:
+        make_folder(self.models)
+        with atomic_path(self.model_path(label)) as temporary:
+            save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, temporary)
+
+    def load_model(self, label: str) -> dict[str, torch.Tensor]:
+        path = self.model_path(label)
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"cannot read {path}: {error}", "Run gformer pretrain again.") from None
+
+    def save_checkpoint(self, label: str, state: dict[str, Any]) -> None:
+        make_folder(self.checkpoints)
+        with atomic_path(self.checkpoints / f"{label}.pt") as temporary:
+            torch.save(state, temporary)
+
+    def load_checkpoint(self, label: str) -> dict[str, Any] | None:
+        """The state of unfinished training, or None; tensors and plain values only, nothing is unpickled."""
+        path = self.checkpoints / f"{label}.pt"
+        if not path.is_file():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, weights_only=True)
+        except Exception as error:
+            raise InputError(f"cannot read checkpoint {path}: {error}", "Start again with --overwrite.") from None
+        return state
+
+    def drop_checkpoints(self) -> None:
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+    def _not_a_run(self) -> InputError:
+        return InputError(
+            f"{self.root} is not a finished run of gformer pretrain",
+            "Run: gformer pretrain --source DIR ... --out RUN (add --resume if it was interrupted).",
+        )
+
+
+def _require_same(before: Settings, now: Settings, root: Path) -> None:
+    old, new = to_yaml(before).splitlines(), to_yaml(now).splitlines()
+    changed = [line.strip() for line in new if line not in old]
+    if old != new:
+        raise InputError(
+            f"{root} was started with other settings; now different: {'; '.join(changed[:3])}",
+            "Resume with the command it was started with, or start again with --overwrite.",
+        )

@@ -1,0 +1,63 @@
+"""What both training stages need: a learning-rate schedule, a device, a precision."""
+
+from __future__ import annotations
+
+import math
+import os
+from contextlib import AbstractContextManager
+
+import torch
+
+from gformer_cli.errors import InputError
+
+
+def learning_rate_at(step: int, *, steps: int, peak: float, warmup: float) -> float:
+    """Linear rise over the first `warmup` share of `steps`, then a half cosine down to zero.
+
+    A function of the step alone, so a resumed run needs no scheduler state.
+    """
+    rise = max(1, round(steps * warmup))
+    if step < rise:
+        return peak * (step + 1) / rise
+    share = (step - rise) / max(1, steps - rise)
+    return peak * 0.5 * (1.0 + math.cos(math.pi * min(1.0, share)))
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = value
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is the first CUDA or MPS device, else the CPU. Raises `InputError` for one that is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"cannot use device {name!r}: {str(error).splitlines()[0]}", "Use --device cpu; see: gformer doctor"
+        ) from None
+    return device
+
+
+def pick_workers(workers: int | None) -> int:
+    """Threads that decode images: one a core, at most eight, none on a single core."""
+    cores = os.cpu_count() or 1
+    return (0 if cores == 1 else min(8, cores)) if workers is None else workers
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """The autocast context of a `precision` setting on `device`."""
+    wanted = precision == "bfloat16" or (
+        precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+    )
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
+
+
+def make_deterministic(seed: int) -> None:
+    """Seed torch and ask for deterministic kernels (a warning where the device has none)."""
+    torch.manual_seed(seed)
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True, warn_only=True)

@@ -1,0 +1,75 @@
+"""Starting weights of a backbone: from scratch, from a local file, or the library's own download."""
+
+from __future__ import annotations
+
+import pickle
+import urllib.error
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from gformer_cli.errors import InputError
+
+
+def load_weights(network: nn.Module, name: str, weights: str) -> list[str]:
+    """Put `weights` (`none`, `default` or a file) into `network` in place; `name` is the backbone's.
+
+    Returns the tensors that keep their fresh values because the class count or the stem differs. Raises
+    `InputError` for a missing or foreign file, for tensors that do not fit, and where a download fails.
+    """
+    if weights == "none":
+        return []
+    state = _downloaded(name) if weights == "default" else read_state_dict(Path(weights))
+    return _put(network, state, weights)
+
+
+def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
+    """A state dict from a safetensors or a PyTorch file, without running any code that is in it."""
+    if not path.is_file():
+        raise InputError(f"no such weights file: {path}", "Give a state-dict file, or --weights none or default.")
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise InputError(
+            f"cannot read weights {path}: {str(error).splitlines()[0]}",
+            "It must be a state dict saved as safetensors or with torch.save(model.state_dict(), FILE).",
+        ) from None
+    for key in ("state_dict", "model"):  # how training scripts commonly wrap it
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise InputError(f"{path} holds no state dict", "Save one with torch.save(model.state_dict(), FILE).")
+    return {str(key).removeprefix("module."): value for key, value in state.items()}
+
+
+def _downloaded(name: str) -> Mapping[str, torch.Tensor]:
+    try:
+        weights = torchvision.models.get_model_weights(name)["DEFAULT"]
+        state: Mapping[str, torch.Tensor] = weights.get_state_dict(progress=False, check_hash=True)
+    except (urllib.error.URLError, OSError, RuntimeError) as error:
+        raise InputError(
+            f"cannot download the default weights of {name}: {str(error).splitlines()[0]}",
+            "Download them elsewhere and pass the file with --weights FILE, or train from scratch: --weights none.",
+        ) from None
+    return state
+
+
+def _put(network: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> list[str]:
+    own = network.state_dict()
+    fitting = {name: value for name, value in state.items() if name in own and value.shape == own[name].shape}
+    fresh = [name for name in own if name not in fitting and not name.endswith("num_batches_tracked")]
+    linears = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    allowed = {f"{linears[-1]}.weight", f"{linears[-1]}.bias", "conv1.weight"}
+    unfit = [name for name in fresh if name not in allowed]
+    if unfit:
+        raise InputError(
+            f"weights {origin} do not fit the backbone: {len(unfit)} of {len(own)} tensors, such as {unfit[0]}",
+            "Name the backbone (and stem and width) that they were saved from.",
+        )
+    network.load_state_dict(fitting, strict=False)
+    return fresh
