@@ -8,6 +8,7 @@ code from the file and checks the header before a tensor is read.
 from __future__ import annotations
 
 import platform
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from gformer_cli import __version__
 from gformer_cli.config import BackboneSettings, DataSettings, GeneratorSettings, Settings
@@ -122,9 +123,7 @@ def save_bundle(
     """Write a bundle atomically. The same contents give the same bytes."""
     # the weights file's place on this machine is nobody's business elsewhere; its name is
     weights = Path(settings.backbone.weights).name
-    settings = settings.model_copy(
-        update={"backbone": settings.backbone.model_copy(update={"weights": weights})}
-    )
+    settings = settings.model_copy(update={"backbone": settings.backbone.model_copy(update={"weights": weights})})
     header = BundleHeader(
         format_version=FORMAT_VERSION,
         classes=classes,
@@ -141,12 +140,12 @@ def save_bundle(
     tensors = {f"backbone.{name}": tensor for name, tensor in backbone.network.state_dict().items()}
     tensors |= {f"generator.{name}": tensor for name, tensor in generator.state_dict().items()}
     # one metadata key only: the library does not keep several in a fixed order
-    with atomic_path(path) as temporary:
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-            temporary,
-            metadata={_KEY: header.model_dump_json()},
-        )
+    content = save(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+        metadata={_KEY: header.model_dump_json()},
+    )
+    with atomic_path(path) as temporary:  # the library's own writing does not raise OSError
+        temporary.write_bytes(content)
 
 
 def read_header(path: Path) -> BundleHeader:
@@ -172,7 +171,8 @@ def load_bundle(path: Path, device: torch.device | None = None) -> Bundle:
         generator.load_state_dict(parts["generator"])
     except (SafetensorError, RuntimeError, KeyError) as error:
         raise InputError(
-            f"damaged bundle {path}: {str(error).splitlines()[0]}", "Write it again with gformer meta-train."
+            f"damaged bundle {path}: {textwrap.shorten(str(error), 200)}",
+            "Write it again with gformer meta-train.",
         ) from None
     backbone.freeze()
     method = GeneralizeFormer(generator, prior_count=header.generator.settings.prior_count)

@@ -6,7 +6,6 @@ with the run. An unknown key or a value of the wrong type is an `InputError` tha
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from gformer_cli.errors import InputError
+from gformer_cli.errors import InputError, did_you_mean
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -97,7 +96,9 @@ class GeneratorSettings(_Section):
 class MetaTrainSettings(_Section):
     """Meta-learning of the generator."""
 
-    episodes: Count = 3000
+    steps: Count = 1000
+    episodes_per_step: Count = 4
+    """Episodes whose gradients are averaged: single small batches are noisy teachers."""
     learning_rate: Positive = 2e-3
     weight_decay: NotNegative = 1e-2
     warmup: Fraction = 0.1
@@ -177,9 +178,7 @@ def validate(tree: Mapping[str, Any]) -> Settings:
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "value_error":  # from a check over several keys, which names them itself
             raise InputError(str(first["ctx"]["error"]), "Change one of them with --set or in the preset.") from None
-        raise InputError(
-            f"wrong value for setting {key}: {first['input']!r}", first["msg"] + "."
-        ) from None
+        raise InputError(f"wrong value for setting {key}: {first['input']!r}", first["msg"] + ".") from None
 
 
 def keys() -> list[str]:
@@ -215,9 +214,13 @@ def preset_text(name: str) -> str:
             return path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot read preset file {path}: {error}", "Check the path.") from None
-    raise InputError(
-        f"unknown preset: {name!r}", f"{_nearest(name, preset_names())}See: gformer presets list"
-    )
+    raise InputError(f"unknown preset: {name!r}", did_you_mean(name, preset_names()))
+
+
+def preset_summary(name: str) -> str:
+    """The first comment line of a shipped preset: what it is for."""
+    first = preset_text(name).splitlines()[0]
+    return first.removeprefix("#").strip()
 
 
 def read_preset(name: str) -> dict[str, Any]:
@@ -226,7 +229,8 @@ def read_preset(name: str) -> dict[str, Any]:
         tree = yaml.safe_load(preset_text(name))
     except yaml.YAMLError as error:
         raise InputError(
-            f"preset {name} is not valid YAML: {str(error).splitlines()[0]}", "See: gformer presets show quick"
+            f"preset {name} is not valid YAML: {str(error).splitlines()[0]}",
+            "See: gformer presets show quick",
         ) from None
     if tree is None:
         return {}
@@ -253,19 +257,17 @@ def _nest(key: str, value: Any) -> dict[str, Any]:
     return tree
 
 
-def _merge(
-    tree: dict[str, Any], changes: Mapping[str, Any], *, origin: str, only: Sequence[str] | None = None
-) -> None:
+def _merge(tree: dict[str, Any], changes: Mapping[str, Any], *, origin: str, only: Sequence[str] | None = None) -> None:
     """Put `changes` into `tree` in place; a key that `tree` does not have is an error."""
-    for key in _flatten(changes):
+    for key, value in _leaves(changes):
         _check_key(tree, key, origin)
         if only is not None and key.split(".")[0] not in only:
             continue
         *path, last = key.split(".")
-        place, value = tree, changes
+        place = tree
         for part in path:
-            place, value = place[part], value[part]
-        place[last] = value[last]
+            place = place[part]
+        place[last] = value
 
 
 def _check_key(tree: Mapping[str, Any], key: str, origin: str) -> None:
@@ -275,20 +277,21 @@ def _check_key(tree: Mapping[str, Any], key: str, origin: str) -> None:
             inside = ", ".join(name for name in known if name.startswith(key + "."))
             raise InputError(f"{origin}: {key!r} is a section, not a setting", f"It holds: {inside}.")
         raise InputError(
-            f"{origin}: unknown setting {key!r}", f"{_nearest(key, known)}See: gformer presets show quick"
+            f"{origin}: unknown setting {key!r}",
+            did_you_mean(key, known).strip() + " See: gformer presets show quick",
         )
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
-    found: list[str] = []
+def _flatten(tree: Mapping[str, Any]) -> list[str]:
+    return [key for key, _ in _leaves(tree)]
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Dotted keys with their values."""
+    found: list[tuple[str, Any]] = []
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            found.extend(_flatten(value, f"{prefix}{key}."))
+            found.extend(_leaves(value, f"{prefix}{key}."))
         else:
-            found.append(f"{prefix}{key}")
+            found.append((f"{prefix}{key}", value))
     return found
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-    return f"Did you mean {close[0]!r}? " if close else ""

@@ -4,6 +4,9 @@ Every expected failure carries two short texts: what is wrong and where, and wha
 `gformer_cli.app` prints them and exits; nothing else in the package exits.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class GformerError(Exception):
     """An expected failure: `message` says what is wrong and where, `hint` what to do about it."""
@@ -35,3 +38,11 @@ class Interrupted(GformerError):
     """The user asked to stop (Ctrl-C); what was finished is kept."""
 
     exit_status = 130
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint that names the nearest of `known`, and all of them while they are few."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
+    nearest = f"Did you mean {close[0]!r}? " if close else ""
+    return nearest + (f"There are: {', '.join(names)}." if len(names) <= 20 else "")

@@ -23,7 +23,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     with writing_to(path):
         try:
             yield temporary
-            os.replace(temporary, path)
+            temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
 

@@ -10,4 +10,6 @@ import hashlib
 def derive_seed(seed: int, *names: object) -> int:
     """A seed in [0, 2**63) for the decision called `names` in a run with `seed`."""
     text = "/".join(str(part) for part in (seed, *names))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    # a file name may hold bytes that are not UTF-8; Python carries them as surrogates
+    data = text.encode("utf-8", "surrogateescape")
+    return int.from_bytes(hashlib.sha256(data).digest()[:8], "big") >> 1

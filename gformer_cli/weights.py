@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
 import urllib.error
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 import torchvision
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -34,9 +32,9 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         raise InputError(f"no such weights file: {path}", "Give a state-dict file, or --weights none or default.")
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # the reader raises nearly any kind for a file that is none of its own
         raise InputError(
-            f"cannot read weights {path}: {str(error).splitlines()[0]}",
+            f"cannot read weights {path}: {_reason(error)}",
             "It must be a state dict saved as safetensors or with torch.save(model.state_dict(), FILE).",
         ) from None
     for key in ("state_dict", "model"):  # how training scripts commonly wrap it
@@ -53,10 +51,15 @@ def _downloaded(name: str) -> Mapping[str, torch.Tensor]:
         state: Mapping[str, torch.Tensor] = weights.get_state_dict(progress=False, check_hash=True)
     except (urllib.error.URLError, OSError, RuntimeError) as error:
         raise InputError(
-            f"cannot download the default weights of {name}: {str(error).splitlines()[0]}",
+            f"cannot download the default weights of {name}: {_reason(error)}",
             "Download them elsewhere and pass the file with --weights FILE, or train from scratch: --weights none.",
         ) from None
     return state
+
+
+def _reason(error: Exception) -> str:
+    text = str(error) or type(error).__name__  # some carry no text
+    return text.splitlines()[0]
 
 
 def _put(network: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> list[str]:

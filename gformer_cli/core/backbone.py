@@ -49,7 +49,7 @@ class Backbone(nn.Module):
             )
         self.classifier_name = linears[-1]
         if self.classifier.bias is None:
-            self.classifier.bias = nn.Parameter(torch.zeros(self.classifier.out_features))
+            self.classifier.bias = nn.Parameter(self.classifier.weight.new_zeros(self.num_classes))
 
     @property
     def layers(self) -> list[MixedBatchNorm2d]:
@@ -90,9 +90,7 @@ class Backbone(nn.Module):
         assert isinstance(logits, torch.Tensor)
         return logits
 
-    def observe(
-        self, images: torch.Tensor, parameters: Parameters | None = None
-    ) -> tuple[torch.Tensor, Observation]:
+    def observe(self, images: torch.Tensor, parameters: Parameters | None = None) -> tuple[torch.Tensor, Observation]:
         """As `forward`, and what the pass showed: classifier input and each layer's batch statistics."""
         with self._observing() as seen:
             logits = self(images, parameters)
@@ -120,7 +118,7 @@ class Backbone(nn.Module):
         layers = self.layers
         try:
             for index, layer in enumerate(layers):
-                layer.observer = lambda mean, var, index=index: _keep(seen, index, mean, var)  # type: ignore[misc]
+                layer.observer = lambda mean, var, index=index: _keep(seen, index, mean, var)
             yield seen
         finally:
             handle.remove()

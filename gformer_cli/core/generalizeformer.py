@@ -38,9 +38,7 @@ class GeneralizeFormer(nn.Module):
 
     def generate(self, backbone: Backbone, images: torch.Tensor) -> Parameters:
         """θ_t for images (B, 3, H, W), from the images alone. Differentiable in the generator's weights."""
-        seen = probe(
-            backbone, images, prior_count=self.prior_count, gradients=self.generator.reads_gradients
-        )
+        seen = probe(backbone, images, prior_count=self.prior_count, gradients=self.generator.reads_gradients)
         parameters: Parameters = self.generator(seen)
         return parameters
 

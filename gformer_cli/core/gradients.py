@@ -23,9 +23,7 @@ class GradientFeatures:
     """(K,)"""
 
 
-def gradient_features(
-    logits: torch.Tensor, features: torch.Tensor, leaves: Parameters
-) -> GradientFeatures:
+def gradient_features(logits: torch.Tensor, features: torch.Tensor, leaves: Parameters) -> GradientFeatures:
     """Gradients for logits (B, K) and classifier inputs (B, D) that were computed with `leaves`.
 
     BatchNorm: one backward pass of the entropy, down to the first BatchNorm layer and no further.

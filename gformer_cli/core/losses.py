@@ -34,9 +34,7 @@ def parameter_distance(
 
     The unit (see `parameter_units`) makes layers of small and of large parameters count alike.
     """
-    terms = [
-        F.huber_loss(a / unit, b / unit) for a, b, unit in zip(generated, wanted, units, strict=True)
-    ]
+    terms = [F.huber_loss(a / unit, b / unit) for a, b, unit in zip(generated, wanted, units, strict=True)]
     return torch.stack(terms).mean()
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-
 import torchvision
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from gformer_cli.errors import InputError
+from gformer_cli.errors import InputError, did_you_mean
 
 NETWORKS = (
     "resnet18",
@@ -38,10 +36,7 @@ def build_network(name: str, num_classes: int, *, stem: str = "standard", width:
     `width` multiplies the channels of every stage. Raises `InputError` for an unknown name.
     """
     if name not in NETWORKS:
-        close = difflib.get_close_matches(name, NETWORKS, n=1, cutoff=0.0)
-        raise InputError(
-            f"unknown backbone: {name!r}", f"Did you mean {close[0]!r}? There are: {', '.join(NETWORKS)}."
-        )
+        raise InputError(f"unknown backbone: {name!r}", did_you_mean(name, NETWORKS))
     if width == 1.0:
         network = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
         assert isinstance(network, ResNet)
@@ -51,16 +46,15 @@ def build_network(name: str, num_classes: int, *, stem: str = "standard", width:
         raise InputError(f"backbone {name} has no settable width", f"Width works with: {', '.join(_SCALABLE)}.")
     if stem == "small":
         network.conv1 = _convolution(network.conv1.out_channels, kernel=3, stride=1)
-        network.maxpool = nn.Identity()  # type: ignore[assignment]
+        network.maxpool = nn.Identity()
+    assert isinstance(network, nn.Module)
     return network
 
 
-class _ScaledResNet(ResNet):
+class _ScaledResNet(ResNet):  # type: ignore[misc]  # torchvision has no types
     """torchvision's ResNet with every stage `width` times as wide; the names in its state dict are the same."""
 
-    def __init__(
-        self, block: type[BasicBlock | Bottleneck], layers: list[int], num_classes: int, width: float
-    ) -> None:
+    def __init__(self, block: type[BasicBlock | Bottleneck], layers: list[int], num_classes: int, width: float) -> None:
         self.width = width  # `_make_layer` needs it before the base class returns
         super().__init__(block, layers, num_classes)
         channels = self._scaled(64)
@@ -69,11 +63,17 @@ class _ScaledResNet(ResNet):
         self.fc = nn.Linear(self._scaled(512) * block.expansion, num_classes)
 
     def _make_layer(
-        self, block: type[BasicBlock | Bottleneck], planes: int, blocks: int, stride: int = 1, dilate: bool = False
+        self,
+        block: type[BasicBlock | Bottleneck],
+        planes: int,
+        blocks: int,
+        stride: int = 1,
+        dilate: bool = False,
     ) -> nn.Sequential:
         if planes == 64:  # the first stage reads the stem
             self.inplanes = self._scaled(64)
-        return super()._make_layer(block, self._scaled(planes), blocks, stride, dilate)
+        stage: nn.Sequential = super()._make_layer(block, self._scaled(planes), blocks, stride, dilate)
+        return stage
 
     def _scaled(self, channels: int) -> int:
         return max(1, round(channels * self.width))

@@ -34,8 +34,12 @@ class Probe:
 def prior_mix(backbone: Backbone, batch_size: int, prior_count: float) -> torch.Tensor:
     """The mixing n / (n + N) for every layer, (L,): the source counts as N images. (arXiv 2006.16971, eq. 3.)"""
     share = batch_size / (batch_size + prior_count)
-    return torch.full((len(backbone.layer_names),), share, device=backbone.classifier.weight.device,
-                      dtype=backbone.classifier.weight.dtype)
+    return torch.full(
+        (len(backbone.layer_names),),
+        share,
+        device=backbone.classifier.weight.device,
+        dtype=backbone.classifier.weight.dtype,
+    )
 
 
 def probe(backbone: Backbone, images: torch.Tensor, *, prior_count: float, gradients: bool) -> Probe:

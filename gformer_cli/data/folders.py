@@ -61,9 +61,7 @@ class Domain:
         return {name: found[name] for name in self.classes}
 
 
-def find_domains(
-    folders: Sequence[Path], layout: Layout = Layout.auto, *, unlabelled: bool = False
-) -> list[Domain]:
+def find_domains(folders: Sequence[Path], layout: Layout = Layout.auto, *, unlabelled: bool = False) -> list[Domain]:
     """The domains below `folders`, in the order given (domains of one root sorted by name).
 
     `unlabelled` also admits flat folders: every image below one is taken, with no label.
@@ -117,12 +115,14 @@ def _read_folder(folder: Path, layout: Layout, unlabelled: bool) -> list[Domain]
         wanted = "DIR/class/image" if depth == 1 else "DIR/domain/class/image"
         raise InputError(
             f"{len(astray)} images do not lie at {wanted}, such as {folder / astray[0]}",
-            "Move them, or name another --layout: domain, domains"
-            + (" or flat." if unlabelled else "."),
+            "Move them, or name another --layout: domain, domains" + (" or flat." if unlabelled else "."),
         )
     if layout is Layout.domain:
         return [_domain(_own_name(folder), folder, "", images, others)]
     names = sorted({name.split("/", 1)[0] for name in images})
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir() and not _hidden(entry.name) and entry.name not in names:
+            raise InputError(f"domain folder without images: {entry}", "Add images, or remove the folder.")
     return [
         _domain(
             name,
@@ -180,7 +180,7 @@ def _walk(folder: Path) -> Iterator[str]:
 
     seen: set[tuple[int, int]] = set()  # linked folders are followed, each once: links may form loops
     for parent, subfolders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        status = os.stat(parent)
+        status = Path(parent).stat()
         if (status.st_dev, status.st_ino) in seen:
             subfolders.clear()
             continue

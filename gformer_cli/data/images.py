@@ -1,24 +1,35 @@
-"""Reading image files: decode, bring to one size, and say why where that fails.
+"""Reading image files into tensors of one size, and into batches.
 
-An image becomes a uint8 tensor (3, S, S). Decoding runs in threads (Pillow releases the interpreter lock)
-a bounded number of images ahead of the consumer, so that memory does not grow with the folder.
+An image becomes a uint8 tensor (3, S, S). `decoding.py` tells how files are decoded, and why one is skipped.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from gformer_cli.data.decoding import Skipped, attempt, decode, describe, in_order, to_rgb
 from gformer_cli.data.folders import ImageFile
+
+__all__ = [
+    "Batch",
+    "Decoded",
+    "Preprocessing",
+    "Skipped",
+    "decode",
+    "describe",
+    "read_batches",
+    "read_image",
+    "read_images",
+    "to_pixels",
+    "to_rgb",
+]
 
 
 @dataclass(frozen=True)
@@ -43,45 +54,12 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
-class Skipped:
-    """An image that could not be used, and why."""
-
-    path: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Decoded:
     """A readable image: its pixels, uint8 (3, S, S), and the SHA-256 of the file's bytes."""
 
     file: ImageFile
     pixels: torch.Tensor
     digest: str
-
-
-def decode(data: bytes) -> Image.Image:
-    """The first frame of an encoded image as upright 8-bit RGB.
-
-    EXIF rotation is applied, 16-bit and float grey is scaled to 8 bit, transparent parts become white.
-    Raises whatever Pillow raises for broken data; a truncated image is broken.
-    """
-    with Image.open(io.BytesIO(data)) as image:
-        image.load()
-        return to_rgb(ImageOps.exif_transpose(image))
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any Pillow mode to 8-bit RGB without clipping high bit depths."""
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float64)
-        # 16-bit files open as mode I or I;16 depending on the format; floats are taken as 0..1 or 0..255
-        top = 65535.0 if values.max(initial=0.0) > 255.0 else 255.0 if values.max(initial=0.0) > 1.0 else 1.0
-        image = Image.fromarray((np.clip(values / top, 0.0, 1.0) * 255.0).round().astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
 
 
 def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> torch.Tensor:
@@ -96,45 +74,19 @@ def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> torch.Tensor:
 
 def read_image(file: ImageFile, preprocessing: Preprocessing) -> Decoded | Skipped:
     """One image from disk, or the reason why it cannot be used."""
-    try:
-        data = file.path.read_bytes()
-        if not data:
-            return Skipped(file.relative, "the file is empty")
+
+    def work(data: bytes) -> Decoded:
         pixels = to_pixels(decode(data), preprocessing)
-    except Exception as error:  # Pillow's decoders raise many kinds; none of them may end a long run
-        return Skipped(file.relative, describe(error, file.path))
-    return Decoded(file, pixels, hashlib.sha256(data).hexdigest())
+        return Decoded(file, pixels, hashlib.sha256(data).hexdigest())
 
-
-def describe(error: Exception, path: Path) -> str:
-    """A short reason without the file's own path (which is told beside it) or memory addresses."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    if type(error).__name__ == "UnidentifiedImageError":
-        return "not an image that Pillow can read"
-    text = str(error).replace(str(path), "").strip() or type(error).__name__
-    return text.splitlines()[0]
+    return attempt(file, work)
 
 
 def read_images(
     files: Iterable[ImageFile], preprocessing: Preprocessing, *, workers: int
 ) -> Iterator[Decoded | Skipped]:
-    """Every file of `files`, in order, decoded at most `8 * workers` ahead. `workers` 0 reads in this thread."""
-    if workers == 0:
-        for file in files:
-            yield read_image(file, preprocessing)
-        return
-    waiting: deque[Future[Decoded | Skipped]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        try:
-            for file in files:
-                waiting.append(pool.submit(read_image, file, preprocessing))
-                if len(waiting) >= 8 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    """Every file of `files`, in order, decoded at most `8 * workers` ahead; with 0 workers in this thread."""
+    return in_order(partial(read_image, preprocessing=preprocessing), files, workers=workers)
 
 
 @dataclass(frozen=True)

@@ -73,9 +73,7 @@ def load_labelled(
         files: list[ImageFile] = []
         digests: list[str] = []
         cached: list[torch.Tensor | None] = []
-        for file, item in zip(
-            domain.files, read_images(domain.files, preprocessing, workers=workers), strict=True
-        ):
+        for file, item in zip(domain.files, read_images(domain.files, preprocessing, workers=workers), strict=True):
             advance()
             if isinstance(item, Skipped):
                 skipped.append(Skipped(str(file.path), item.reason))
@@ -87,18 +85,14 @@ def load_labelled(
             files.append(file)
             digests.append(item.digest)
             cached.append(item.pixels if budget >= 0 else None)
-        _check_classes(domain, files, skipped)
+        _check_classes(domain, files)
         labels = torch.tensor([index[str(file.label)] for file in files])
         train, validation = split(domain, files, validation_fraction, seed)
-        loaded.append(
-            LabelledDomain(domain.name, files, labels, digests, train, validation, preprocessing, cached)
-        )
+        loaded.append(LabelledDomain(domain.name, files, labels, digests, train, validation, preprocessing, cached))
     return loaded, skipped
 
 
-def split(
-    domain: Domain, files: Sequence[ImageFile], fraction: float, seed: int
-) -> tuple[list[int], list[int]]:
+def split(domain: Domain, files: Sequence[ImageFile], fraction: float, seed: int) -> tuple[list[int], list[int]]:
     """Positions for training and for validation: `fraction` of each class, chosen by hashed file name.
 
     The same file name goes the same way in every domain, so that one object photographed under several
@@ -122,21 +116,24 @@ def fingerprint(domains: Sequence[LabelledDomain]) -> str:
         for domain in domains
         for file, digest in zip(domain.files, domain.digests, strict=True)
     )
-    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+    return hashlib.sha256("\n".join(rows).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def unreadable(skipped: Sequence[Skipped]) -> InputError:
     """The error that `--strict` makes of unreadable images."""
     first = skipped[0]
-    return InputError(f"unreadable image: {first.path} ({first.reason})", "Remove or repair it, or run without --strict.")
+    return InputError(
+        f"unreadable image: {first.path} ({first.reason})", "Remove or repair it, or run without --strict."
+    )
 
 
-def _check_classes(domain: Domain, files: Sequence[ImageFile], skipped: Sequence[Skipped]) -> None:
+def _check_classes(domain: Domain, files: Sequence[ImageFile]) -> None:
     left = {file.label for file in files}
     for name in domain.classes:
         if name not in left:
             raise InputError(
                 f"no readable image of class {name!r} in domain {domain.name!r}: {domain.root / name}",
-                "Every image of it is unreadable; see: gformer data check." if skipped
+                "Every image of it is unreadable; see: gformer data check."
+                if domain.counts[name]
                 else "Add images or remove the empty class folder.",
             )

@@ -57,7 +57,7 @@ def _gaussian_noise(images: torch.Tensor, rng: random.Random, strength: float) -
 
 def _shot_noise(images: torch.Tensor, rng: random.Random, strength: float) -> torch.Tensor:
     # Poisson noise of a sensor that counts few photons, in its normal approximation
-    photons = 400.0 ** (1.0 - rng.uniform(0.0, 0.6) * strength)
+    photons: float = 400.0 ** (1.0 - rng.uniform(0.0, 0.6) * strength)
     return images + (images.clamp_min(0.0) / photons).sqrt() * _normal(images, rng)
 
 
@@ -97,8 +97,10 @@ def _pixelate(images: torch.Tensor, rng: random.Random, strength: float) -> torc
 
 
 def _posterise(images: torch.Tensor, rng: random.Random, strength: float) -> torch.Tensor:
-    levels = max(2, round(2.0 ** (5.0 - rng.uniform(1.0, 3.5) * strength)))
-    return (images.clamp(0.0, 1.0) * (levels - 1)).round() / (levels - 1)
+    bits: float = 5.0 - rng.uniform(1.0, 3.5) * strength
+    levels = max(2, round(2.0**bits))
+    posterised: torch.Tensor = (images.clamp(0.0, 1.0) * (levels - 1)).round() / (levels - 1)
+    return posterised
 
 
 def _motion_blur(images: torch.Tensor, rng: random.Random, strength: float) -> torch.Tensor:

@@ -67,9 +67,7 @@ class SourceModels:
         return self._without.get(domain, self.full)
 
     @staticmethod
-    def _load(
-        run: RunFolder, label: str, source: SourceData, settings: Settings, device: torch.device
-    ) -> Backbone:
+    def _load(run: RunFolder, label: str, source: SourceData, settings: Settings, device: torch.device) -> Backbone:
         network = new_network(settings, len(source.classes), with_weights=False)
         network.load_state_dict(run.load_model(label))
         return Backbone(network).freeze().to(device)
@@ -94,7 +92,11 @@ def meta_train(
     """
     progress = progress or Silent()
     source = run.source()
-    claim_bundle(run, resume=resume, overwrite=overwrite)
+    check_claim(run, resume=resume, overwrite=overwrite)
+    if overwrite:
+        run.bundle.unlink(missing_ok=True)
+        run.meta_train_log.unlink(missing_ok=True)
+        run.drop_checkpoints()
     make_deterministic(settings.seed)
     loaded, skipped = _load_source(domains, source, settings, workers, strict, progress)
     models = SourceModels(run, source, settings, device)
@@ -116,8 +118,8 @@ def meta_train(
     return MetaTrainResult(validation, sum(p.numel() for p in generator.parameters()), skipped)
 
 
-def claim_bundle(run: RunFolder, *, resume: bool, overwrite: bool) -> None:
-    """Make sure that nothing is overwritten unasked, and that a fresh start starts fresh."""
+def check_claim(run: RunFolder, *, resume: bool, overwrite: bool) -> None:
+    """Raises `InputError` where meta-training `run` would overwrite something unasked; touches nothing."""
     started = run.bundle.exists() or run.meta_train_log.exists()
     if started and not (resume or overwrite):
         raise InputError(
@@ -126,10 +128,6 @@ def claim_bundle(run: RunFolder, *, resume: bool, overwrite: bool) -> None:
         )
     if resume and run.bundle.exists():
         raise InputError(f"nothing to resume: {run.bundle} is finished", "Train a new one with --overwrite.")
-    if overwrite:
-        run.bundle.unlink(missing_ok=True)
-        run.meta_train_log.unlink(missing_ok=True)
-        run.drop_checkpoints()
 
 
 def _load_source(
@@ -215,58 +213,68 @@ class MetaTrainer:
         if saved is not None:
             generator.load_state_dict(saved["generator"])
             optimizer.load_state_dict(saved["optimizer"])
-            start, best_accuracy, best_state = saved["episode"], saved["best_accuracy"], saved["best_state"]
+            start, best_accuracy, best_state = saved["step"], saved["best_accuracy"], saved["best_state"]
         controls = {"source": self.accuracy("source"), "bn": self.accuracy("bn")}
         progress.message(
             f"validation episodes: source {100 * controls['source']:.1f} %, bn {100 * controls['bn']:.1f} %"
         )
-        progress.begin("meta-training", options.episodes, start)
+        progress.begin("meta-training", options.steps, start)
         began, recent = time.monotonic(), _Mean()
         with stoppable() as stop:
-            for number in range(start, options.episodes):
-                loss = self.step(number, optimizer)
-                recent.add(cross_entropy=loss.cross_entropy.item(), huber=loss.huber.item(), accuracy=loss.accuracy)
-                done = number + 1
-                if done % options.validate_every == 0 or done == options.episodes:
+            for step in range(start, options.steps):
+                recent.add(**self.step(step, optimizer))
+                done = step + 1
+                if done % options.validate_every == 0 or done == options.steps:
                     accuracy = self.accuracy("gformer")
                     if accuracy > best_accuracy:
                         best_accuracy, best_state = accuracy, _copy(generator)
                     append_json_line(
                         self.run.meta_train_log,
-                        {"episode": done, **recent.take(), "validation_accuracy": accuracy,
-                         "validation_source": controls["source"], "validation_bn": controls["bn"],
-                         "seconds": round(time.monotonic() - began, 3)},
+                        {
+                            "step": done,
+                            **recent.take(),
+                            "validation_accuracy": accuracy,
+                            "validation_source": controls["source"],
+                            "validation_bn": controls["bn"],
+                            "seconds": round(time.monotonic() - began, 3),
+                        },
                     )
-                progress.advance(
-                    f"loss {loss.cross_entropy.item():.3f}, validation {100 * max(best_accuracy, 0):.1f} %"
-                )
-                if stop.requested or (done % options.validate_every == 0 and done < options.episodes):
+                progress.advance(f"loss {recent.last:.3f}, validation {100 * max(best_accuracy, 0):.1f} %")
+                if stop.requested or (done % options.validate_every == 0 and done < options.steps):
                     self.run.save_checkpoint(
                         _CHECKPOINT,
-                        {"generator": generator.state_dict(), "optimizer": optimizer.state_dict(),
-                         "episode": done, "best_accuracy": best_accuracy, "best_state": best_state},
+                        {
+                            "generator": generator.state_dict(),
+                            "optimizer": optimizer.state_dict(),
+                            "step": done,
+                            "best_accuracy": best_accuracy,
+                            "best_state": best_state,
+                        },
                     )
                 if stop.requested:
                     raise Interrupted(
-                        f"stopped after episode {done} of {options.episodes}",
+                        f"stopped after step {done} of {options.steps}",
                         "Go on with the same command and --resume.",
                     )
         progress.end()
         generator.load_state_dict(best_state)
         return {"gformer": best_accuracy, **controls}
 
-    def step(self, number: int, optimizer: torch.optim.Optimizer) -> EpisodeLoss:
-        """One episode, one update."""
-        options = self.options
-        loss = self.loss(self.sampler.draw(number))
-        total = loss.cross_entropy + options.huber_weight * loss.huber
-        rate = learning_rate_at(number, steps=options.episodes, peak=options.learning_rate, warmup=options.warmup)
-        set_learning_rate(optimizer, rate)
+    def step(self, number: int, optimizer: torch.optim.Optimizer) -> dict[str, float]:
+        """One update from several episodes; returns their mean loss terms and accuracy."""
+        options, count = self.options, self.options.episodes_per_step
         optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        figures = _Mean()
+        for episode in range(number * count, (number + 1) * count):
+            loss = self.loss(self.sampler.draw(episode))
+            total = loss.cross_entropy + options.huber_weight * loss.huber
+            (total / count).backward()  # type: ignore[no-untyped-call]
+            figures.add(cross_entropy=loss.cross_entropy.item(), huber=loss.huber.item(), accuracy=loss.accuracy)
+        rate = learning_rate_at(number, steps=options.steps, peak=options.learning_rate, warmup=options.warmup)
+        set_learning_rate(optimizer, rate)
         torch.nn.utils.clip_grad_norm_(self.method.generator.parameters(), options.clip)
         optimizer.step()
-        return loss
+        return figures.take()
 
     def loss(self, episode: Episode) -> EpisodeLoss:
         """CE(f(x; θ_t), y) and Huber(θ_t, θ*), both with gradients to the generator's weights."""
@@ -285,9 +293,7 @@ class MetaTrainer:
                 steps=options.huber_steps,
                 learning_rate=options.huber_learning_rate,
             )
-            huber = parameter_distance(
-                prediction.parameters.trainable(), wanted.trainable(), parameter_units(source)
-            )
+            huber = parameter_distance(prediction.parameters.trainable(), wanted.trainable(), parameter_units(source))
         accuracy = float((prediction.logits.argmax(dim=1) == labels).float().mean())
         return EpisodeLoss(F.cross_entropy(prediction.logits, labels), huber, accuracy)
 
@@ -315,9 +321,12 @@ class _Mean:
     def __init__(self) -> None:
         self._sums: dict[str, float] = {}
         self._count = 0
+        self.last = 0.0
+        """The cross-entropy added last."""
 
     def add(self, **values: float) -> None:
         self._count += 1
+        self.last = values["cross_entropy"]
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
 

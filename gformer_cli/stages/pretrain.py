@@ -171,9 +171,7 @@ class SourceTrainer:
         """Train, or go on from the checkpoint; writes the model that was best on validation images."""
         options = self.options
         network = new_network(self.settings, self.num_classes, with_weights=True).to(self.device)
-        optimizer = torch.optim.AdamW(
-            network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
-        )
+        optimizer = torch.optim.AdamW(network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
         start, best_accuracy, best_state = 0, -1.0, network.state_dict()
         saved = self.run.load_checkpoint(self.label)
         if saved is not None:
@@ -197,15 +195,25 @@ class SourceTrainer:
                     best_state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
                 append_json_line(
                     self.run.pretrain_log,
-                    {"model": self.label, "step": done, "loss": loss, "validation_accuracy": accuracy,
-                     "seconds": round(time.monotonic() - seconds, 3)},
+                    {
+                        "model": self.label,
+                        "step": done,
+                        "loss": loss,
+                        "validation_accuracy": accuracy,
+                        "seconds": round(time.monotonic() - seconds, 3),
+                    },
                 )
             progress.advance(f"loss {loss:.3f}, validation {100 * max(best_accuracy, 0):.1f} %")
             if stop.requested or (done % options.validate_every == 0 and done < options.steps):
                 self.run.save_checkpoint(
                     self.label,
-                    {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": done,
-                     "best_accuracy": best_accuracy, "best_state": best_state},
+                    {
+                        "network": network.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "step": done,
+                        "best_accuracy": best_accuracy,
+                        "best_state": best_state,
+                    },
                 )
             if stop.requested:
                 raise Interrupted(
@@ -230,7 +238,10 @@ class SourceTrainer:
     ) -> float:
         options = self.options
         transform = make_augmentation(
-            image_size=self.preprocessing.image_size, crop=options.crop, flip=options.flip, jitter=options.jitter
+            image_size=self.preprocessing.image_size,
+            crop=options.crop,
+            flip=options.flip,
+            jitter=options.jitter,
         )
         pixels, labels = [], []
         for domain, stream, share in zip(

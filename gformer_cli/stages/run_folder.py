@@ -1,15 +1,16 @@
 """A run folder: what lies where, and who may write to it.
 
-    RUN/settings.yaml           resolved settings
-    RUN/source.json             classes, domains, counts, fingerprint of the source images
-    RUN/models/*.safetensors    `all` and, per source domain, `without-DOMAIN`
-    RUN/checkpoints/*.pt        unfinished training, for --resume
-    RUN/pretrain.jsonl          figures while training; RUN/meta-train.jsonl likewise
-    RUN/model.gformer           the bundle that meta-train writes
+RUN/settings.yaml           resolved settings
+RUN/source.json             classes, domains, counts, fingerprint of the source images
+RUN/models/*.safetensors    `all` and, per source domain, `without-DOMAIN`
+RUN/checkpoints/*.pt        unfinished training, for --resume
+RUN/pretrain.jsonl          figures while training; RUN/meta-train.jsonl likewise
+RUN/model.gformer           the bundle that meta-train writes
 """
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Mapping
@@ -20,9 +21,9 @@ from typing import Any
 import torch
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
-from gformer_cli.config import Settings, to_yaml, validate
+from gformer_cli.config import Settings, keys, to_yaml, validate
 from gformer_cli.errors import InputError
 from gformer_cli.files import atomic_path, make_folder, write_json, write_text
 
@@ -55,34 +56,40 @@ class RunFolder:
         self.meta_train_log = root / "meta-train.jsonl"
         self.bundle = root / "model.gformer"
 
+    def check_claim(self, settings: Settings, *, resume: bool, overwrite: bool) -> None:
+        """Raises `InputError` where `claim` would; touches nothing."""
+        if self.root.exists() and not self.root.is_dir():
+            raise InputError(f"{self.root} is a file, not a folder", "Name another --out.")
+        if not self.root.is_dir() or not any(self.root.iterdir()):
+            return
+        ours = self.settings_path.is_file()
+        if resume:
+            if not ours:
+                raise InputError(f"{self.root} holds no run to resume", "Start without --resume in a new folder.")
+            _require_same(self.settings(), settings, self.root)
+        elif not overwrite:
+            raise InputError(
+                f"output folder is not empty: {self.root}",
+                "Continue it with --resume, replace it with --overwrite, or name another --out.",
+            )
+        elif not ours:
+            raise InputError(
+                f"{self.root} is not a run of gformer, so --overwrite does not clear it",
+                "Name another --out, or empty the folder yourself.",
+            )
+
     def claim(self, settings: Settings, *, resume: bool, overwrite: bool) -> None:
         """Make the folder ours: empty, or resumed with the same settings, or cleared on request.
 
         Raises `InputError` for a non-empty folder without `resume` or `overwrite`, one that is not a run, and
         a resume with other settings.
         """
-        if self.root.exists() and not self.root.is_dir():
-            raise InputError(f"{self.root} is a file, not a folder", "Name another --out.")
-        if self.root.is_dir() and any(self.root.iterdir()):
-            ours = self.settings_path.is_file()
-            if resume:
-                if not ours:
-                    raise InputError(f"{self.root} holds no run to resume", "Start without --resume in a new folder.")
-                _require_same(self.settings(), settings, self.root)
-                return
-            if not overwrite:
-                raise InputError(
-                    f"output folder is not empty: {self.root}",
-                    "Continue it with --resume, replace it with --overwrite, or name another --out.",
-                )
-            if not ours:
-                raise InputError(
-                    f"{self.root} is not a run of gformer, so --overwrite does not clear it",
-                    "Name another --out, or empty the folder yourself.",
-                )
-            shutil.rmtree(self.root)
+        self.check_claim(settings, resume=resume, overwrite=overwrite)
+        if not resume:
+            shutil.rmtree(self.root, ignore_errors=True)
         make_folder(self.root)
-        write_text(self.settings_path, to_yaml(settings))
+        if not self.settings_path.is_file():
+            write_text(self.settings_path, to_yaml(settings))
 
     def settings(self) -> Settings:
         """The settings the run was started with."""
@@ -107,7 +114,8 @@ class RunFolder:
     def save_model(self, label: str, tensors: Mapping[str, torch.Tensor]) -> None:
         make_folder(self.models)
         with atomic_path(self.model_path(label)) as temporary:
-            save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, temporary)
+            # written here: the library's own writing does not raise OSError
+            temporary.write_bytes(save({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}))
 
     def load_model(self, label: str) -> dict[str, torch.Tensor]:
         path = self.model_path(label)
@@ -119,7 +127,9 @@ class RunFolder:
     def save_checkpoint(self, label: str, state: dict[str, Any]) -> None:
         make_folder(self.checkpoints)
         with atomic_path(self.checkpoints / f"{label}.pt") as temporary:
-            torch.save(state, temporary)
+            content = io.BytesIO()  # torch.save to a file does not raise OSError
+            torch.save(state, content)
+            temporary.write_bytes(content.getbuffer())
 
     def load_checkpoint(self, label: str) -> dict[str, Any] | None:
         """The state of unfinished training, or None; tensors and plain values only, nothing is unpickled."""
@@ -143,10 +153,17 @@ class RunFolder:
 
 
 def _require_same(before: Settings, now: Settings, root: Path) -> None:
-    old, new = to_yaml(before).splitlines(), to_yaml(now).splitlines()
-    changed = [line.strip() for line in new if line not in old]
-    if old != new:
+    old, new = before.model_dump(mode="json"), now.model_dump(mode="json")
+    changed = [f"{key}={_value(new, key)}" for key in keys() if _value(old, key) != _value(new, key)]
+    if changed:
         raise InputError(
             f"{root} was started with other settings; now different: {'; '.join(changed[:3])}",
             "Resume with the command it was started with, or start again with --overwrite.",
         )
+
+
+def _value(tree: dict[str, Any], key: str) -> Any:
+    value: Any = tree
+    for part in key.split("."):
+        value = value[part]
+    return value

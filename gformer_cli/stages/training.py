@@ -35,9 +35,10 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, ImportError) as error:
         raise InputError(
-            f"cannot use device {name!r}: {str(error).splitlines()[0]}", "Use --device cpu; see: gformer doctor"
+            f"cannot use device {name!r}: {str(error).splitlines()[0]}",
+            "Use --device cpu; see: gformer doctor",
         ) from None
     return device
 

@@ -37,7 +37,7 @@ class Residuals:
             gammas=tuple(s + u * d for s, u, d in zip(source.gammas, units, self.gammas, strict=True)),
             betas=tuple(s + u * d for s, u, d in zip(source.betas, units, self.betas, strict=True)),
             # written as a difference so that a zero residual keeps the probe's mixing to the last bit
-            mix=source.mix + (torch.sigmoid(start + self.mix) - torch.sigmoid(start)),
+            mix=(source.mix + (torch.sigmoid(start + self.mix) - torch.sigmoid(start))).clamp(0.0, 1.0),
             weight=source.weight + rms(source.weight) * self.weight,
             bias=source.bias + self.bias,
         )

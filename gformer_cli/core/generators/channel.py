@@ -34,7 +34,13 @@ class ChannelGenerator(Generator):
     """
 
     def __init__(
-        self, *, width: int = 64, depth: int = 2, heads: int = 4, channel_width: int = 32, gradients: bool = True
+        self,
+        *,
+        width: int = 64,
+        depth: int = 2,
+        heads: int = 4,
+        channel_width: int = 32,
+        gradients: bool = True,
     ) -> None:
         super().__init__()
         if width % heads:
@@ -176,7 +182,8 @@ def _batch_evidence(probe: Probe) -> torch.Tensor:
 
 
 def _entropy(probabilities: torch.Tensor) -> torch.Tensor:
-    return torch.special.entr(probabilities).sum(dim=-1)
+    values: torch.Tensor = torch.special.entr(probabilities).sum(dim=-1)
+    return values
 
 
 def _positions(layers: int, device: torch.device) -> torch.Tensor:
@@ -189,7 +196,8 @@ def _positions(layers: int, device: torch.device) -> torch.Tensor:
 def _mean_by_owner(values: torch.Tensor, owner: torch.Tensor, layers: int) -> torch.Tensor:
     """Mean over the channels of each layer: (ΣC, F) -> (L, F)."""
     total = values.new_zeros(layers, values.shape[1]).index_add(0, owner, values)
-    return total / torch.bincount(owner, minlength=layers)[:, None]
+    means: torch.Tensor = total / torch.bincount(owner, minlength=layers)[:, None]
+    return means
 
 
 def _pool_by_owner(values: torch.Tensor, owner: torch.Tensor, sizes: list[int]) -> torch.Tensor:

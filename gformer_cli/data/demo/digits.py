@@ -7,6 +7,7 @@ Optical digits (Alpaydin, Kaynak, UCI; CC BY 4.0): the 1,797 digits of 8x8 pixel
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +49,7 @@ class Digits:
             rank[rows] = np.arange(len(rows))
         order = np.lexsort((self.labels, rank))
         ends = np.cumsum((0, *sizes))
-        return [self.take(order[start:stop]) for start, stop in zip(ends[:-1], ends[1:], strict=True)]
+        return [self.take(order[start:stop]) for start, stop in pairwise(ends)]
 
 
 def mnist_digits(seed: int) -> Digits:
@@ -73,7 +74,9 @@ def optical_digits(seed: int) -> Digits:
 
 def _shuffled(images: Pixels, labels: npt.NDArray[np.int64], seed: int) -> Digits:
     order = np.random.default_rng(seed).permutation(len(labels))
-    return Digits(np.asarray(images, dtype=np.float64), np.asarray(labels, dtype=np.int64), np.arange(len(labels))).take(order)
+    return Digits(
+        np.asarray(images, dtype=np.float64), np.asarray(labels, dtype=np.int64), np.arange(len(labels))
+    ).take(order)
 
 
 def _missing_extra() -> InputError:

@@ -1,0 +1,5 @@
+"""`python -m gformer_cli` is `gformer`."""
+
+from gformer_cli.app import main
+
+main()

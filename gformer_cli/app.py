@@ -1,0 +1,95 @@
+"""The `gformer` command: registers the subcommands and turns errors into messages and exit statuses.
+
+Exit status: 0 done; 1 the work failed; 2 wrong usage or input; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from gformer_cli import __version__
+from gformer_cli.commands import adapt, data, demo, doctor, evaluate, inspect, meta_train, presets, pretrain
+from gformer_cli.commands.options import wants_traceback
+from gformer_cli.errors import GformerError
+
+app = typer.Typer(
+    name="gformer",
+    help="Generate a model for each batch from an unseen distribution: test-time adaptation without fine-tuning.",
+    epilog="Start with: gformer demo",
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("pretrain")(pretrain.pretrain)
+app.command("meta-train")(meta_train.meta_train)
+app.command("adapt")(adapt.adapt)
+app.command("evaluate")(evaluate.evaluate)
+app.add_typer(data.app, name="data")
+app.add_typer(presets.app, name="presets")
+app.command("inspect")(inspect.inspect)
+app.command("doctor")(doctor.doctor)
+app.command("demo")(demo.demo)
+
+# the class of all usage errors; Typer has moved it between modules, its subclass stays in place
+_UsageErrorBase: type[Exception] = next(
+    c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException" and issubclass(c, Exception)
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gformer {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line (without the program's name) and return its exit status."""
+    try:
+        status = app(args=None if arguments is None else list(arguments), standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except GformerError as error:
+        if wants_traceback():
+            raise
+        _complain(error.message, error.hint)
+        return error.exit_status
+    except _UsageErrorBase as error:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else "gformer"
+        told = error.format_message() if hasattr(error, "format_message") else str(error)
+        _complain(told, f"See: {path} --help")
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        _complain("interrupted", "")
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as with `gformer presets list | head -1`
+        sys.stderr.close()
+        return 1
+    except Exception as error:
+        if wants_traceback():
+            raise
+        _complain(f"unexpected {type(error).__name__}: {error}", "This is a defect in gformer; --debug shows where.")
+        return 1
+
+
+def main() -> None:
+    """Entry point of the installed command."""
+    sys.exit(run())
+
+
+def _complain(message: str, hint: str) -> None:
+    print(f"error: {message}".rstrip(), file=sys.stderr)
+    if hint:
+        print(f"  {hint}", file=sys.stderr)

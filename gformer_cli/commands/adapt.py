@@ -1,0 +1,107 @@
+"""`gformer adapt`."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gformer_cli.commands import options
+from gformer_cli.commands.dry_run import show_prediction_plan
+from gformer_cli.console import Terminal, table
+from gformer_cli.data.folders import Layout, find_domains
+
+
+class Order(str, Enum):
+    """In which order images form batches."""
+
+    shuffle = "shuffle"
+    name = "name"
+
+
+def adapt(
+    model: options.Model,
+    target: Annotated[
+        list[Path],
+        typer.Option(
+            "--target",
+            metavar="DIR",
+            help="Images of one unseen condition (a flat folder or class folders, whose names are not read), or a "
+            "root of such domains. Repeatable.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="Predictions: .csv or .jsonl.", show_default=False)
+    ],
+    batch_size: options.BatchSize = 64,
+    order: Annotated[
+        Order,
+        typer.Option(help="shuffle mixes the images (repeatably); name keeps the order of arrival."),
+    ] = Order.shuffle,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Add one column per class.")] = False,
+    layout: options.LayoutOption = Layout.auto,
+    seed: options.Seed = None,
+    device: options.Device = "auto",
+    workers: options.Workers = None,
+    strict: options.Strict = False,
+    overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> None:
+    """Predict every readable image of a folder, generating parameters for each batch. Needs no labels.
+
+    Rows are in name order: path, label, confidence, batch, source_label (the unadapted model's answer).
+
+    Example: gformer adapt --model runs/site/model.gformer --target incoming --out predictions.csv
+    """
+    terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
+    domains = find_domains(target, layout, unlabelled=True)
+
+    from gformer_cli.bundle import load_bundle
+    from gformer_cli.files import make_folder
+    from gformer_cli.stages import adapt as stage
+    from gformer_cli.stages.targets import check_batch_size
+    from gformer_cli.stages.training import make_deterministic, pick_device, pick_workers
+
+    check_batch_size(batch_size)
+    stage.check_output(out, overwrite=overwrite)
+    where, threads = pick_device(device), pick_workers(workers)
+    bundle = load_bundle(model)
+    if dry_run:
+        show_prediction_plan(terminal, domains, where, threads, [out], {"batch_size": batch_size, "order": order.value})
+        return
+    make_folder(out.parent)
+    make_deterministic(seed or 0)
+    with terminal.progress() as progress:
+        done = stage.adapt(
+            bundle,
+            domains,
+            batch_size=batch_size,
+            order=order.value,
+            seed=seed or 0,
+            device=where,
+            workers=threads,
+            strict=strict,
+            progress=progress,
+        )
+    stage.write_rows(out, done, bundle.header.classes, probabilities=probabilities, name_targets=len(domains) > 1)
+    terminal.skipped([(item.path, item.reason) for item in done.skipped])
+    terminal.result(
+        {
+            "out": str(out),
+            "images": len(done.rows),
+            "batches": done.batches,
+            "changed": done.changed,
+            "counts": done.counts(),
+            "skipped": [{"path": item.path, "reason": item.reason} for item in done.skipped],
+        },
+        table("Predicted labels", ["label", "images"], [[k, str(v)] for k, v in done.counts().items()]),
+        f"\n{len(done.rows)} images in {done.batches} batches; "
+        f"{done.changed} labels differ from the source model's. Wrote {out}",
+    )

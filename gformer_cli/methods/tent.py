@@ -1,0 +1,44 @@
+"""`tent`: entropy minimisation over the stream (Wang et al. 2021, arXiv 2006.10726)."""
+
+from __future__ import annotations
+
+import torch
+
+from gformer_cli.bundle import Bundle
+from gformer_cli.core.losses import entropy
+from gformer_cli.core.parameters import Parameters
+from gformer_cli.methods.bn import batch_statistics_only
+
+LEARNING_RATE = 1e-3
+"""Of Adam with betas 0.9 and 0.999: the paper's setting outside ImageNet (section 4)."""
+
+
+class Tent:
+    """Batch statistics; one Adam step a batch on γ and β to lower the entropy of the batch's predictions.
+
+    The predictions are those before the step, as in the authors' code. γ, β and Adam's moments persist from
+    batch to batch until `reset`.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.backbone = bundle.backbone
+        self.reset()
+
+    def reset(self) -> None:
+        start = batch_statistics_only(self.backbone)
+        self.parameters = Parameters(
+            gammas=tuple(gamma.clone().requires_grad_(True) for gamma in start.gammas),
+            betas=tuple(beta.clone().requires_grad_(True) for beta in start.betas),
+            mix=start.mix,
+            weight=start.weight,
+            bias=start.bias,
+        )
+        self.optimizer = torch.optim.Adam([*self.parameters.gammas, *self.parameters.betas], lr=LEARNING_RATE)
+
+    @torch.enable_grad()
+    def predict(self, images: torch.Tensor) -> torch.Tensor:
+        logits = self.backbone(images, self.parameters)
+        self.optimizer.zero_grad(set_to_none=True)
+        entropy(logits).backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        return logits.detach()  # type: ignore[no-any-return]

@@ -1,0 +1,69 @@
+"""The findings of `gformer data check` as text and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.table import Table
+
+from gformer_cli.console import LISTED, one_line, table
+from gformer_cli.data.check import CheckReport
+
+
+def check_summary(report: CheckReport, *, verbose: bool) -> list[str | Table]:
+    """What to print: counts, then errors, then notes; at most a few files of a kind without `verbose`."""
+    limit = None if verbose else LISTED
+    counts = [table("", ["domain", "class", "images"], list(_count_rows(report, verbose)), numbers_from=2)]
+    errors = [*_section("unreadable images", [f"{s.path}: {s.reason}" for s in report.unreadable], limit)]
+    errors += _section("empty class folders", [f"{domain}: {name}" for domain, name in report.empty_classes], limit)
+    notes = _section(
+        "domains that lack classes", [f"{d.name}: {', '.join(d.missing)}" for d in report.domains if d.missing], limit
+    )
+    across = [d for d in report.duplicates if d.across_classes]
+    notes += _section("images under two labels", [" = ".join(d.paths) for d in across], limit)
+    same = [d for d in report.duplicates if not d.across_classes]
+    notes += _section("images that are there twice", [" = ".join(d.paths) for d in same], limit)
+    for kind, paths in report.odd_modes.items():
+        notes += _section(f"images with {kind}", paths, limit)
+    notes += _section("files that are not images", report.ignored, limit)
+    return [
+        *counts,
+        "",
+        *_sizes(report),
+        *(["", "Errors", *errors] if errors else []),
+        *(["", "Notes", *notes] if notes else []),
+        *([] if errors else ["", "No errors."]),
+    ]
+
+
+def _count_rows(report: CheckReport, verbose: bool) -> Iterator[list[str]]:
+    for domain in report.domains:
+        counts = list(domain.classes.values())
+        spread = f"{len(counts)} classes, {min(counts)} to {max(counts)} images each" if counts else "unlabelled"
+        yield [domain.name, spread, str(domain.images)]
+        if verbose:
+            yield from (["", name, str(count)] for name, count in domain.classes.items())
+
+
+def _section(title: str, items: Sequence[str], limit: int | None) -> list[str]:
+    if not items:
+        return []
+    shown = [f"    {one_line(item)}" for item in items[:limit]]
+    more = [f"    ... and {len(items) - len(shown)} more: --verbose lists all"] if len(items) > len(shown) else []
+    return [f"  {len(items)} {title}", *shown, *more]
+
+
+def _sizes(report: CheckReport) -> list[str]:
+    if report.sizes is None:
+        return []
+    sizes = report.sizes
+    if sizes.different == 1:
+        return [f"All images are {_size(sizes.most_common)} pixels."]
+    return [
+        f"{sizes.different} sizes: {_size(sizes.smallest)} to {_size(sizes.largest)} pixels, "
+        f"most often {_size(sizes.most_common)}."
+    ]
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"

@@ -1,0 +1,483 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.generators import ChannelGenerator, ConstantGenerator, Generator
+from gformer_cli.core.generators.base import Residuals
+from gformer_cli.core.gradients import GradientFeatures
+from gformer_cli.core.losses import parameter_distance, parameter_units
+from gformer_cli.core.parameters import Parameters
+from gformer_cli.core.probe import Probe, probe
+
+MakeProbe = Callable[..., Probe]
+Perturb = Callable[..., None]
+
+SHIFTS_ALL_CLASSES_ALIKE = ("entry_head.output.bias", "bias_head.bias")
+"""They move every class's logit by the same amount, which a softmax does not see."""
+
+
+def make_channel(**options: Any) -> ChannelGenerator:
+    torch.manual_seed(0)
+    defaults = {"width": 16, "depth": 2, "heads": 2, "channel_width": 8}
+    return ChannelGenerator(**(defaults | options)).double()
+
+
+def all_tensors(found: Residuals | Parameters) -> list[torch.Tensor]:
+    assert found.mix is not None
+    return [*found.gammas, *found.betas, found.mix, found.weight, found.bias]
+
+
+def assert_equal(a: Residuals | Parameters, b: Residuals | Parameters) -> None:
+    assert all(torch.equal(x, y) for x, y in zip(all_tensors(a), all_tensors(b), strict=True))
+
+
+def assert_close(a: Residuals | Parameters, b: Residuals | Parameters) -> None:
+    for x, y in zip(all_tensors(a), all_tensors(b), strict=True):
+        torch.testing.assert_close(x, y, rtol=0.0, atol=1e-11)
+
+
+def differs(a: Residuals | Parameters, b: Residuals | Parameters) -> bool:
+    return any((x - y).abs().max() > 1e-9 for x, y in zip(all_tensors(a), all_tensors(b), strict=True))
+
+
+def gradients_of(seen: Probe) -> GradientFeatures:
+    assert seen.gradients is not None
+    return seen.gradients
+
+
+def replaced(parts: Sequence[torch.Tensor], index: int, value: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    return tuple(value if position == index else part for position, part in enumerate(parts))
+
+
+def permute_channels(seen: Probe, layer: int, order: torch.Tensor) -> Probe:
+    def move(parts: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return replaced(parts, layer, parts[layer][order])
+
+    gradients = gradients_of(seen)
+    return replace(
+        seen,
+        source=replace(seen.source, gammas=move(seen.source.gammas), betas=move(seen.source.betas)),
+        source_means=move(seen.source_means),
+        source_variances=move(seen.source_variances),
+        means=move(seen.means),
+        variances=move(seen.variances),
+        gradients=replace(gradients, gammas=move(gradients.gammas), betas=move(gradients.betas)),
+    )
+
+
+def permute_classes(seen: Probe, order: torch.Tensor) -> Probe:
+    gradients = gradients_of(seen)
+    return replace(
+        seen,
+        source=replace(seen.source, weight=seen.source.weight[order], bias=seen.source.bias[order]),
+        logits=seen.logits[:, order],
+        gradients=replace(gradients, weight=gradients.weight[order], bias=gradients.bias[order]),
+    )
+
+
+def permute_features(seen: Probe, order: torch.Tensor) -> Probe:
+    gradients = gradients_of(seen)
+    return replace(
+        seen,
+        source=replace(seen.source, weight=seen.source.weight[:, order]),
+        features=seen.features[:, order],
+        gradients=replace(gradients, weight=gradients.weight[:, order]),
+    )
+
+
+# --- residuals
+
+
+def test_residuals_are_added_in_units_of_the_sources_scale(make_probe: MakeProbe) -> None:
+    source = make_probe(channels=(2, 2)).source
+    ones = torch.ones(2, dtype=torch.float64)
+    step = Residuals(
+        (ones, ones), (2 * ones, ones), 0.7 * ones, torch.ones_like(source.weight), torch.ones_like(source.bias)
+    )
+    theta = step.added_to(source)
+    unit = source.gammas[0].square().mean().sqrt()
+    torch.testing.assert_close(theta.gammas[0], source.gammas[0] + unit)
+    torch.testing.assert_close(theta.betas[0], source.betas[0] + 2 * unit)
+    torch.testing.assert_close(theta.weight, source.weight + source.weight.square().mean().sqrt())
+    torch.testing.assert_close(theta.bias, source.bias + 1.0)
+    torch.testing.assert_close(theta.mix, torch.sigmoid(torch.logit(source.mix) + 0.7))
+
+
+@pytest.mark.parametrize("share", [1e-6, 0.5, 1.0 - 1e-6])
+@pytest.mark.parametrize("step", [-50.0, 50.0])
+def test_generated_mixing_stays_between_zero_and_one(make_probe: MakeProbe, share: float, step: float) -> None:
+    seen = make_probe()
+    still = ChannelGenerator(width=8, heads=2).double().residuals(seen)
+    source = seen.source.with_mix(torch.full((2,), share, dtype=torch.float64))
+    mix = replace(still, mix=torch.full((2,), step, dtype=torch.float64)).added_to(source).mix
+    assert mix is not None and (mix >= 0.0).all() and (mix <= 1.0).all()
+    torch.testing.assert_close(mix, torch.full_like(mix, float(step > 0)), rtol=0.0, atol=2e-4)
+
+
+@pytest.mark.parametrize("share", [1e-6, 1 / 17, 64 / 80, 1.0 - 1e-6])
+def test_zero_residual_keeps_the_probes_mixing_to_the_last_bit(make_probe: MakeProbe, share: float) -> None:
+    seen = make_probe()
+    source = seen.source.with_mix(torch.full((2,), share, dtype=torch.float64))
+    mix = make_channel().residuals(seen).added_to(source).mix
+    assert mix is not None and torch.equal(mix, torch.full((2,), share, dtype=torch.float64))
+
+
+# --- an untrained generator is the source model
+
+
+def test_untrained_generators_give_exactly_the_source(backbone: Backbone, images: torch.Tensor) -> None:
+    for generator in (make_channel(), make_channel(gradients=False), ConstantGenerator(backbone)):
+        seen = probe(backbone, images, prior_count=16.0, gradients=generator.reads_gradients)
+        theta = generator(seen)
+        assert_equal(theta, seen.source)
+        assert torch.equal(backbone(images, theta), backbone(images, seen.source))
+
+
+# --- the channel generator's structure
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_permuting_a_layers_channels_permutes_its_residuals_and_nothing_else(
+    make_probe: MakeProbe, perturb: Perturb, layer: int
+) -> None:
+    generator, seen = make_channel(), make_probe()
+    perturb(generator, 0.3)
+    order = torch.randperm(len(seen.means[layer]), generator=torch.Generator().manual_seed(1))
+    plain = generator.residuals(seen)
+    expected = replace(
+        plain,
+        gammas=replaced(plain.gammas, layer, plain.gammas[layer][order]),
+        betas=replaced(plain.betas, layer, plain.betas[layer][order]),
+    )
+    assert differs(plain, expected)
+    assert_close(generator.residuals(permute_channels(seen, layer, order)), expected)
+
+
+def test_permuting_classes_permutes_their_residuals_and_nothing_else(
+    make_probe: MakeProbe, perturb: Perturb
+) -> None:
+    generator, seen = make_channel(), make_probe(classes=4)
+    perturb(generator, 0.3)
+    order = torch.tensor([2, 0, 3, 1])
+    plain = generator.residuals(seen)
+    expected = replace(plain, weight=plain.weight[order], bias=plain.bias[order])
+    assert differs(plain, expected)
+    assert_close(generator.residuals(permute_classes(seen, order)), expected)
+
+
+def test_permuting_features_permutes_the_classifiers_columns(make_probe: MakeProbe, perturb: Perturb) -> None:
+    generator, seen = make_channel(), make_probe(features=5)
+    perturb(generator, 0.3)
+    order = torch.tensor([4, 0, 3, 1, 2])
+    plain = generator.residuals(seen)
+    expected = replace(plain, weight=plain.weight[:, order])
+    assert differs(plain, expected)
+    assert_close(generator.residuals(permute_features(seen, order)), expected)
+
+
+def test_permuting_the_images_changes_nothing(make_probe: MakeProbe, perturb: Perturb) -> None:
+    generator, seen = make_channel(), make_probe()
+    perturb(generator, 0.3)
+    order = torch.randperm(8, generator=torch.Generator().manual_seed(1))
+    shuffled = replace(seen, logits=seen.logits[order], features=seen.features[order])
+    assert_close(generator.residuals(shuffled), generator.residuals(seen))
+
+
+def test_layers_are_told_apart_by_their_depth(make_probe: MakeProbe, perturb: Perturb) -> None:
+    generator, seen = make_channel(), make_probe(channels=(5, 5))
+    perturb(generator, 0.3)
+
+    def twice(parts: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (parts[0], parts[0])
+
+    gradients = gradients_of(seen)
+    alike = replace(
+        seen,
+        source=replace(seen.source, gammas=twice(seen.source.gammas), betas=twice(seen.source.betas)),
+        source_means=twice(seen.source_means),
+        source_variances=twice(seen.source_variances),
+        means=twice(seen.means),
+        variances=twice(seen.variances),
+        gradients=replace(gradients, gammas=twice(gradients.gammas), betas=twice(gradients.betas)),
+    )
+    found = generator.residuals(alike)
+    assert not torch.allclose(found.gammas[0], found.gammas[1])
+    assert not torch.allclose(found.mix[0], found.mix[1])
+
+
+def test_one_generator_serves_networks_of_any_depth_width_and_class_count(
+    make_backbone: Callable[..., Backbone], narrow_resnet: Backbone, images: torch.Tensor, perturb: Perturb
+) -> None:
+    generator = make_channel()
+    perturb(generator, 0.1)
+    networks = [make_backbone((4,), 2), make_backbone((4, 6), 3), make_backbone((3, 5, 7), 9), narrow_resnet]
+    for network in networks:
+        seen = probe(network, images, prior_count=16.0, gradients=True)
+        theta = generator(seen)
+        assert [t.shape for t in theta.trainable()] == [t.shape for t in network.source_parameters().trainable()]
+        assert theta.mix is not None and theta.mix.shape == (len(network.layer_names),)
+        assert differs(theta, seen.source)
+        assert torch.isfinite(network(images, theta)).all()
+
+
+@pytest.mark.parametrize("batch", [1, 2, 65])
+@pytest.mark.parametrize("reads_gradients", [True, False])
+def test_any_batch_size_gives_finite_parameters(
+    backbone: Backbone, make_images: Callable[..., torch.Tensor], perturb: Perturb, batch: int, reads_gradients: bool
+) -> None:
+    generator = make_channel(gradients=reads_gradients)
+    perturb(generator, 0.3)
+    seen = probe(backbone, make_images(batch), prior_count=16.0, gradients=reads_gradients)
+    assert all(torch.isfinite(tensor).all() for tensor in all_tensors(generator(seen)))
+
+
+def test_degenerate_evidence_gives_finite_parameters(make_probe: MakeProbe, perturb: Perturb) -> None:
+    """Dead channels, vanished gradients, features that are all zero, logits that are certain, one class."""
+    generator, seen = make_channel(), make_probe(classes=1)
+    perturb(generator, 0.3)
+
+    def zero(parts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        return tuple(torch.zeros_like(part) for part in parts)
+
+    gradients = gradients_of(seen)
+    dead = replace(
+        seen,
+        source_variances=zero(seen.source_variances),
+        variances=zero(seen.variances),
+        logits=torch.full_like(seen.logits, 1e4),
+        features=torch.zeros_like(seen.features),
+        gradients=GradientFeatures(
+            zero(gradients.gammas), zero(gradients.betas), 0 * gradients.weight, 0 * gradients.bias
+        ),
+    )
+    assert all(torch.isfinite(tensor).all() for tensor in all_tensors(generator(dead)))
+
+
+# --- every ingredient counts
+
+
+def change_source(field: str) -> Callable[[Probe], Probe]:
+    def change(seen: Probe) -> Probe:
+        value = getattr(seen.source, field)
+        moved = replaced(value, 1, bent(value[1])) if isinstance(value, tuple) else bent(value)
+        return replace(seen, source=replace(seen.source, **{field: moved}))
+
+    return change
+
+
+def change_gradient(field: str) -> Callable[[Probe], Probe]:
+    def change(seen: Probe) -> Probe:
+        gradients = gradients_of(seen)
+        value = getattr(gradients, field)
+        moved = replaced(value, 1, bent(value[1])) if isinstance(value, tuple) else bent(value)
+        return replace(seen, gradients=replace(gradients, **{field: moved}))
+
+    return change
+
+
+def change_seen(field: str) -> Callable[[Probe], Probe]:
+    def change(seen: Probe) -> Probe:
+        value = getattr(seen, field)
+        moved = replaced(value, 1, bent(value[1])) if isinstance(value, tuple) else bent(value)
+        return replace(seen, **{field: moved})
+
+    return change
+
+
+def bent(value: torch.Tensor) -> torch.Tensor:
+    """Another tensor of the same sign and shape, not a multiple of `value`."""
+    factor = torch.linspace(0.5, 2.0, value.numel(), dtype=value.dtype).view_as(value)
+    return value * factor
+
+
+EVIDENCE = {
+    "source gammas": change_source("gammas"),
+    "source betas": change_source("betas"),
+    "source weight": change_source("weight"),
+    "source bias": change_source("bias"),
+    "source means": change_seen("source_means"),
+    "source variances": change_seen("source_variances"),
+    "batch means": change_seen("means"),
+    "batch variances": change_seen("variances"),
+    "logits": change_seen("logits"),
+    "features": change_seen("features"),
+}
+GRADIENTS = {f"gradient of {name}": change_gradient(name) for name in ("gammas", "betas", "weight", "bias")}
+
+
+@pytest.mark.parametrize("name", [*EVIDENCE, *GRADIENTS])
+def test_every_ingredient_changes_the_residuals(make_probe: MakeProbe, perturb: Perturb, name: str) -> None:
+    generator, seen = make_channel(), make_probe()
+    perturb(generator, 0.3)
+    changed = (EVIDENCE | GRADIENTS)[name](seen)
+    assert differs(generator.residuals(changed), generator.residuals(seen))
+
+
+def test_batch_size_changes_the_residuals(make_probe: MakeProbe, perturb: Perturb) -> None:
+    generator, seen = make_channel(), make_probe()
+    perturb(generator, 0.3)
+    doubled = replace(seen, logits=seen.logits.repeat(2, 1), features=seen.features.repeat(2, 1))
+    assert differs(generator.residuals(doubled), generator.residuals(seen))
+
+
+def test_generator_without_gradients_ignores_them(make_probe: MakeProbe, perturb: Perturb) -> None:
+    generator, seen = make_channel(gradients=False), make_probe()
+    perturb(generator, 0.3)
+    expected = generator.residuals(seen)
+    assert not generator.reads_gradients
+    assert_equal(generator.residuals(replace(seen, gradients=None)), expected)
+    for change in GRADIENTS.values():
+        assert_equal(generator.residuals(change(seen)), expected)
+
+
+@pytest.mark.parametrize(
+    "option", [{"width": 32}, {"depth": 1}, {"depth": 3}, {"channel_width": 4}, {"gradients": False}], ids=str
+)
+def test_every_size_option_changes_the_number_of_weights(option: dict[str, Any]) -> None:
+    def count(generator: nn.Module) -> int:
+        return sum(parameter.numel() for parameter in generator.parameters())
+
+    assert count(make_channel(**option)) != count(make_channel())
+
+
+def test_number_of_heads_changes_the_result_of_the_same_weights(make_probe: MakeProbe, perturb: Perturb) -> None:
+    one, four, seen = make_channel(heads=1), make_channel(heads=4), make_probe()
+    perturb(one, 0.3)
+    four.load_state_dict(one.state_dict())
+    assert differs(one.residuals(seen), four.residuals(seen))
+
+
+def test_heads_that_do_not_divide_the_width_are_refused() -> None:
+    with pytest.raises(ValueError, match="width 10 is not divisible by heads 4"):
+        ChannelGenerator(width=10, heads=4)
+
+
+def test_default_generator_is_small() -> None:
+    assert sum(parameter.numel() for parameter in ChannelGenerator().parameters()) < 250_000
+
+
+# --- no state
+
+
+def test_a_probe_gives_the_same_residuals_whatever_came_before(
+    make_probe: MakeProbe, backbone: Backbone, images: torch.Tensor, perturb: Perturb
+) -> None:
+    generator, seen = make_channel(), make_probe()
+    perturb(generator, 0.3)
+    generator.eval()
+    weights = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
+    alone = generator.residuals(seen)
+    generator.residuals(probe(backbone, images, prior_count=16.0, gradients=True))
+    generator.residuals(make_probe(channels=(3, 9, 2), classes=5))
+    assert_equal(generator.residuals(seen), alone)
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in generator.state_dict().items())
+
+
+# --- training signals
+
+
+LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
+
+
+def cross_entropy_of(generator: Generator, backbone: Backbone, images: torch.Tensor) -> torch.Tensor:
+    seen = probe(backbone, images, prior_count=16.0, gradients=True)
+    return F.cross_entropy(backbone(images, generator(seen)), LABELS)
+
+
+def huber_of(generator: Generator, backbone: Backbone, images: torch.Tensor) -> torch.Tensor:
+    seen = probe(backbone, images, prior_count=16.0, gradients=True)
+    wanted = [tensor + 0.1 for tensor in seen.source.trainable()]
+    return parameter_distance(generator(seen).trainable(), wanted, parameter_units(seen.source))
+
+
+def trained_channel(perturb: Perturb) -> ChannelGenerator:
+    """Fresh weights, with the last layers moved a little off their zeros."""
+    generator = make_channel()
+    perturb(generator, 0.05)
+    return generator
+
+
+def test_cross_entropy_reaches_every_weight(backbone: Backbone, images: torch.Tensor, perturb: Perturb) -> None:
+    generator = trained_channel(perturb)
+    cross_entropy_of(generator, backbone, images).backward()  # type: ignore[no-untyped-call]
+    for name, parameter in generator.named_parameters():
+        assert parameter.grad is not None, name
+        if name in SHIFTS_ALL_CLASSES_ALIKE:
+            assert parameter.grad.abs().max() < 1e-12, name
+        else:
+            assert parameter.grad.abs().max() > 1e-9, name
+
+
+def test_huber_reaches_every_weight_but_those_of_the_mixing(
+    backbone: Backbone, images: torch.Tensor, perturb: Perturb
+) -> None:
+    generator = trained_channel(perturb)
+    huber_of(generator, backbone, images).backward()  # type: ignore[no-untyped-call]
+    for name, parameter in generator.named_parameters():
+        if name.startswith("mix_head"):  # fine-tuning leaves the mixing as it is, so there is no distance
+            assert parameter.grad is None
+        else:
+            assert parameter.grad is not None and parameter.grad.abs().max() > 1e-9, name
+
+
+def test_untrained_last_layers_already_learn_from_the_cross_entropy(backbone: Backbone, images: torch.Tensor) -> None:
+    generator = make_channel()
+    cross_entropy_of(generator, backbone, images).backward()  # type: ignore[no-untyped-call]
+    for layer in (generator.channel_head.output, generator.entry_head.output, generator.mix_head, generator.bias_head):
+        assert layer.weight.grad is not None and layer.weight.grad.abs().max() > 0.0
+
+
+@pytest.mark.parametrize("loss", [cross_entropy_of, huber_of])
+def test_gradients_of_the_weights_match_finite_differences(
+    backbone: Backbone, images: torch.Tensor, perturb: Perturb, loss: Callable[..., torch.Tensor]
+) -> None:
+    generator = trained_channel(perturb)
+    loss(generator, backbone, images).backward()
+    random, step = torch.Generator().manual_seed(2), 1e-5
+    names = ["channel_input.0.weight", "entry_input.2.weight", "layer_token.weight", "class_token.weight"]
+    names += ["batch_token.weight", "transformer.layers.0.self_attn.in_proj_weight", "norm.weight"]
+    names += ["channel_head.from_token.weight", "channel_head.output.weight", "bias_head.weight"]
+    for name in names:
+        parameter = generator.get_parameter(name)
+        assert parameter.grad is not None
+        index = int(torch.randint(parameter.numel(), (), generator=random))
+        flat, values = parameter.detach().view(-1), []
+        start = flat[index].item()
+        for offset in (step, -step):
+            flat[index] = start + offset
+            values.append(loss(generator, backbone, images).item())
+        flat[index] = start
+        expected = (values[0] - values[1]) / (2 * step)
+        assert parameter.grad.view(-1)[index].item() == pytest.approx(expected, rel=1e-4, abs=1e-9), name
+
+
+# --- the control
+
+
+def test_constant_generator_ignores_its_input(backbone: Backbone, make_probe: MakeProbe, perturb: Perturb) -> None:
+    generator = ConstantGenerator(backbone)
+    perturb(generator, 0.3)
+    assert not generator.reads_gradients
+    first = generator.residuals(make_probe(channels=(4, 6)))
+    second = generator.residuals(make_probe(channels=(4, 6), batch=3))
+    assert_equal(first, second)
+    assert first.gammas[0].abs().max() > 0.0
+
+
+def test_constant_generator_has_one_weight_per_generated_number_and_learns_all(
+    backbone: Backbone, images: torch.Tensor
+) -> None:
+    generator = ConstantGenerator(backbone).double()
+    cross_entropy_of(generator, backbone, images).backward()  # type: ignore[no-untyped-call]
+    source = backbone.source_parameters()
+    assert sum(p.numel() for p in generator.parameters()) == sum(t.numel() for t in source.trainable()) + 2
+    for name, parameter in generator.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().max() > 0.0, name

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.probe import Probe, prior_mix, probe
+
+
+def tensors_of(seen: Probe) -> list[torch.Tensor]:
+    found = [*seen.source.trainable(), *seen.source_means, *seen.source_variances, *seen.means, *seen.variances]
+    assert seen.source.mix is not None and seen.gradients is not None
+    gradients = seen.gradients
+    found += [seen.source.mix, seen.logits, seen.features, gradients.weight, gradients.bias]
+    return [*found, *gradients.gammas, *gradients.betas]
+
+
+@pytest.mark.parametrize(("size", "prior", "share"), [(1, 16.0, 1 / 17), (16, 16.0, 0.5), (48, 16.0, 0.75), (3, 1.0, 0.75)])
+def test_prior_mix_is_the_batchs_share_in_every_layer(
+    backbone: Backbone, size: int, prior: float, share: float
+) -> None:
+    assert torch.equal(prior_mix(backbone, size, prior), torch.full((2,), share, dtype=torch.float64))
+
+
+def test_probe_runs_the_source_model_under_mixed_statistics(backbone: Backbone, images: torch.Tensor) -> None:
+    seen = probe(backbone, images, prior_count=10.0, gradients=False)
+    source = backbone.source_parameters().with_mix(prior_mix(backbone, len(images), 10.0))
+    logits, observation = backbone.observe(images, source)
+    assert torch.equal(seen.logits, logits)
+    assert observation.features is not None and torch.equal(seen.features, observation.features)
+    for index, layer in enumerate(backbone.layers):
+        assert torch.equal(seen.means[index], observation.means[index])
+        assert torch.equal(seen.variances[index], observation.variances[index])
+        assert torch.equal(seen.source_means[index], layer.running_mean)
+        assert torch.equal(seen.source_variances[index], layer.running_var)
+    assert torch.equal(seen.source.gammas[1], backbone.layers[1].weight)
+    assert torch.equal(seen.source.weight, backbone.classifier.weight)
+
+
+def test_prior_count_changes_what_the_probe_sees(backbone: Backbone, images: torch.Tensor) -> None:
+    trusting = probe(backbone, images, prior_count=1000.0, gradients=False)
+    doubting = probe(backbone, images, prior_count=0.01, gradients=False)
+    assert not torch.allclose(trusting.logits, doubting.logits)
+    # the first layer's input does not depend on any mixing, the second one's does
+    assert torch.equal(trusting.means[0], doubting.means[0])
+    assert not torch.allclose(trusting.means[1], doubting.means[1])
+
+
+def test_gradients_are_taken_only_on_request(backbone: Backbone, images: torch.Tensor) -> None:
+    without = probe(backbone, images, prior_count=16.0, gradients=False)
+    with_them = probe(backbone, images, prior_count=16.0, gradients=True)
+    assert without.gradients is None
+    assert with_them.gradients is not None
+    assert torch.equal(without.logits, with_them.logits)
+
+
+def test_nothing_in_a_probe_requires_grad(backbone: Backbone, images: torch.Tensor) -> None:
+    assert not any(t.requires_grad for t in tensors_of(probe(backbone, images, prior_count=16.0, gradients=True)))
+
+
+def test_nothing_requires_grad_even_for_a_model_that_is_not_frozen(
+    make_network: Callable[..., nn.Module], images: torch.Tensor
+) -> None:
+    trainable = Backbone(make_network()).eval()
+    seen = probe(trainable, images, prior_count=16.0, gradients=True)
+    assert not any(tensor.requires_grad for tensor in tensors_of(seen))
+    assert all(parameter.grad is None for parameter in trainable.parameters())
+
+
+def test_gradients_are_the_same_under_no_grad(backbone: Backbone, images: torch.Tensor) -> None:
+    outside = probe(backbone, images, prior_count=16.0, gradients=True)
+    with torch.no_grad():
+        inside = probe(backbone, images, prior_count=16.0, gradients=True)
+        assert not torch.is_grad_enabled()
+    for a, b in zip(tensors_of(outside), tensors_of(inside), strict=True):
+        assert torch.equal(a, b)
+    assert inside.gradients is not None and inside.gradients.gammas[0].abs().sum() > 0.0
+
+
+def test_convolutions_get_no_gradient_and_stay_frozen(narrow_resnet: Backbone, images: torch.Tensor) -> None:
+    before = {name: tensor.clone() for name, tensor in narrow_resnet.state_dict().items()}
+    probe(narrow_resnet, images, prior_count=16.0, gradients=True)
+    for parameter in narrow_resnet.parameters():
+        assert parameter.grad is None and not parameter.requires_grad
+    assert all(torch.equal(tensor, before[name]) for name, tensor in narrow_resnet.state_dict().items())

@@ -1,0 +1,202 @@
+"""Episodes: fixed by seed and number; every option has its effect."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+
+from gformer_cli.data.episodes import Episode, EpisodeSampler, validation_episodes
+from gformer_cli.data.labelled import LabelledDomain
+from gformer_cli.data.shifts import HELD_OUT_FAMILIES, TRAINING_FAMILIES, Shift
+
+COUNTS = {"ant": 12, "cat": 12, "dog": 12}
+DRAWS = range(300)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def domains(make_labelled: Any) -> list[LabelledDomain]:
+    found: list[LabelledDomain] = make_labelled({"east": COUNTS, "west": COUNTS})
+    return found
+
+
+def _sampler(domains: list[LabelledDomain], **options: Any) -> EpisodeSampler:
+    defaults: dict[str, Any] = {
+        "seed": 0,
+        "largest_batch": 16,
+        "few_classes": 0.0,
+        "shift_probability": 0.0,
+        "shift_strength": 1.0,
+        "families": TRAINING_FAMILIES,
+    }
+    return EpisodeSampler(domains, **(defaults | options))
+
+
+def _key(episode: Episode) -> tuple[str, tuple[int, ...], Shift | None]:
+    return episode.domain.name, episode.positions, episode.shift
+
+
+def _classes(episode: Episode) -> set[int]:
+    return set(episode.labels(CPU).tolist())
+
+
+def test_a_number_gives_the_same_episode_whatever_was_drawn_before(domains: list[LabelledDomain]) -> None:
+    sampler = _sampler(domains, few_classes=0.5, shift_probability=0.5)
+    forwards = [_key(sampler.draw(number)) for number in range(20)]
+    backwards = [_key(sampler.draw(number)) for number in reversed(range(20))]
+    assert forwards == backwards[::-1]
+    assert len(set(forwards)) == 20
+
+
+def test_a_seed_gives_other_episodes(domains: list[LabelledDomain]) -> None:
+    one, other = ([_key(_sampler(domains, seed=seed).draw(n)) for n in range(10)] for seed in (0, 1))
+    assert one != other
+
+
+def test_every_domain_is_drawn(domains: list[LabelledDomain]) -> None:
+    drawn = Counter(_sampler(domains).draw(number).domain.name for number in DRAWS)
+    assert set(drawn) == {"east", "west"}
+    assert min(drawn.values()) > 100
+
+
+def test_sizes_range_from_1_to_the_largest(domains: list[LabelledDomain]) -> None:
+    sizes = Counter(len(_sampler(domains).draw(number).positions) for number in range(1000))
+    assert min(sizes) == 1
+    assert max(sizes) == 16
+
+
+def test_small_batches_are_as_frequent_as_large_ones(domains: list[LabelledDomain]) -> None:
+    sizes = [len(_sampler(domains).draw(number).positions) for number in DRAWS]
+    # log-uniform: half of the batches lie below the square root of the largest
+    assert 0.4 < sum(size < 4 for size in sizes) / len(sizes) < 0.6
+
+
+def test_a_largest_batch_of_one_gives_single_images(domains: list[LabelledDomain]) -> None:
+    sampler = _sampler(domains, largest_batch=1)
+    assert {len(sampler.draw(number).positions) for number in range(50)} == {1}
+
+
+def test_a_batch_is_no_larger_than_the_domain(domains: list[LabelledDomain]) -> None:
+    sampler = _sampler(domains, largest_batch=1000)
+    assert max(len(sampler.draw(number).positions) for number in DRAWS) == len(domains[0].train)
+
+
+def test_an_image_is_at_most_once_in_a_batch(domains: list[LabelledDomain]) -> None:
+    for number in DRAWS:
+        positions = _sampler(domains).draw(number).positions
+        assert len(set(positions)) == len(positions)
+
+
+def test_few_classes_gives_two_classes(domains: list[LabelledDomain]) -> None:
+    sampler = _sampler(domains, few_classes=1.0, largest_batch=1000)
+    episodes = [sampler.draw(number) for number in DRAWS]
+    assert {len(_classes(episode)) for episode in episodes} <= {1, 2}
+    # nine training images a class: ten images cannot be of one class
+    large = [_classes(episode) for episode in episodes if len(episode.positions) > 9]
+    assert {len(classes) for classes in large} == {2}
+    assert {frozenset(classes) for classes in large} == {frozenset(p) for p in [(0, 1), (0, 2), (1, 2)]}
+
+
+def test_without_few_classes_large_batches_hold_all(domains: list[LabelledDomain]) -> None:
+    sampler = _sampler(domains, largest_batch=1000)
+    large = [e for e in map(sampler.draw, DRAWS) if len(e.positions) > 18]
+    assert large
+    assert {len(_classes(episode)) for episode in large} == {3}
+
+
+def test_few_classes_of_a_domain_with_one_class_is_that_class(make_labelled: Any) -> None:
+    sampler = _sampler(make_labelled({"site": {"cat": 8}}), few_classes=1.0)
+    assert {len(_classes(sampler.draw(number))) for number in range(20)} == {1}
+
+
+@pytest.mark.parametrize(("probability", "low", "high"), [(0.0, 0, 0), (0.5, 110, 190), (1.0, 300, 300)])
+def test_shift_probability_is_the_share_with_a_shift(
+    domains: list[LabelledDomain], probability: float, low: int, high: int
+) -> None:
+    sampler = _sampler(domains, shift_probability=probability)
+    assert low <= sum(sampler.draw(number).shift is not None for number in DRAWS) <= high
+
+
+def test_shifts_take_the_families_and_the_strength_given(domains: list[LabelledDomain]) -> None:
+    sampler = _sampler(domains, shift_probability=1.0, shift_strength=0.3, families=("blur", "noise"))
+    shifts = [sampler.draw(number).shift for number in range(50)]
+    assert {family for shift in shifts if shift for family in shift.families} == {"blur", "noise"}
+    assert {shift.strength for shift in shifts if shift} == {0.3}
+
+
+@pytest.mark.parametrize("few_classes", [0.0, 1.0])
+def test_a_validation_image_is_never_drawn(domains: list[LabelledDomain], few_classes: float) -> None:
+    sampler = _sampler(domains, few_classes=few_classes)
+    for number in DRAWS:
+        episode = sampler.draw(number)
+        assert set(episode.positions).isdisjoint(episode.domain.validation)
+
+
+def test_inputs_are_the_normalised_pixels(domains: list[LabelledDomain]) -> None:
+    episode = Episode(domains[0], (3, 1), None)
+    expected = (domains[0].pixels([3, 1]).double() / 255.0 - 0.5) / 0.25
+    torch.testing.assert_close(episode.inputs(CPU), expected.float())
+
+
+def test_inputs_are_shifted_before_they_are_normalised(domains: list[LabelledDomain]) -> None:
+    shift = Shift(("photometric",), 1.0, 3)
+    expected = (shift(domains[0].pixels([3, 1]).float() / 255.0) - 0.5) / 0.25
+    torch.testing.assert_close(Episode(domains[0], (3, 1), shift).inputs(CPU), expected)
+
+
+def test_labels_are_those_of_the_positions(domains: list[LabelledDomain]) -> None:
+    assert Episode(domains[0], (35, 0, 12), None).labels(CPU).tolist() == [2, 0, 1]
+
+
+def _validation(domains: list[LabelledDomain], **options: Any) -> list[Episode]:
+    defaults: dict[str, Any] = {
+        "seed": 0,
+        "batch_sizes": (1, 4),
+        "batches": 3,
+        "unshifted": True,
+        "strength": 0.7,
+    }
+    return validation_episodes(domains, **(defaults | options))
+
+
+def test_validation_takes_validation_images_only(domains: list[LabelledDomain]) -> None:
+    episodes = _validation(domains)
+    assert episodes
+    assert all(set(episode.positions) <= set(episode.domain.validation) for episode in episodes)
+
+
+def test_validation_shifts_are_of_held_out_families_only(domains: list[LabelledDomain]) -> None:
+    shifts = [episode.shift for episode in _validation(domains, batches=20) if episode.shift]
+    assert {family for shift in shifts for family in shift.families} == set(HELD_OUT_FAMILIES)
+    assert {shift.strength for shift in shifts} == {0.7}
+
+
+def test_validation_holds_every_domain_and_size_with_and_without_shift(domains: list[LabelledDomain]) -> None:
+    counts = Counter((e.domain.name, len(e.positions), e.shift is None) for e in _validation(domains))
+    assert counts == {(name, size, plain): 3 for name in ("east", "west") for size in (1, 4) for plain in (True, False)}
+
+
+def test_validation_without_unshifted_is_shifted_throughout(domains: list[LabelledDomain]) -> None:
+    shifted = _validation(domains, unshifted=False)
+    assert len(shifted) == 12
+    assert all(episode.shift is not None for episode in shifted)
+    with_plain = [_key(episode) for episode in _validation(domains) if episode.shift]
+    assert [_key(episode) for episode in shifted] == with_plain
+
+
+def test_validation_is_fixed_by_the_seed(domains: list[LabelledDomain]) -> None:
+    one, same, other = ([_key(e) for e in _validation(domains, seed=seed)] for seed in (0, 0, 1))
+    assert one == same
+    assert one != other
+
+
+def test_validation_batches_are_no_larger_than_what_is_held_out(domains: list[LabelledDomain]) -> None:
+    held = len(domains[0].validation)
+    assert {len(e.positions) for e in _validation(domains, batch_sizes=(1000,))} == {held}
+
+
+def test_a_domain_without_validation_images_gives_no_validation_episode(make_labelled: Any) -> None:
+    assert _validation(make_labelled({"site": {"cat": 1, "dog": 1}})) == []

@@ -1,0 +1,293 @@
+"""Settings: which layer wins, and what is said about a key or a value that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from gformer_cli import config
+from gformer_cli.config import Settings, keys, read_preset, resolve, to_yaml, validate
+from gformer_cli.errors import InputError
+
+
+@pytest.fixture
+def preset(tmp_path: Path) -> Any:
+    """`preset(text)`: the path of a preset file."""
+
+    def write(text: str) -> str:
+        path = tmp_path / "mine.yaml"
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A presets folder with `quick` and `thorough` in place of the shipped one."""
+    folder = tmp_path / "presets"
+    folder.mkdir()
+    (folder / "quick.yaml").write_text("# For a first look\npretrain: {steps: 5}\n")
+    (folder / "thorough.yaml").write_text("# For the record\npretrain: {steps: 9000}\n")
+    monkeypatch.setattr(config, "presets_folder", lambda: folder)
+    return folder
+
+
+def _error(**layers: Any) -> InputError:
+    with pytest.raises(InputError) as caught:
+        resolve(**layers)
+    assert caught.value.exit_status == 2
+    return caught.value
+
+
+def test_without_layers_settings_are_the_defaults() -> None:
+    assert resolve() == Settings()
+
+
+def test_a_preset_wins_over_the_defaults_and_touches_nothing_else(preset: Any) -> None:
+    settings = resolve(preset=preset("pretrain: {steps: 5}"))
+    expected = Settings().model_dump()
+    expected["pretrain"]["steps"] = 5
+    assert settings.model_dump() == expected
+
+
+def test_set_wins_over_a_preset(preset: Any) -> None:
+    settings = resolve(preset=preset("pretrain: {steps: 5, batch_size: 6}"), assignments=["pretrain.steps=7"])
+    assert (settings.pretrain.steps, settings.pretrain.batch_size) == (7, 6)
+
+
+def test_flags_win_over_set() -> None:
+    assert resolve(assignments=["seed=7"], flags={"seed": 8}).seed == 8
+
+
+def test_a_flag_that_was_not_given_changes_nothing() -> None:
+    assert resolve(assignments=["seed=7"], flags={"seed": None}).seed == 7
+
+
+def test_a_flag_of_zero_or_false_is_given() -> None:
+    settings = resolve(assignments=["seed=7"], flags={"seed": 0, "pretrain.flip": False})
+    assert (settings.seed, settings.pretrain.flip) == (0, False)
+
+
+def test_a_later_assignment_wins() -> None:
+    assert resolve(assignments=["seed=1", "seed=2"]).seed == 2
+
+
+def test_a_base_stands_in_for_the_defaults(preset: Any) -> None:
+    base = resolve(assignments=["seed=3", "pretrain.steps=4"])
+    settings = resolve(base=base, preset=preset("pretrain: {steps: 5}"))
+    assert (settings.seed, settings.pretrain.steps) == (3, 5)
+    assert base.pretrain.steps == 4
+
+
+@pytest.mark.parametrize(
+    ("assignment", "value"),
+    [
+        ("pretrain.learning_rate=1e-3", 1e-3),
+        ("pretrain.flip=false", False),
+        ("data.resize=stretch", "stretch"),
+        ("data.mean=[0.1, 0.2, 0.3]", (0.1, 0.2, 0.3)),
+        ("shifts.families=[blur, noise]", ("blur", "noise")),
+        ("backbone.weights=none", "none"),
+        ("backbone.weights=a=b.pt", "a=b.pt"),
+        (" seed =5", 5),
+    ],
+)
+def test_assignments_are_typed(assignment: str, value: object) -> None:
+    settings: Any = resolve(assignments=[assignment])
+    for part in assignment.partition("=")[0].strip().split("."):
+        settings = getattr(settings, part)
+    assert settings == value
+
+
+@pytest.mark.parametrize("assignment", ["pretrain.steps", "=5", ""])
+def test_what_is_no_assignment_is_shown_how(assignment: str) -> None:
+    error = _error(assignments=[assignment])
+    assert repr(assignment) in error.message
+    assert "--set pretrain.steps=500" in error.hint
+
+
+def test_an_unknown_key_of_set_names_the_nearest() -> None:
+    error = _error(assignments=["pretrain.step=5"])
+    assert error.message == "--set: unknown setting 'pretrain.step'"
+    assert "'pretrain.steps'" in error.hint
+
+
+def test_an_unknown_key_of_a_preset_names_preset_and_nearest(preset: Any) -> None:
+    path = preset("pretrain: {learning_rte: 1}")
+    error = _error(preset=path)
+    assert path in error.message
+    assert "'pretrain.learning_rte'" in error.message
+    assert "'pretrain.learning_rate'" in error.hint
+
+
+def test_an_unknown_section_is_an_unknown_key(preset: Any) -> None:
+    assert "unknown setting 'pretraining.steps'" in _error(preset=preset("pretraining: {steps: 1}")).message
+
+
+@pytest.mark.parametrize("layers", [{"assignments": ["shifts=5"]}, {"flags": {"shifts": 5}}])
+def test_a_section_instead_of_a_setting_lists_what_it_holds(layers: Any) -> None:
+    error = _error(**layers)
+    assert "'shifts' is a section" in error.message
+    assert "shifts.probability, shifts.strength, shifts.families" in error.hint
+
+
+def test_a_setting_instead_of_a_section_is_an_unknown_key(preset: Any) -> None:
+    assert "unknown setting 'seed.value'" in _error(preset=preset("seed: {value: 1}")).message
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("pretrain.steps", "many"),
+        ("pretrain.steps", "0"),
+        ("pretrain.steps", "1.5"),
+        ("pretrain.steps", "null"),
+        ("pretrain.flip", "perhaps"),
+        ("pretrain.label_smoothing", "1.5"),
+        ("pretrain.learning_rate", "-1"),
+        ("pretrain.learning_rate", ".nan"),
+        ("data.resize", "squeeze"),
+        ("data.mean", "[0.5, 0.5]"),
+        ("data.validation_fraction", "0"),
+        ("shifts.families", "[]"),
+        ("seed", "-1"),
+    ],
+)
+def test_a_wrong_value_names_its_key(key: str, value: str) -> None:
+    error = _error(assignments=[f"{key}={value}"])
+    assert error.message.startswith(f"wrong value for setting {key}")
+    assert error.hint
+
+
+def test_a_wrong_member_of_a_list_is_shown() -> None:
+    error = _error(assignments=["shifts.families=[blur, rain]"])
+    assert "'rain'" in error.message
+    assert "'photometric'" in error.hint
+
+
+def test_heads_must_divide_the_width() -> None:
+    error = _error(assignments=["generator.width=10", "generator.heads=4"])
+    assert error.message == "generator.width 10 is not divisible by generator.heads 4"
+    assert resolve(assignments=["generator.width=12", "generator.heads=4"]).generator.width == 12
+
+
+def test_only_keeps_a_preset_to_the_sections_given(preset: Any) -> None:
+    path = preset("seed: 9\npretrain: {steps: 5}\nmeta_train: {episodes: 6}")
+    settings = resolve(preset=path, only=["meta_train", "shifts"])
+    assert settings.meta_train.episodes == 6
+    assert settings.pretrain.steps == Settings().pretrain.steps
+    assert settings.seed == Settings().seed
+
+
+def test_only_refuses_assignments_to_other_sections() -> None:
+    error = _error(assignments=["pretrain.steps=5"], only=["meta_train", "shifts"])
+    assert "--set pretrain.steps" in error.message
+    assert "meta_train, shifts" in error.hint
+    assert resolve(assignments=["shifts.strength=2"], only=["shifts"]).shifts.strength == 2.0
+
+
+def test_only_still_tells_an_unknown_key_from_a_fixed_one() -> None:
+    assert "unknown setting" in _error(assignments=["pretrain.step=5"], only=["meta_train"]).message
+
+
+def test_an_unknown_key_of_a_preset_is_an_error_outside_only_too(preset: Any) -> None:
+    assert "unknown setting" in _error(preset=preset("pretrain: {step: 5}"), only=["meta_train"]).message
+
+
+def test_settings_survive_yaml(preset: Any) -> None:
+    settings = resolve(
+        assignments=["seed=3", "pretrain.learning_rate=1e-5", "backbone.weights=none", "shifts.families=[blur]"]
+    )
+    assert resolve(preset=preset(to_yaml(settings))) == settings
+
+
+def test_yaml_is_in_the_order_of_the_settings() -> None:
+    assert list(yaml.safe_load(to_yaml(Settings()))) == list(Settings.model_fields)
+
+
+def test_keys_are_dotted_and_complete() -> None:
+    assert "seed" in keys()
+    assert "pretrain.steps" in keys()
+    assert "pretrain" not in keys()
+    for key in keys():
+        settings: Any = Settings()
+        for part in key.split("."):
+            settings = getattr(settings, part)
+
+
+def test_settings_cannot_be_changed_in_place() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().seed = 3  # type: ignore[misc]
+
+
+def test_validate_refuses_a_key_that_it_does_not_know() -> None:
+    with pytest.raises(InputError, match="sed"):
+        validate({"sed": 3})
+
+
+def test_a_shipped_preset_is_found_by_name(shipped: Path) -> None:
+    assert resolve(preset="quick").pretrain.steps == 5
+    assert config.preset_names() == ["quick", "thorough"]
+
+
+def test_an_unknown_preset_names_the_nearest(shipped: Path) -> None:
+    error = _error(preset="quik")
+    assert error.message == "unknown preset: 'quik'"
+    assert "'quick'" in error.hint
+
+
+def test_a_preset_file_need_not_be_called_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "settings"
+    path.write_text("seed: 4")
+    assert resolve(preset=str(path)).seed == 4
+
+
+def test_dotted_keys_in_a_preset_are_read_like_nested_ones(preset: Any) -> None:
+    assert resolve(preset=preset("pretrain.steps: 7")).pretrain.steps == 7
+
+
+@pytest.mark.parametrize("text", ["", "# only a comment\n", "pretrain: {}\n"])
+def test_an_empty_preset_changes_nothing(preset: Any, text: str) -> None:
+    assert resolve(preset=preset(text)) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("a: [1", "is not valid YAML"), ("- 1\n- 2\n", "is not a mapping"), ("5", "is not a mapping")]
+)
+def test_a_broken_preset_is_an_error_that_names_it(preset: Any, text: str, message: str) -> None:
+    path = preset(text)
+    error = _error(preset=path)
+    assert path in error.message
+    assert message in error.message
+
+
+def test_a_missing_preset_file_is_an_error_that_names_it(tmp_path: Path) -> None:
+    assert str(tmp_path / "gone.yaml") in _error(preset=str(tmp_path / "gone.yaml")).message
+
+
+def test_a_preset_that_is_not_text_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(b"\xff\xfe\xff")
+    assert "cannot read preset file" in _error(preset=str(path)).message
+
+
+def test_the_presets_folder_is_found_from_any_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = config.presets_folder()
+    monkeypatch.chdir(tmp_path)
+    assert config.presets_folder() == here
+    assert here.is_absolute()
+    assert here.is_dir()
+    assert here.name == "presets"
+
+
+@pytest.mark.parametrize("name", config.preset_names())
+def test_every_shipped_preset_is_valid_and_changes_something(name: str) -> None:
+    assert resolve(preset=name) != Settings()
+    assert read_preset(name)
