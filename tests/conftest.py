@@ -38,9 +38,7 @@ def randomise(network: nn.Module, seed: int) -> nn.Module:
 def make_network() -> Callable[..., nn.Module]:
     """conv - bn - relu for each of `channels`, then pool - linear: images (B, 3, H, W) to (B, classes)."""
 
-    def make(
-        channels: Sequence[int] = (4, 6), classes: int = 3, *, seed: int = 0, bias: bool = True
-    ) -> nn.Module:
+    def make(channels: Sequence[int] = (4, 6), classes: int = 3, *, seed: int = 0, bias: bool = True) -> nn.Module:
         parts: list[nn.Module] = []
         for before, after in zip([3, *channels], channels, strict=False):
             parts += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
@@ -112,7 +110,9 @@ def make_probe() -> Callable[..., Probe]:
             variances=layers(0.2, 3.0),
             logits=normal(batch, classes),
             features=normal(batch, features).abs(),
-            gradients=GradientFeatures(layers(-1.0, 1.0), layers(-1.0, 1.0), normal(classes, features), normal(classes)),
+            gradients=GradientFeatures(
+                layers(-1.0, 1.0), layers(-1.0, 1.0), normal(classes, features), normal(classes)
+            ),
         )
 
     return make
@@ -126,6 +126,7 @@ def perturb() -> Callable[..., None]:
         random = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for parameter in module.parameters():
-                parameter += scale * torch.randn(parameter.shape, generator=random, dtype=parameter.dtype)
+                noise = torch.randn(parameter.shape, generator=random, dtype=parameter.dtype)
+                parameter.add_(noise, alpha=scale)
 
     return add

@@ -177,9 +177,9 @@ def test_heads_must_divide_the_width() -> None:
 
 
 def test_only_keeps_a_preset_to_the_sections_given(preset: Any) -> None:
-    path = preset("seed: 9\npretrain: {steps: 5}\nmeta_train: {episodes: 6}")
+    path = preset("seed: 9\npretrain: {steps: 5}\nmeta_train: {clip: 6}")
     settings = resolve(preset=path, only=["meta_train", "shifts"])
-    assert settings.meta_train.episodes == 6
+    assert settings.meta_train.clip == 6.0
     assert settings.pretrain.steps == Settings().pretrain.steps
     assert settings.seed == Settings().seed
 

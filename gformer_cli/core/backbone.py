@@ -42,7 +42,7 @@ class Backbone(nn.Module):
         self.layer_names = [name for name, m in network.named_modules() if isinstance(m, MixedBatchNorm2d)]
         linears = [name for name, m in network.named_modules() if isinstance(m, nn.Linear)]
         if not self.layer_names or not linears:
-            missing = "BatchNorm layers" if not self.layer_names else "a linear classifier"
+            missing = "BatchNorm layers" if not self.layer_names else "linear classifier"
             raise InputError(
                 f"{type(network).__name__} has no {missing}, so there is nothing to generate",
                 "Supported: CNNs with BatchNorm2d layers and a final linear layer, such as resnet18.",

@@ -110,12 +110,14 @@ def _read_folder(folder: Path, layout: Layout, unlabelled: bool) -> list[Domain]
         files = tuple(ImageFile(folder / name, name, None) for name in images)
         return [Domain(_own_name(folder), folder, files, (), tuple(others))]
     depth = 1 if layout is Layout.domain else 2
-    astray = [name for name in images if name.count("/") != depth]
+    # deeper is fine once the layout is named: folders inside a class folder belong to the class
+    astray = [name for name in images if name.count("/") < depth]
     if astray:
         wanted = "DIR/class/image" if depth == 1 else "DIR/domain/class/image"
         raise InputError(
             f"{len(astray)} images do not lie at {wanted}, such as {folder / astray[0]}",
-            "Move them, or name another --layout: domain, domains" + (" or flat." if unlabelled else "."),
+            "Move them into class folders, or name another --layout: domain, domains"
+            + (" or flat." if unlabelled else "."),
         )
     if layout is Layout.domain:
         return [_domain(_own_name(folder), folder, "", images, others)]
@@ -156,6 +158,12 @@ def _guess_layout(folder: Path, images: list[str], unlabelled: bool) -> Layout:
         raise InputError(
             f"{folder} holds images but no class folders, so there are no labels",
             "Sort the images into one folder per class: DIR/class/image or DIR/domain/class/image.",
+        )
+    if 0 in depths and not unlabelled:
+        stray = next(name for name in images if "/" not in name)
+        raise InputError(
+            f"{depths[0]} images lie beside the folders of {folder}, in no class, such as {stray}",
+            "Move them into class folders: DIR/class/image or DIR/domain/class/image.",
         )
     where = " and ".join(f"{count} at {_DEPTHS.get(depth, 'DIR/.../image')}" for depth, count in sorted(depths.items()))
     raise InputError(

@@ -87,32 +87,45 @@ def load_labelled(
             cached.append(item.pixels if budget >= 0 else None)
         _check_classes(domain, files)
         labels = torch.tensor([index[str(file.label)] for file in files])
-        train, validation = split(domain, files, validation_fraction, seed)
-        loaded.append(LabelledDomain(domain.name, files, labels, digests, train, validation, preprocessing, cached))
+        loaded.append(LabelledDomain(domain.name, files, labels, digests, [], [], preprocessing, cached))
+    sides = split([domain.files for domain in loaded], validation_fraction, seed)
+    for labelled, (train, validation) in zip(loaded, sides, strict=True):
+        labelled.train, labelled.validation = train, validation
     return loaded, skipped
 
 
-def split(domain: Domain, files: Sequence[ImageFile], fraction: float, seed: int) -> tuple[list[int], list[int]]:
-    """Positions for training and for validation: `fraction` of each class, chosen by hashed file name.
+def split(domains: Sequence[Sequence[ImageFile]], fraction: float, seed: int) -> list[tuple[list[int], list[int]]]:
+    """Per domain the positions for training and for validation: `fraction` of each class, by hashed file name.
 
-    The same file name goes the same way in every domain, so that one object photographed under several
-    conditions is never on both sides. A class of a single image is trained on.
+    The same class and file name goes the same way in every domain, so that one object photographed under
+    several conditions is never on both sides; that comes before the exact share. Small groups choose first.
+    A class of a single image is trained on.
     """
-    train: list[int] = []
-    validation: list[int] = []
-    for name in domain.classes:
-        members = [position for position, file in enumerate(files) if file.label == name]
-        members.sort(key=lambda position: derive_seed(seed, name, files[position].path.name))
-        held = min(max(1, round(len(members) * fraction)), len(members) - 1)
-        validation.extend(members[: max(held, 0)])
-        train.extend(members[max(held, 0) :])
-    return sorted(train), sorted(validation)
+    groups: dict[tuple[int, str], set[str]] = {}
+    for number, files in enumerate(domains):
+        for file in files:
+            groups.setdefault((number, str(file.label)), set()).add(file.path.name)
+    held: dict[tuple[str, str], bool] = {}
+    for (_, label), names in sorted(groups.items(), key=lambda item: (len(item[1]), item[0])):
+        wanted = max(0, min(max(1, round(len(names) * fraction)), len(names) - 1))
+        wanted -= sum(held.get((label, name), False) for name in names)
+        for name in sorted(
+            names - {name for own, name in held if own == label}, key=lambda n: derive_seed(seed, label, n)
+        ):
+            held[label, name] = wanted > 0
+            wanted -= 1
+    sides: list[tuple[list[int], list[int]]] = []
+    for files in domains:
+        validation = [i for i, file in enumerate(files) if held[str(file.label), file.path.name]]
+        train = [i for i, file in enumerate(files) if not held[str(file.label), file.path.name]]
+        sides.append((train, validation))
+    return sides
 
 
 def fingerprint(domains: Sequence[LabelledDomain]) -> str:
-    """SHA-256 over the domain, class and content of every image, whatever the files are called."""
+    """SHA-256 over the domain, class, name and content of every image: the names decide the split."""
     rows = sorted(
-        f"{domain.name}/{file.label}/{digest}"
+        f"{domain.name}/{file.label}/{file.path.name}/{digest}"
         for domain in domains
         for file, digest in zip(domain.files, domain.digests, strict=True)
     )

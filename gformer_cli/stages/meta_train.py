@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from gformer_cli.bundle import DataHeader, build_generator, save_bundle
-from gformer_cli.config import Settings
+from gformer_cli.config import Settings, to_yaml
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.core.losses import fine_tuned, parameter_distance, parameter_units
@@ -29,7 +29,7 @@ from gformer_cli.stages.training import learning_rate_at, make_deterministic, se
 
 SMALL_BATCH = 8
 """Validation episodes come in the largest batch size and in this one."""
-_CHECKPOINT = "meta-train"
+CHECKPOINT = "meta-train"
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def meta_train(
     progress = progress or Silent()
     source = run.source()
     check_claim(run, resume=resume, overwrite=overwrite)
-    if overwrite:
+    if not resume:
         run.bundle.unlink(missing_ok=True)
         run.meta_train_log.unlink(missing_ok=True)
         run.drop_checkpoints()
@@ -120,10 +120,10 @@ def meta_train(
 
 def check_claim(run: RunFolder, *, resume: bool, overwrite: bool) -> None:
     """Raises `InputError` where meta-training `run` would overwrite something unasked; touches nothing."""
-    started = run.bundle.exists() or run.meta_train_log.exists()
+    started = run.bundle.exists() or run.has_checkpoint(CHECKPOINT)
     if started and not (resume or overwrite):
         raise InputError(
-            f"{run.root} has been meta-trained already",
+            f"{run.root} has been meta-trained already, or in part",
             "Continue with --resume, train a new generator with --overwrite, or use another --run.",
         )
     if resume and run.bundle.exists():
@@ -180,6 +180,7 @@ class MetaTrainer:
     ) -> None:
         self.method = method
         self.models = models
+        self.settings = settings
         self.options = settings.meta_train
         self.run = run
         self.device = device
@@ -208,18 +209,24 @@ class MetaTrainer:
         optimizer = torch.optim.AdamW(
             generator.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
         )
-        start, best_accuracy, best_state = 0, -1.0, _copy(generator)
-        saved = self.run.load_checkpoint(_CHECKPOINT)
+        start, best_accuracy, best_state, recent = 0, -1.0, _copy(generator), _Mean()
+        saved = self.run.load_checkpoint(CHECKPOINT)
         if saved is not None:
+            if saved["settings"] != to_yaml(self.settings):
+                raise InputError(
+                    f"{self.run.root} was meta-trained so far with other settings",
+                    "Resume with the command it was started with, or start again with --overwrite.",
+                )
             generator.load_state_dict(saved["generator"])
             optimizer.load_state_dict(saved["optimizer"])
             start, best_accuracy, best_state = saved["step"], saved["best_accuracy"], saved["best_state"]
+            recent = _Mean(saved["recent_sums"], saved["recent_count"])
         controls = {"source": self.accuracy("source"), "bn": self.accuracy("bn")}
         progress.message(
             f"validation episodes: source {100 * controls['source']:.1f} %, bn {100 * controls['bn']:.1f} %"
         )
         progress.begin("meta-training", options.steps, start)
-        began, recent = time.monotonic(), _Mean()
+        began = time.monotonic()
         with stoppable() as stop:
             for step in range(start, options.steps):
                 recent.add(**self.step(step, optimizer))
@@ -242,13 +249,16 @@ class MetaTrainer:
                 progress.advance(f"loss {recent.last:.3f}, validation {100 * max(best_accuracy, 0):.1f} %")
                 if stop.requested or (done % options.validate_every == 0 and done < options.steps):
                     self.run.save_checkpoint(
-                        _CHECKPOINT,
+                        CHECKPOINT,
                         {
                             "generator": generator.state_dict(),
                             "optimizer": optimizer.state_dict(),
                             "step": done,
                             "best_accuracy": best_accuracy,
                             "best_state": best_state,
+                            "recent_sums": recent.sums,
+                            "recent_count": recent.count,
+                            "settings": to_yaml(self.settings),
                         },
                     )
                 if stop.requested:
@@ -318,21 +328,21 @@ class MetaTrainer:
 class _Mean:
     """Running means since they were last taken."""
 
-    def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
-        self._count = 0
+    def __init__(self, sums: dict[str, float] | None = None, count: int = 0) -> None:
+        self.sums = dict(sums or {})
+        self.count = count
         self.last = 0.0
         """The cross-entropy added last."""
 
     def add(self, **values: float) -> None:
-        self._count += 1
+        self.count += 1
         self.last = values["cross_entropy"]
         for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
+            self.sums[name] = self.sums.get(name, 0.0) + value
 
     def take(self) -> dict[str, float]:
-        found = {name: value / self._count for name, value in self._sums.items()}
-        self._sums, self._count = {}, 0
+        found = {name: value / self.count for name, value in self.sums.items()}
+        self.sums, self.count = {}, 0
         return found
 
 

@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save
 
 from gformer_cli.config import Settings, keys, to_yaml, validate
 from gformer_cli.errors import InputError
-from gformer_cli.files import atomic_path, make_folder, write_json, write_text
+from gformer_cli.files import atomic_path, make_folder, write_json, write_text, writing_to
 
 ALL = "all"
 
@@ -85,9 +85,9 @@ class RunFolder:
         a resume with other settings.
         """
         self.check_claim(settings, resume=resume, overwrite=overwrite)
-        if not resume:
-            shutil.rmtree(self.root, ignore_errors=True)
         make_folder(self.root)
+        if not resume:
+            _clear(self.root)
         if not self.settings_path.is_file():
             write_text(self.settings_path, to_yaml(settings))
 
@@ -131,6 +131,10 @@ class RunFolder:
             torch.save(state, content)
             temporary.write_bytes(content.getbuffer())
 
+    def has_checkpoint(self, label: str) -> bool:
+        """Whether the training of `label` was interrupted."""
+        return (self.checkpoints / f"{label}.pt").is_file()
+
     def load_checkpoint(self, label: str) -> dict[str, Any] | None:
         """The state of unfinished training, or None; tensors and plain values only, nothing is unpickled."""
         path = self.checkpoints / f"{label}.pt"
@@ -150,6 +154,16 @@ class RunFolder:
             f"{self.root} is not a finished run of gformer pretrain",
             "Run: gformer pretrain --source DIR ... --out RUN (add --resume if it was interrupted).",
         )
+
+
+def _clear(folder: Path) -> None:
+    """Remove what is in `folder`, not the folder itself: it may be a link or a mount."""
+    with writing_to(folder):
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def _require_same(before: Settings, now: Settings, root: Path) -> None:

@@ -46,9 +46,7 @@ def test_forward_is_bit_equal_to_the_original_network(
     assert torch.equal(Backbone(copy.deepcopy(original)).freeze()(images), original(images))
 
 
-def test_resnet_forward_is_bit_equal_to_the_original_network(
-    narrow_resnet: Backbone, images: torch.Tensor
-) -> None:
+def test_resnet_forward_is_bit_equal_to_the_original_network(narrow_resnet: Backbone, images: torch.Tensor) -> None:
     from gformer_cli.core.networks import build_network
 
     original = build_network("resnet18", 5, width=0.125, stem="small").double().eval()
@@ -75,8 +73,7 @@ def test_training_mode_trains_like_the_original_network(
     backbone = Backbone(copy.deepcopy(original))
     assert torch.equal(backbone.train()(images), original.train()(images))
     assert all(
-        torch.equal(tensor, original.state_dict()[name])
-        for name, tensor in backbone.network.state_dict().items()
+        torch.equal(tensor, original.state_dict()[name]) for name, tensor in backbone.network.state_dict().items()
     )
 
 
@@ -180,13 +177,11 @@ def test_network_without_batchnorm_is_refused() -> None:
 
 
 def test_network_without_linear_classifier_is_refused() -> None:
-    with pytest.raises(InputError, match="Sequential has no a? ?linear classifier"):
+    with pytest.raises(InputError, match="Sequential has no linear classifier"):
         Backbone(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)))
 
 
-def test_classifier_without_bias_gets_a_zero_one(
-    make_network: Callable[..., nn.Module], images: torch.Tensor
-) -> None:
+def test_classifier_without_bias_gets_a_zero_one(make_network: Callable[..., nn.Module], images: torch.Tensor) -> None:
     original = make_network(bias=False)
     backbone = Backbone(copy.deepcopy(original)).freeze()
     assert torch.equal(backbone.classifier.bias, torch.zeros(3, dtype=torch.float64))

@@ -120,7 +120,7 @@ def test_observer_sees_detached_batch_statistics_in_eval_mode_only() -> None:
     layer.train()(x)
     assert seen == []
     layer.eval()(x)
-    (mean, var), = seen
+    ((mean, var),) = seen
     expected_var, expected_mean = torch.var_mean(x.detach(), dim=(0, 2, 3), correction=0)
     torch.testing.assert_close((mean, var), (expected_mean, expected_var), rtol=1e-12, atol=1e-12)
     assert not mean.requires_grad and not var.requires_grad

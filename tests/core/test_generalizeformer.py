@@ -46,9 +46,7 @@ class Recorder(Generator):
 
 def assert_same(a: Prediction, b: Prediction) -> None:
     assert torch.equal(a.logits, b.logits)
-    assert all(
-        torch.equal(x, y) for x, y in zip(a.parameters.trainable(), b.parameters.trainable(), strict=True)
-    )
+    assert all(torch.equal(x, y) for x, y in zip(a.parameters.trainable(), b.parameters.trainable(), strict=True))
     assert a.parameters.mix is not None and b.parameters.mix is not None
     assert torch.equal(a.parameters.mix, b.parameters.mix)
 

@@ -103,6 +103,7 @@ def test_residuals_are_added_in_units_of_the_sources_scale(make_probe: MakeProbe
         (ones, ones), (2 * ones, ones), 0.7 * ones, torch.ones_like(source.weight), torch.ones_like(source.bias)
     )
     theta = step.added_to(source)
+    assert theta.mix is not None and source.mix is not None
     unit = source.gammas[0].square().mean().sqrt()
     torch.testing.assert_close(theta.gammas[0], source.gammas[0] + unit)
     torch.testing.assert_close(theta.betas[0], source.betas[0] + 2 * unit)
@@ -161,9 +162,7 @@ def test_permuting_a_layers_channels_permutes_its_residuals_and_nothing_else(
     assert_close(generator.residuals(permute_channels(seen, layer, order)), expected)
 
 
-def test_permuting_classes_permutes_their_residuals_and_nothing_else(
-    make_probe: MakeProbe, perturb: Perturb
-) -> None:
+def test_permuting_classes_permutes_their_residuals_and_nothing_else(make_probe: MakeProbe, perturb: Perturb) -> None:
     generator, seen = make_channel(), make_probe(classes=4)
     perturb(generator, 0.3)
     order = torch.tensor([2, 0, 3, 1])
@@ -267,7 +266,7 @@ def test_degenerate_evidence_gives_finite_parameters(make_probe: MakeProbe, pert
 def change_source(field: str) -> Callable[[Probe], Probe]:
     def change(seen: Probe) -> Probe:
         value = getattr(seen.source, field)
-        moved = replaced(value, 1, bent(value[1])) if isinstance(value, tuple) else bent(value)
+        moved: Any = replaced(value, 1, bent(value[1])) if isinstance(value, tuple) else bent(value)
         return replace(seen, source=replace(seen.source, **{field: moved}))
 
     return change
@@ -277,7 +276,7 @@ def change_gradient(field: str) -> Callable[[Probe], Probe]:
     def change(seen: Probe) -> Probe:
         gradients = gradients_of(seen)
         value = getattr(gradients, field)
-        moved = replaced(value, 1, bent(value[1])) if isinstance(value, tuple) else bent(value)
+        moved: Any = replaced(value, 1, bent(value[1])) if isinstance(value, tuple) else bent(value)
         return replace(seen, gradients=replace(gradients, **{field: moved}))
 
     return change
@@ -286,7 +285,7 @@ def change_gradient(field: str) -> Callable[[Probe], Probe]:
 def change_seen(field: str) -> Callable[[Probe], Probe]:
     def change(seen: Probe) -> Probe:
         value = getattr(seen, field)
-        moved = replaced(value, 1, bent(value[1])) if isinstance(value, tuple) else bent(value)
+        moved: Any = replaced(value, 1, bent(value[1])) if isinstance(value, tuple) else bent(value)
         return replace(seen, **{field: moved})
 
     return change
@@ -440,7 +439,7 @@ def test_gradients_of_the_weights_match_finite_differences(
     backbone: Backbone, images: torch.Tensor, perturb: Perturb, loss: Callable[..., torch.Tensor]
 ) -> None:
     generator = trained_channel(perturb)
-    loss(generator, backbone, images).backward()
+    loss(generator, backbone, images).backward()  # type: ignore[no-untyped-call]
     random, step = torch.Generator().manual_seed(2), 1e-5
     names = ["channel_input.0.weight", "entry_input.2.weight", "layer_token.weight", "class_token.weight"]
     names += ["batch_token.weight", "transformer.layers.0.self_attn.in_proj_weight", "norm.weight"]

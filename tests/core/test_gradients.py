@@ -7,7 +7,9 @@ from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.gradients import gradient_features
 from gformer_cli.core.probe import prior_mix, probe
 
-CLOSE = {"rtol": 0.0, "atol": 1e-10}
+
+def assert_close(found: torch.Tensor, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(found, expected, rtol=0.0, atol=1e-10)
 
 
 def test_batchnorm_gradients_are_those_of_the_entropy(backbone: Backbone, images: torch.Tensor) -> None:
@@ -22,7 +24,7 @@ def test_batchnorm_gradients_are_those_of_the_entropy(backbone: Backbone, images
 
     for found, wanted in zip([*gradients.gammas, *gradients.betas], expected, strict=True):
         assert wanted.abs().max() > 1e-6
-        torch.testing.assert_close(found, wanted, **CLOSE)
+        assert_close(found, wanted)
 
 
 def test_classifier_gradients_are_those_of_the_pseudo_label_cross_entropy(
@@ -37,8 +39,8 @@ def test_classifier_gradients_are_those_of_the_pseudo_label_cross_entropy(
     weight, bias = torch.autograd.grad(loss, [source.weight, source.bias])
 
     assert weight.abs().max() > 1e-6
-    torch.testing.assert_close(gradients.weight, weight, **CLOSE)
-    torch.testing.assert_close(gradients.bias, bias, **CLOSE)
+    assert_close(gradients.weight, weight)
+    assert_close(gradients.bias, bias)
 
 
 def test_gradients_match_on_a_resnet(narrow_resnet: Backbone, images: torch.Tensor) -> None:
@@ -55,7 +57,7 @@ def test_gradients_match_on_a_resnet(narrow_resnet: Backbone, images: torch.Tens
     found = gradient_features(logits, seen.features, leaves)
 
     for a, b in zip([*found.gammas, *found.betas, found.weight, found.bias], expected_bn + expected_head, strict=True):
-        torch.testing.assert_close(a, b, **CLOSE)
+        assert_close(a, b)
 
 
 def test_every_gradient_has_the_shape_of_its_tensor(backbone: Backbone, images: torch.Tensor) -> None:

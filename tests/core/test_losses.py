@@ -107,9 +107,7 @@ def test_fine_tuning_lowers_the_cross_entropy_with_every_step(backbone: Backbone
 
 def test_learning_rate_scales_the_step(backbone: Backbone, images: torch.Tensor) -> None:
     start = start_of(backbone)
-    small, large = (
-        fine_tuned(backbone, images, LABELS, start, steps=1, learning_rate=rate) for rate in (0.1, 0.2)
-    )
+    small, large = (fine_tuned(backbone, images, LABELS, start, steps=1, learning_rate=rate) for rate in (0.1, 0.2))
     torch.testing.assert_close(large.weight - start.weight, 2.0 * (small.weight - start.weight))
 
 

@@ -40,7 +40,7 @@ def test_small_stem_keeps_the_resolution() -> None:
     for stem in ("standard", "small"):
         network = build_network("resnet18", 4, width=0.125, stem=stem).eval()
         network.get_submodule("layer1").register_forward_pre_hook(
-            lambda _, inputs, stem=stem: stages.__setitem__(stem, inputs[0].shape[2:])  # type: ignore[misc]
+            lambda _, inputs, stem=stem: stages.__setitem__(stem, inputs[0].shape[2:])
         )
         network(torch.zeros(1, 3, 32, 32))
     assert stages == {"standard": (8, 8), "small": (32, 32)}

@@ -18,7 +18,9 @@ def tensors_of(seen: Probe) -> list[torch.Tensor]:
     return [*found, *gradients.gammas, *gradients.betas]
 
 
-@pytest.mark.parametrize(("size", "prior", "share"), [(1, 16.0, 1 / 17), (16, 16.0, 0.5), (48, 16.0, 0.75), (3, 1.0, 0.75)])
+@pytest.mark.parametrize(
+    ("size", "prior", "share"), [(1, 16.0, 1 / 17), (16, 16.0, 0.5), (48, 16.0, 0.75), (3, 1.0, 0.75)]
+)
 def test_prior_mix_is_the_batchs_share_in_every_layer(
     backbone: Backbone, size: int, prior: float, share: float
 ) -> None:

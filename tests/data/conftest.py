@@ -79,9 +79,7 @@ def make_labelled(make_folder: MakeFolder, preprocessing: Preprocessing) -> Make
     def make(domains: Mapping[str, Mapping[str, int]], seed: int = 0) -> list[LabelledDomain]:
         found: list[Domain] = find_domains([make_folder(name, counts) for name, counts in domains.items()])
         classes = sorted({label for domain in found for label in domain.classes})
-        loaded, _ = load_labelled(
-            found, classes, preprocessing, validation_fraction=0.25, seed=seed, workers=0
-        )
+        loaded, _ = load_labelled(found, classes, preprocessing, validation_fraction=0.25, seed=seed, workers=0)
         return loaded
 
     return make

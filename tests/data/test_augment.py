@@ -43,7 +43,7 @@ def test_crop_enlarges_a_part_of_the_image() -> None:
     assert (result - result[:, :, :1]).abs().max() <= 1
     ranges = (result.amax(dim=(1, 2, 3)) - result.amin(dim=(1, 2, 3))).float()
     assert ranges.min() < 200
-    assert len(ranges.unique()) > 1
+    assert len(set(ranges.tolist())) > 1
 
 
 def test_a_larger_crop_keeps_more() -> None:
@@ -56,14 +56,12 @@ def test_jitter_changes_colours_and_keeps_places() -> None:
     flat = torch.full((8, 3, SIZE, SIZE), 100, dtype=torch.uint8)
     result = _augmented(flat, jitter=0.5).int()
     assert (result == result[:, :, :1, :1]).all()
-    assert len(result[:, 0, 0, 0].unique()) > 1
+    assert len(set(result[:, 0, 0, 0].tolist())) > 1
 
 
 def test_more_jitter_changes_more() -> None:
     pixels = _pixels(32)
-    little, much = (
-        (_augmented(pixels, jitter=jitter).float() - pixels.float()).abs().mean() for jitter in (0.05, 0.5)
-    )
+    little, much = ((_augmented(pixels, jitter=jitter).float() - pixels.float()).abs().mean() for jitter in (0.05, 0.5))
     assert 0.0 < little < much
 
 

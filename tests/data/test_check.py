@@ -18,6 +18,7 @@ from PIL import Image
 from gformer_cli.data.check import ODD_MODES, CheckReport, Sizes, check_folders
 from gformer_cli.data.decoding import Skipped
 from gformer_cli.data.folders import find_domains
+from gformer_cli.files import to_json
 
 
 def _check(*folders: Path, unlabelled: bool = False, workers: int = 0) -> CheckReport:
@@ -42,8 +43,8 @@ def test_sound_folders_are_ok_and_counted(make_folder: Any) -> None:
         ("east", 3, {"cat": 2, "dog": 1}, ()),
         ("west", 4, {"cat": 1, "dog": 3}, ()),
     ]
-    assert report.unreadable == report.duplicates == report.ignored == ()
-    assert report.odd_modes == {kind: () for kind in ODD_MODES}
+    assert not (report.unreadable or report.duplicates or report.ignored)
+    assert report.odd_modes == dict.fromkeys(ODD_MODES, ())
 
 
 def test_an_empty_class_folder_is_counted_zero_and_not_ok(make_folder: Any) -> None:
@@ -117,9 +118,7 @@ def test_equal_files_are_duplicates_marked_by_what_they_span(
     assert report.ok
 
 
-def test_a_labelled_and_an_unlabelled_copy_do_not_contradict(
-    make_folder: Any, add_image: Any, tmp_path: Path
-) -> None:
+def test_a_labelled_and_an_unlabelled_copy_do_not_contradict(make_folder: Any, add_image: Any, tmp_path: Path) -> None:
     folder = make_folder("site", {"cat": 1})
     add_image(tmp_path / "inbox" / "a.png", (folder / "cat" / "00.png").read_bytes())
     (group,) = _check(folder, tmp_path / "inbox", unlabelled=True).duplicates
@@ -159,7 +158,7 @@ def test_odd_modes_are_listed_by_kind_and_stay_ok(encode: Any, add_image: Any, t
     for name, (_, content) in images.items():
         add_image(tmp_path / "site" / "cat" / name, content)
     report = _check(tmp_path / "site")
-    found = {name: [] for name in images}
+    found: dict[str, list[str]] = {name: [] for name in images}
     for kind, paths in report.odd_modes.items():
         for path in paths:
             found[Path(path).name].append(kind)
@@ -232,6 +231,13 @@ def test_the_report_is_json(make_folder: Any, add_image: Any, encode: Any) -> No
     assert document["odd_modes"]["CMYK"] == {"count": 0, "paths": []}
     assert document["sizes"] == {"smallest": [2, 3], "largest": [8, 8], "most_common": [2, 3], "different": 2}
     assert document["unreadable"] == document["duplicates"] == document["ignored"] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_the_report_of_a_file_name_that_is_not_utf_8_can_be_written(add_image: Any, tmp_path: Path) -> None:
+    path = add_image(tmp_path / "site" / "cat" / os.fsdecode(b"cr\xe8me.png"), b"")
+    text = to_json(_check(tmp_path / "site").to_json()).encode("utf-8").decode("utf-8")
+    assert json.loads(text)["unreadable"] == [{"path": str(path), "reason": "the file is empty"}]
 
 
 def test_checking_does_not_import_torch() -> None:

@@ -111,12 +111,33 @@ def test_a_layout_that_does_not_fit_names_an_image_astray(
 def test_layout_is_obeyed_where_it_fits(make_folder: Any, tmp_path: Path) -> None:
     make_folder("root/site", {"cat": 1})
     assert [domain.name for domain in find_domains([tmp_path / "root"], Layout.domains)] == ["site"]
-    with pytest.raises(InputError, match="do not lie at DIR/class/image"):
-        find_domains([tmp_path / "root"], Layout.domain)
+    (nested,) = find_domains([tmp_path / "root"], Layout.domain)
+    assert (nested.name, nested.counts) == ("root", {"site": 1})
+
+
+def test_naming_the_layout_settles_a_nesting_that_can_be_read_in_two_ways(add_image: Any, tmp_path: Path) -> None:
+    add_image(tmp_path / "mixed/cat/a.png")
+    add_image(tmp_path / "mixed/dog/puppies/a.png")
+    (domain,) = find_domains([tmp_path / "mixed"], Layout.domain)
+    assert domain.counts == {"cat": 1, "dog": 1}
+
+
+def test_images_beside_class_folders_have_no_class(add_image: Any, tmp_path: Path) -> None:
+    add_image(tmp_path / "mixed/a.png")
+    add_image(tmp_path / "mixed/cat/a.png")
+    with pytest.raises(InputError, match=r"1 images lie beside the folders of .*, in no class, such as a\.png"):
+        find_domains([tmp_path / "mixed"])
+
+
+def test_a_domain_folder_without_images_is_an_error(make_folder: Any, tmp_path: Path) -> None:
+    make_folder("root/site", {"cat": 1})
+    (tmp_path / "root/empty/cat").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"domain folder without images: .*empty"):
+        find_domains([tmp_path / "root"])
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such folder: .*nowhere"):
+    with pytest.raises(InputError, match=r"no such folder: .*nowhere"):
         find_domains([tmp_path / "nowhere"])
 
 
@@ -198,9 +219,7 @@ def test_names_in_any_script_survive(add_image: Any, tmp_path: Path, name: str) 
     path = add_image(tmp_path / "site" / name / f"{name}.png")
     (domain,) = find_domains([tmp_path / "site"])
     assert domain.classes == (name,)
-    assert [(file.path, file.relative, file.label) for file in domain.files] == [
-        (path, f"{name}/{name}.png", name)
-    ]
+    assert [(file.path, file.relative, file.label) for file in domain.files] == [(path, f"{name}/{name}.png", name)]
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -211,12 +211,8 @@ def test_what_is_no_image_is_skipped_with_the_reason(
     assert read_image(as_file(path), preprocessing) == Skipped("a.png", reason)
 
 
-def test_a_missing_file_is_skipped_with_the_reason(
-    as_file: Any, preprocessing: Preprocessing, tmp_path: Path
-) -> None:
-    assert read_image(as_file(tmp_path / "gone.png"), preprocessing) == Skipped(
-        "gone.png", "No such file or directory"
-    )
+def test_a_missing_file_is_skipped_with_the_reason(as_file: Any, preprocessing: Preprocessing, tmp_path: Path) -> None:
+    assert read_image(as_file(tmp_path / "gone.png"), preprocessing) == Skipped("gone.png", "No such file or directory")
 
 
 def test_describe_leaves_out_the_path_and_further_lines() -> None:
@@ -247,9 +243,7 @@ def test_workers_do_not_change_the_pixels(make_folder: Any, preprocessing: Prepr
         assert torch.equal(one.pixels, other.pixels)
 
 
-def test_reading_runs_only_a_bounded_number_of_images_ahead(
-    make_folder: Any, preprocessing: Preprocessing
-) -> None:
+def test_reading_runs_only_a_bounded_number_of_images_ahead(make_folder: Any, preprocessing: Preprocessing) -> None:
     (domain,) = find_domains([make_folder("site", {"cat": 40})])
     asked: list[str] = []
 

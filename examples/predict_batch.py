@@ -1,0 +1,40 @@
+"""Use a bundle from Python: predict one batch of images, and look at what was generated for it.
+
+python examples/predict_batch.py model.gformer FOLDER
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from gformer_cli.bundle import load_bundle
+from gformer_cli.data.folders import find_domains
+from gformer_cli.data.images import Skipped, read_batches
+
+
+def main(model: str, folder: str) -> None:
+    bundle = load_bundle(Path(model))
+    (domain, *_) = find_domains([Path(folder)], unlabelled=True)
+    skipped: list[Skipped] = []
+    batch = next(read_batches(domain.files, bundle.preprocessing, batch_size=64, workers=2, skipped=skipped))
+    images = bundle.preprocessing.network_input(batch.pixels, torch.device("cpu"))
+
+    with torch.no_grad():
+        prediction = bundle.method(bundle.backbone, images)
+    for file, row in zip(batch.files, prediction.logits.softmax(dim=1), strict=True):
+        print(f"{file.relative}: {bundle.header.classes[int(row.argmax())]} ({float(row.max()):.2f})")
+
+    generated, source = prediction.parameters, bundle.backbone.source_parameters()
+    print("\nlayer, weight of this batch's statistics, relative change of the scale")
+    assert generated.mix is not None
+    for name, mix, new, old in zip(
+        bundle.backbone.layer_names, generated.mix, generated.gammas, source.gammas, strict=True
+    ):
+        print(f"{name}: {float(mix):.2f}, {float((new - old).norm() / old.norm()):.3f}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    main(*sys.argv[1:])
