@@ -59,34 +59,39 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (without the program's name) and return its exit status."""
     try:
         status = app(args=None if arguments is None else list(arguments), standalone_mode=False)
-        return status if isinstance(status, int) else 0
-    except GformerError as error:
-        if wants_traceback():
-            raise
-        _complain(error.message, error.hint)
-        return error.exit_status
-    except _UsageErrorBase as error:
-        context = getattr(error, "ctx", None)
-        path = context.command_path if context is not None else "gformer"
-        told = error.format_message() if hasattr(error, "format_message") else str(error)
-        _complain(told, f"See: {path} --help")
-        return 2
     except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted", "")
         return 130
-    except BrokenPipeError:  # the reader of our output has gone, as with `gformer presets list | head -1`
-        sys.stderr.close()
-        return 1
     except Exception as error:
-        if wants_traceback():
+        if wants_traceback() and not isinstance(error, _UsageErrorBase):
             raise
-        _complain(f"unexpected {type(error).__name__}: {error}", "This is a defect in gformer; --debug shows where.")
-        return 1
+        return _explain(error)
+    return status if isinstance(status, int) else 0
 
 
 def main() -> None:
     """Entry point of the installed command."""
     sys.exit(run())
+
+
+def _explain(error: Exception) -> int:
+    """Say on stderr what went wrong; returns the exit status."""
+    if isinstance(error, GformerError):
+        _complain(error.message, error.hint)
+        return error.exit_status
+    if isinstance(error, _UsageErrorBase):
+        told = error.format_message() if hasattr(error, "format_message") else str(error)
+        context = getattr(error, "ctx", None)
+        if type(error).__name__ == "NoArgsIsHelpError":  # no error to tell: the help page is the answer
+            print(told, end="", file=sys.stderr)
+        else:
+            _complain(told, f"See: {context.command_path if context is not None else 'gformer'} --help")
+        return 2
+    if isinstance(error, BrokenPipeError):  # the reader has gone, as with `gformer presets list | head -1`
+        sys.stderr.close()
+        return 1
+    _complain(f"unexpected {type(error).__name__}: {error}", "This is a defect in gformer; --debug shows where.")
+    return 1
 
 
 def _complain(message: str, hint: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -28,8 +30,6 @@ def demo(
 
     Every step is an ordinary command, shown before it runs. Takes some minutes on two cores.
     """
-    from gformer_cli.app import run
-
     terminal = Terminal()
     data, folder = out / "data", out / "run"
     bundle, predictions, results = folder / "model.gformer", out / "predictions.csv", out / "results"
@@ -91,9 +91,12 @@ def demo(
         terminal.result({}, f"\n[{number}/{len(steps)}] {purpose}", f"$ {shlex.join(['gformer', *arguments])}\n")
         if dry_run:
             continue
-        status = run([*arguments, *(["--debug"] if debug else [])])
-        if status:
-            raise typer.Exit(status)
+        # a process of its own, as if it had been typed
+        done = subprocess.run(
+            [sys.executable, "-m", "gformer_cli", *arguments, *(["--debug"] if debug else [])], check=False
+        )
+        if done.returncode:
+            raise typer.Exit(done.returncode)
     if dry_run:
         terminal.result({}, "\nDry run: nothing was touched.")
         return

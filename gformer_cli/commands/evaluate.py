@@ -35,14 +35,14 @@ def evaluate(
         typer.Option(
             "--method",
             metavar="NAME",
-            help="Methods to measure. Repeatable.  [default: all four]",
+            help="Methods to measure. Repeatable. Default: all four.",
             show_default=False,
         ),
     ] = None,
     batch_size: options.BatchSize = 64,
     seed: Annotated[
         list[int] | None,
-        typer.Option("--seed", help="Seed of the images' order. Repeatable.  [default: 0]", show_default=False),
+        typer.Option("--seed", help="Seed of the images' order. Repeatable. Default: 0.", show_default=False),
     ] = None,
     fail_under: Annotated[
         list[str] | None,

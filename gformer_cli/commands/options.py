@@ -54,7 +54,7 @@ Workers = Annotated[
     typer.Option(
         "--workers",
         min=0,
-        help="Threads that decode images; 0 decodes in the main one.  [default: one a core]",
+        help="Threads that decode images; 0 decodes in the main one. Default: one a core.",
         show_default=False,
     ),
 ]

@@ -263,61 +263,65 @@ def test_degenerate_evidence_gives_finite_parameters(make_probe: MakeProbe, pert
 # --- every ingredient counts
 
 
-def change_source(field: str) -> Callable[[Probe], Probe]:
-    def change(seen: Probe) -> Probe:
-        value = getattr(seen.source, field)
-        moved: Any = replaced(value, 1, bent(value[1])) if isinstance(value, tuple) else bent(value)
-        return replace(seen, source=replace(seen.source, **{field: moved}))
-
-    return change
-
-
-def change_gradient(field: str) -> Callable[[Probe], Probe]:
-    def change(seen: Probe) -> Probe:
-        gradients = gradients_of(seen)
-        value = getattr(gradients, field)
-        moved: Any = replaced(value, 1, bent(value[1])) if isinstance(value, tuple) else bent(value)
-        return replace(seen, gradients=replace(gradients, **{field: moved}))
-
-    return change
-
-
-def change_seen(field: str) -> Callable[[Probe], Probe]:
-    def change(seen: Probe) -> Probe:
-        value = getattr(seen, field)
-        moved: Any = replaced(value, 1, bent(value[1])) if isinstance(value, tuple) else bent(value)
-        return replace(seen, **{field: moved})
-
-    return change
+Change = Callable[[torch.Tensor], torch.Tensor]
 
 
 def bent(value: torch.Tensor) -> torch.Tensor:
-    """Another tensor of the same sign and shape, not a multiple of `value`."""
-    factor = torch.linspace(0.5, 2.0, value.numel(), dtype=value.dtype).view_as(value)
-    return value * factor
+    """Other values of the same sign, not a multiple of `value`."""
+    return value * torch.linspace(0.5, 2.0, value.numel(), dtype=value.dtype).view_as(value)
 
 
-EVIDENCE = {
-    "source gammas": change_source("gammas"),
-    "source betas": change_source("betas"),
-    "source weight": change_source("weight"),
-    "source bias": change_source("bias"),
-    "source means": change_seen("source_means"),
-    "source variances": change_seen("source_variances"),
-    "batch means": change_seen("means"),
-    "batch variances": change_seen("variances"),
-    "logits": change_seen("logits"),
-    "features": change_seen("features"),
-}
-GRADIENTS = {f"gradient of {name}": change_gradient(name) for name in ("gammas", "betas", "weight", "bias")}
+def rolled(value: torch.Tensor) -> torch.Tensor:
+    """The same values in other places, so that nothing pooled over them changes."""
+    return value.roll(1)
 
 
-@pytest.mark.parametrize("name", [*EVIDENCE, *GRADIENTS])
-def test_every_ingredient_changes_the_residuals(make_probe: MakeProbe, perturb: Perturb, name: str) -> None:
+def doubled(value: torch.Tensor) -> torch.Tensor:
+    return 2.0 * value
+
+
+def changed(seen: Probe, name: str, change: Change) -> Probe:
+    """`seen` with one ingredient changed; of those that come per layer, the second layer's."""
+
+    def apply(holder: Any, field: str) -> Any:
+        value = getattr(holder, field)
+        moved = replaced(value, 1, change(value[1])) if isinstance(value, tuple) else change(value)
+        return replace(holder, **{field: moved})
+
+    part, _, field = name.rpartition(".")
+    if part:
+        return replace(seen, **{part: apply(getattr(seen, part), field)})
+    found: Probe = apply(seen, field)
+    return found
+
+
+GRADIENTS = ["gradients.gammas", "gradients.betas", "gradients.weight", "gradients.bias"]
+EVIDENCE = ["source.gammas", "source.betas", "source.weight", "source.bias", "source_means", "source_variances"]
+EVIDENCE += ["means", "variances", "logits", "features", *GRADIENTS]
+
+
+@pytest.mark.parametrize("change", [bent, rolled])
+@pytest.mark.parametrize("name", EVIDENCE)
+def test_every_ingredient_changes_the_residuals(
+    make_probe: MakeProbe, perturb: Perturb, name: str, change: Change
+) -> None:
     generator, seen = make_channel(), make_probe()
     perturb(generator, 0.3)
-    changed = (EVIDENCE | GRADIENTS)[name](seen)
-    assert differs(generator.residuals(changed), generator.residuals(seen))
+    assert differs(generator.residuals(changed(seen, name, change)), generator.residuals(seen))
+
+
+@pytest.mark.parametrize("name", ["gradients.gammas", "gradients.betas", "gradients.bias"])
+def test_size_of_the_gradients_changes_the_residuals(make_probe: MakeProbe, perturb: Perturb, name: str) -> None:
+    generator, seen = make_channel(), make_probe()
+    perturb(generator, 0.3)
+    assert differs(generator.residuals(changed(seen, name, doubled)), generator.residuals(seen))
+
+
+def test_which_image_has_which_features_changes_the_residuals(make_probe: MakeProbe, perturb: Perturb) -> None:
+    generator, seen = make_channel(), make_probe()
+    perturb(generator, 0.3)
+    swapped = replace(seen, features=seen.features.roll(1, dims=0))
+    assert differs(generator.residuals(swapped), generator.residuals(seen))
 
 
 def test_batch_size_changes_the_residuals(make_probe: MakeProbe, perturb: Perturb) -> None:
@@ -333,8 +337,8 @@ def test_generator_without_gradients_ignores_them(make_probe: MakeProbe, perturb
     expected = generator.residuals(seen)
     assert not generator.reads_gradients
     assert_equal(generator.residuals(replace(seen, gradients=None)), expected)
-    for change in GRADIENTS.values():
-        assert_equal(generator.residuals(change(seen)), expected)
+    for name in GRADIENTS:
+        assert_equal(generator.residuals(changed(seen, name, bent)), expected)
 
 
 @pytest.mark.parametrize(

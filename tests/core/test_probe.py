@@ -59,6 +59,16 @@ def test_gradients_are_taken_only_on_request(backbone: Backbone, images: torch.T
     assert torch.equal(without.logits, with_them.logits)
 
 
+@pytest.mark.parametrize("gradients", [True, False])
+def test_the_pass_is_recorded_only_for_gradients(
+    make_network: Callable[..., nn.Module], images: torch.Tensor, gradients: bool
+) -> None:
+    trainable, recorded = Backbone(make_network()).eval(), []
+    trainable.classifier.register_forward_hook(lambda *_: recorded.append(torch.is_grad_enabled()))
+    probe(trainable, images, prior_count=16.0, gradients=gradients)
+    assert recorded == [gradients]
+
+
 def test_nothing_in_a_probe_requires_grad(backbone: Backbone, images: torch.Tensor) -> None:
     assert not any(t.requires_grad for t in tensors_of(probe(backbone, images, prior_count=16.0, gradients=True)))
 

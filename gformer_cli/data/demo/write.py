@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,8 +43,22 @@ def check_demo(name: str, out: Path, *, overwrite: bool) -> None:
         raise InputError(f"unknown demo data set: {name!r}", did_you_mean(name, DEMO_SETS))
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file, not a folder", "Name another --out.")
-    if out.is_dir() and any(out.iterdir()) and not overwrite:
-        raise InputError(f"output folder is not empty: {out}", "Write over it with --overwrite, or name another --out.")
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    if not overwrite:
+        raise InputError(
+            f"output folder is not empty: {out}", "Replace the demo in it with --overwrite, or name another --out."
+        )
+    if not _is_demo(out):
+        raise InputError(
+            f"{out} is not a demo data set, so --overwrite does not replace it",
+            "Name another --out, or empty the folder yourself.",
+        )
+
+
+def _is_demo(out: Path) -> bool:
+    readme = out / README
+    return readme.is_file() and any(readme.read_text(errors="replace").startswith(f"# {name}\n") for name in DEMO_SETS)
 
 
 def write_demo(name: str, out: Path, *, seed: int = 0, advance: Callable[[], None] = lambda: None) -> dict[str, int]:
@@ -51,14 +66,26 @@ def write_demo(name: str, out: Path, *, seed: int = 0, advance: Callable[[], Non
 
     `advance` is called after each image.
     """
+    fresh = not out.exists()
+    part = make_folder(out / ".part")  # nothing half-written takes a domain's place
     written: Counter[str] = Counter()
-    for image in RENDERERS[name](seed):
-        folder = make_folder(out / image.role / image.domain / image.label)
-        with writing_to(folder):
-            pixels = (image.pixels * 255.0).round().astype(np.uint8)
-            Image.fromarray(pixels).save(folder / f"{image.name}.png")
-        written[f"{image.role}/{image.domain}"] += 1
-        advance()
-    rows = "\n".join(f"| {key.split('/')[0]} | {key.split('/')[1]} | {count} |" for key, count in written.items())
-    write_text(out / README, _README.format(name=name, description=DEMO_SETS[name], seed=seed, rows=rows))
+    try:
+        for image in RENDERERS[name](seed):
+            folder = make_folder(part / image.role / image.domain / image.label)
+            with writing_to(out):
+                pixels = (image.pixels * 255.0).round().astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{image.name}.png")
+            written[f"{image.role}/{image.domain}"] += 1
+            advance()
+        rows = "\n".join(f"| {key.split('/')[0]} | {key.split('/')[1]} | {count} |" for key, count in written.items())
+        write_text(part / README, _README.format(name=name, description=DEMO_SETS[name], seed=seed, rows=rows))
+        with writing_to(out):
+            for entry in part.iterdir():
+                if (out / entry.name).is_dir():
+                    shutil.rmtree(out / entry.name)
+                entry.replace(out / entry.name)
+    except BaseException:
+        shutil.rmtree(out if fresh else part, ignore_errors=True)
+        raise
+    part.rmdir()
     return dict(written)
