@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -12,6 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from gformer_cli.files import to_json
 
 LISTED = 5
 """Skipped files named without --verbose."""
@@ -30,7 +31,7 @@ class Terminal:
     def result(self, document: Any, *shown: Any) -> None:
         """The command's result: `document` with --json, else what is `shown` (text and tables)."""
         if self.as_json:
-            sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+            sys.stdout.write(to_json(document))
             return
         for item in shown:
             self.out.print(escape(item) if isinstance(item, str) else item)

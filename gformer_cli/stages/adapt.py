@@ -24,6 +24,8 @@ from gformer_cli.stages.progress import Progress, Silent
 from gformer_cli.stages.targets import check_batch_size
 
 FORMATS = (".csv", ".jsonl")
+_NAMES = "backslashreplace"
+"""A file name that is not UTF-8 is written with escapes (which JSON reads back), not refused."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ def adapt(
             skipped=skipped,
         )
         found: list[Row] = []
+        known = len(skipped)
         for batch in stream:
             if strict and skipped:
                 raise unreadable(skipped)
@@ -111,6 +114,7 @@ def adapt(
         if strict and skipped:
             raise unreadable(skipped)
         rows.extend(sorted(found, key=lambda row: row.path))
+        skipped[known:] = sorted(skipped[known:], key=lambda item: item.path)
     progress.end()
     if not rows:
         raise WorkError(
@@ -130,7 +134,7 @@ def write_rows(
     """
     with atomic_path(out) as temporary:
         if out.suffix == ".csv":
-            with temporary.open("w", newline="", encoding="utf-8") as file:
+            with temporary.open("w", newline="", encoding="utf-8", errors=_NAMES) as file:
                 writer = csv.writer(file)
                 records = [_record(row, name_targets) for row in result.rows]
                 extra = [f"probability:{name}" for name in classes] if probabilities else []
@@ -139,7 +143,7 @@ def write_rows(
                     values = [f"{value:.6f}" for value in row.probabilities] if probabilities else []
                     writer.writerow([*record.values(), *values])
         else:
-            with temporary.open("w", encoding="utf-8") as file:
+            with temporary.open("w", encoding="utf-8", errors=_NAMES) as file:
                 for row in result.rows:
                     record = _record(row, name_targets)
                     if probabilities:

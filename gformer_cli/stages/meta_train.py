@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch.nn import functional as F
 
 from gformer_cli.bundle import DataHeader, build_generator, save_bundle
-from gformer_cli.config import Settings, to_yaml
-from gformer_cli.core.backbone import Backbone
+from gformer_cli.config import Settings
 from gformer_cli.core.generalizeformer import GeneralizeFormer
-from gformer_cli.core.losses import fine_tuned, parameter_distance, parameter_units
-from gformer_cli.core.probe import prior_mix
-from gformer_cli.data.episodes import Episode, EpisodeSampler, validation_episodes
 from gformer_cli.data.folders import Domain
 from gformer_cli.data.images import Skipped
 from gformer_cli.data.labelled import LabelledDomain, fingerprint, load_labelled
-from gformer_cli.errors import InputError, Interrupted
-from gformer_cli.files import append_json_line
+from gformer_cli.errors import InputError
 from gformer_cli.seeding import derive_seed
-from gformer_cli.stages.pretrain import new_network, preprocessing_of
-from gformer_cli.stages.progress import Progress, Silent, stoppable
-from gformer_cli.stages.run_folder import ALL, RunFolder, SourceData
-from gformer_cli.stages.training import learning_rate_at, make_deterministic, set_learning_rate
-
-SMALL_BATCH = 8
-"""Validation episodes come in the largest batch size and in this one."""
-CHECKPOINT = "meta-train"
+from gformer_cli.stages.meta_trainer import CHECKPOINT, MetaTrainer, SourceModels
+from gformer_cli.stages.pretrain import preprocessing_of
+from gformer_cli.stages.progress import Progress, Silent
+from gformer_cli.stages.run_folder import RunFolder, SourceData
+from gformer_cli.stages.training import make_deterministic
 
 
 @dataclass(frozen=True)
@@ -40,37 +30,6 @@ class MetaTrainResult:
     """Accuracies on the validation episodes: `gformer`, `source`, `bn`."""
     generator_parameters: int
     skipped: list[Skipped]
-
-
-@dataclass(frozen=True)
-class EpisodeLoss:
-    """The two terms of one episode's loss."""
-
-    cross_entropy: torch.Tensor
-    huber: torch.Tensor
-    """Distance to fine-tuned parameters, without its weight; 0 where the term is switched off."""
-    accuracy: float
-
-
-class SourceModels:
-    """Frozen source models by the domain they have not seen."""
-
-    def __init__(self, run: RunFolder, source: SourceData, settings: Settings, device: torch.device) -> None:
-        self.full = self._load(run, ALL, source, settings, device)
-        self._without = {
-            name: self._load(run, f"without-{name}", source, settings, device)
-            for name in (source.domains if source.leave_one_out else ())
-        }
-
-    def unaware_of(self, domain: str) -> Backbone:
-        """The model for episodes on `domain`: one that never saw it, or the full model where there is none."""
-        return self._without.get(domain, self.full)
-
-    @staticmethod
-    def _load(run: RunFolder, label: str, source: SourceData, settings: Settings, device: torch.device) -> Backbone:
-        network = new_network(settings, len(source.classes), with_weights=False)
-        network.load_state_dict(run.load_model(label))
-        return Backbone(network).freeze().to(device)
 
 
 def meta_train(
@@ -93,13 +52,13 @@ def meta_train(
     progress = progress or Silent()
     source = run.source()
     check_claim(run, resume=resume, overwrite=overwrite)
-    if not resume:
-        run.bundle.unlink(missing_ok=True)
-        run.meta_train_log.unlink(missing_ok=True)
-        run.drop_checkpoints()
     make_deterministic(settings.seed)
     loaded, skipped = _load_source(domains, source, settings, workers, strict, progress)
     models = SourceModels(run, source, settings, device)
+    if not resume:  # only now: a call that is refused must leave an earlier bundle as it was
+        run.bundle.unlink(missing_ok=True)
+        run.meta_train_log.unlink(missing_ok=True)
+        run.drop_checkpoints()
     torch.manual_seed(derive_seed(settings.seed, "generator"))
     generator = build_generator(settings.generator, models.full).to(device)
     method = GeneralizeFormer(generator, prior_count=settings.generator.prior_count)
@@ -162,189 +121,3 @@ def _load_source(
             "Restore them, or run gformer pretrain again: a model must not be tested on what it was trained on.",
         )
     return loaded, skipped
-
-
-class MetaTrainer:
-    """Trains a generator in place, episode by episode."""
-
-    def __init__(
-        self,
-        method: GeneralizeFormer,
-        models: SourceModels,
-        domains: Sequence[LabelledDomain],
-        settings: Settings,
-        run: RunFolder,
-        device: torch.device,
-        *,
-        leave_one_out: bool,
-    ) -> None:
-        self.method = method
-        self.models = models
-        self.settings = settings
-        self.options = settings.meta_train
-        self.run = run
-        self.device = device
-        self.sampler = EpisodeSampler(
-            domains,
-            settings.seed,
-            self.options.largest_batch,
-            self.options.few_classes,
-            # without leave-one-out models, only a shift makes images that the model has not seen
-            settings.shifts.probability if leave_one_out else 1.0,
-            settings.shifts.strength,
-            settings.shifts.families,
-        )
-        self.validation = validation_episodes(
-            domains,
-            seed=settings.seed,
-            batch_sizes=sorted({min(SMALL_BATCH, self.options.largest_batch), self.options.largest_batch}),
-            batches=self.options.validation_batches,
-            unshifted=leave_one_out,
-            strength=settings.shifts.strength,
-        )
-
-    def train(self, progress: Progress) -> dict[str, float]:
-        """Leaves the best generator in place and returns its validation figures."""
-        options, generator = self.options, self.method.generator
-        optimizer = torch.optim.AdamW(
-            generator.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
-        )
-        start, best_accuracy, best_state, recent = 0, -1.0, _copy(generator), _Mean()
-        saved = self.run.load_checkpoint(CHECKPOINT)
-        if saved is not None:
-            if saved["settings"] != to_yaml(self.settings):
-                raise InputError(
-                    f"{self.run.root} was meta-trained so far with other settings",
-                    "Resume with the command it was started with, or start again with --overwrite.",
-                )
-            generator.load_state_dict(saved["generator"])
-            optimizer.load_state_dict(saved["optimizer"])
-            start, best_accuracy, best_state = saved["step"], saved["best_accuracy"], saved["best_state"]
-            recent = _Mean(saved["recent_sums"], saved["recent_count"])
-        controls = {"source": self.accuracy("source"), "bn": self.accuracy("bn")}
-        progress.message(
-            f"validation episodes: source {100 * controls['source']:.1f} %, bn {100 * controls['bn']:.1f} %"
-        )
-        progress.begin("meta-training", options.steps, start)
-        began = time.monotonic()
-        with stoppable() as stop:
-            for step in range(start, options.steps):
-                recent.add(**self.step(step, optimizer))
-                done = step + 1
-                if done % options.validate_every == 0 or done == options.steps:
-                    accuracy = self.accuracy("gformer")
-                    if accuracy > best_accuracy:
-                        best_accuracy, best_state = accuracy, _copy(generator)
-                    append_json_line(
-                        self.run.meta_train_log,
-                        {
-                            "step": done,
-                            **recent.take(),
-                            "validation_accuracy": accuracy,
-                            "validation_source": controls["source"],
-                            "validation_bn": controls["bn"],
-                            "seconds": round(time.monotonic() - began, 3),
-                        },
-                    )
-                progress.advance(f"loss {recent.last:.3f}, validation {100 * max(best_accuracy, 0):.1f} %")
-                if stop.requested or (done % options.validate_every == 0 and done < options.steps):
-                    self.run.save_checkpoint(
-                        CHECKPOINT,
-                        {
-                            "generator": generator.state_dict(),
-                            "optimizer": optimizer.state_dict(),
-                            "step": done,
-                            "best_accuracy": best_accuracy,
-                            "best_state": best_state,
-                            "recent_sums": recent.sums,
-                            "recent_count": recent.count,
-                            "settings": to_yaml(self.settings),
-                        },
-                    )
-                if stop.requested:
-                    raise Interrupted(
-                        f"stopped after step {done} of {options.steps}",
-                        "Go on with the same command and --resume.",
-                    )
-        progress.end()
-        generator.load_state_dict(best_state)
-        return {"gformer": best_accuracy, **controls}
-
-    def step(self, number: int, optimizer: torch.optim.Optimizer) -> dict[str, float]:
-        """One update from several episodes; returns their mean loss terms and accuracy."""
-        options, count = self.options, self.options.episodes_per_step
-        optimizer.zero_grad(set_to_none=True)
-        figures = _Mean()
-        for episode in range(number * count, (number + 1) * count):
-            loss = self.loss(self.sampler.draw(episode))
-            total = loss.cross_entropy + options.huber_weight * loss.huber
-            (total / count).backward()  # type: ignore[no-untyped-call]
-            figures.add(cross_entropy=loss.cross_entropy.item(), huber=loss.huber.item(), accuracy=loss.accuracy)
-        rate = learning_rate_at(number, steps=options.steps, peak=options.learning_rate, warmup=options.warmup)
-        set_learning_rate(optimizer, rate)
-        torch.nn.utils.clip_grad_norm_(self.method.generator.parameters(), options.clip)
-        optimizer.step()
-        return figures.take()
-
-    def loss(self, episode: Episode) -> EpisodeLoss:
-        """CE(f(x; θ_t), y) and Huber(θ_t, θ*), both with gradients to the generator's weights."""
-        options = self.options
-        backbone = self.models.unaware_of(episode.domain.name)
-        images, labels = episode.inputs(self.device), episode.labels(self.device)
-        prediction = self.method(backbone, images)
-        huber = images.new_zeros(())
-        if options.huber_weight > 0.0:
-            source = backbone.source_parameters()
-            wanted = fine_tuned(
-                backbone,
-                images,
-                labels,
-                source.with_mix(prior_mix(backbone, len(images), self.method.prior_count)),
-                steps=options.huber_steps,
-                learning_rate=options.huber_learning_rate,
-            )
-            huber = parameter_distance(prediction.parameters.trainable(), wanted.trainable(), parameter_units(source))
-        accuracy = float((prediction.logits.argmax(dim=1) == labels).float().mean())
-        return EpisodeLoss(F.cross_entropy(prediction.logits, labels), huber, accuracy)
-
-    @torch.no_grad()
-    def accuracy(self, method: str) -> float:
-        """Mean accuracy over the validation episodes of `gformer`, `source` or `bn`."""
-        found: list[float] = []
-        for episode in self.validation:
-            backbone = self.models.unaware_of(episode.domain.name)
-            images = episode.inputs(self.device)
-            if method == "gformer":
-                logits = self.method(backbone, images).logits
-            elif method == "bn":
-                source = backbone.source_parameters()
-                logits = backbone(images, source.with_mix(torch.ones(len(source.gammas), device=self.device)))
-            else:
-                logits = backbone(images)
-            found.append(float((logits.argmax(dim=1) == episode.labels(self.device)).float().mean()))
-        return sum(found) / len(found)
-
-
-class _Mean:
-    """Running means since they were last taken."""
-
-    def __init__(self, sums: dict[str, float] | None = None, count: int = 0) -> None:
-        self.sums = dict(sums or {})
-        self.count = count
-        self.last = 0.0
-        """The cross-entropy added last."""
-
-    def add(self, **values: float) -> None:
-        self.count += 1
-        self.last = values["cross_entropy"]
-        for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-
-    def take(self) -> dict[str, float]:
-        found = {name: value / self.count for name, value in self.sums.items()}
-        self.sums, self.count = {}, 0
-        return found
-
-
-def _copy(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}

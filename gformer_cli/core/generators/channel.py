@@ -18,6 +18,9 @@ from gformer_cli.core.generators.base import Generator, Residuals
 from gformer_cli.core.losses import rms
 from gformer_cli.core.probe import Probe
 
+RESIDUAL_SCALE = 0.1
+"""Of γ, β, W and b: Adam moves every weight of a head at once, and at full scale one step would change all
+parameters by a tenth of their size. The mixing has to travel far and keeps its full scale."""
 _POSITIONS = 8
 """Sine and cosine frequencies of a layer's relative depth."""
 
@@ -59,9 +62,10 @@ class ChannelGenerator(Generator):
         self.transformer = nn.TransformerEncoder(block, depth, enable_nested_tensor=False)
         self.norm = nn.LayerNorm(width)
         self.channel_head = _Head(channel_width, width, 2)
-        self.entry_head = _Head(channel_width, width, 1)
+        # no bias in the two class heads: what moves all classes alike moves no prediction
+        self.entry_head = _Head(channel_width, width, 1, bias=False)
         self.mix_head = _zero(nn.Linear(width, 1))
-        self.bias_head = _zero(nn.Linear(width, 1))
+        self.bias_head = _zero(nn.Linear(width, 1, bias=False))
 
     def residuals(self, probe: Probe) -> Residuals:
         sizes = [len(gamma) for gamma in probe.source.gammas]
@@ -89,7 +93,7 @@ class ChannelGenerator(Generator):
             betas=tuple(part[:, 1] for part in moved),
             mix=self.mix_head(layers)[:, 0],
             weight=self.entry_head(entries, classes[:, None])[..., 0],
-            bias=self.bias_head(classes)[:, 0],
+            bias=RESIDUAL_SCALE * self.bias_head(classes)[:, 0],
         )
 
     def _layers(self, probe: Probe, owner: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -139,17 +143,17 @@ class ChannelGenerator(Generator):
 class _Head(nn.Module):
     """A shared two-layer head over an item's own state and its token: zero output while untrained."""
 
-    def __init__(self, item_width: int, token_width: int, outputs: int) -> None:
+    def __init__(self, item_width: int, token_width: int, outputs: int, *, bias: bool = True) -> None:
         super().__init__()
         # two projections that are added: the token's part is computed once per layer or class, not per item
         self.from_item = nn.Linear(item_width, token_width)
         self.from_token = nn.Linear(token_width, token_width, bias=False)
-        self.output = _zero(nn.Linear(token_width, outputs))
+        self.output = _zero(nn.Linear(token_width, outputs, bias=bias))
 
     def forward(self, items: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """items (..., item_width), tokens broadcastable to (..., token_width) -> (..., outputs)."""
         hidden = nn.functional.gelu(self.from_item(items) + self.from_token(tokens))
-        moved: torch.Tensor = self.output(hidden)
+        moved: torch.Tensor = RESIDUAL_SCALE * self.output(hidden)
         return moved
 
 
@@ -159,7 +163,8 @@ def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 
 def _zero(layer: nn.Linear) -> nn.Linear:
     nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
     return layer
 
 

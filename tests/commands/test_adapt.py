@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gformer_cli.bundle import load_bundle
+from gformer_cli.data.folders import ImageFile
+from gformer_cli.data.images import Decoded, read_image
+
+Adapt = Callable[..., Any]
+ReadCsv = Callable[[Path], list[dict[str, str]]]
+COLUMNS = ["path", "label", "confidence", "batch", "source_label"]
+CLASSES = ["circle", "square", "stripes"]
+
+
+@pytest.fixture
+def adapt(gformer: Callable[..., Any], bundle: Path, data: Path) -> Adapt:
+    """`adapt(out, *options)`: the fog domain unless `target` is given, 8 images a batch."""
+
+    def call(out: Path, *options: object, target: Path | None = None) -> Any:
+        target = target or data / "targets" / "fog"
+        return gformer("adapt", "--model", bundle, "--target", target, "--out", out, "--batch-size", 8, *options)
+
+    return call
+
+
+@pytest.fixture
+def flat(data: Path, tmp_path: Path) -> Path:
+    """A folder of six images without class folders."""
+    folder = tmp_path / "incoming"
+    folder.mkdir()
+    for label in CLASSES:
+        for number in range(2):
+            shutil.copy(data / "targets" / "fog" / label / f"{number:02d}.png", folder / f"{label}-{number}.png")
+    return folder
+
+
+def predicted(rows: list[dict[str, str]]) -> list[tuple[str, str]]:
+    return [(row["path"], row["label"]) for row in rows]
+
+
+def test_csv_has_these_columns_and_a_row_per_image_in_name_order(
+    adapt: Adapt, tmp_path: Path, read_csv: ReadCsv
+) -> None:
+    assert adapt(tmp_path / "a.csv").status == 0
+    rows = read_csv(tmp_path / "a.csv")
+    assert list(rows[0]) == COLUMNS
+    assert [row["path"] for row in rows] == [f"{label}/{n:02d}.png" for label in CLASSES for n in range(10)]
+    assert {row["label"] for row in rows} <= set(CLASSES)
+    assert all(1 / 3 <= float(row["confidence"]) <= 1 for row in rows)
+
+
+def test_json_lines_hold_the_same_as_csv(adapt: Adapt, tmp_path: Path, read_csv: ReadCsv) -> None:
+    adapt(tmp_path / "a.csv")
+    assert adapt(tmp_path / "a.jsonl").status == 0
+    records = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert [list(record) for record in records] == [COLUMNS] * 30
+    assert [{key: str(value) for key, value in record.items()} for record in records] == read_csv(tmp_path / "a.csv")
+
+
+def test_labels_are_those_of_the_bundle_on_the_listed_batches(
+    adapt: Adapt, bundle: Path, data: Path, tmp_path: Path, read_csv: ReadCsv
+) -> None:
+    adapt(tmp_path / "a.csv", "--order", "name", "--probabilities")
+    rows, model = read_csv(tmp_path / "a.csv")[8:16], load_bundle(bundle)
+    assert {row["batch"] for row in rows} == {"1"}
+    pixels = []
+    for row in rows:
+        item = read_image(ImageFile(data / "targets/fog" / row["path"], row["path"], None), model.preprocessing)
+        assert isinstance(item, Decoded)
+        pixels.append(item.pixels)
+    images = model.preprocessing.network_input(torch.stack(pixels), torch.device("cpu"))
+    expected = model.method(model.backbone, images).logits.softmax(1)
+    shown = torch.tensor([[float(row[f"probability:{name}"]) for name in CLASSES] for row in rows])
+    torch.testing.assert_close(shown, expected, atol=1e-6, rtol=0)
+    assert [row["label"] for row in rows] == [CLASSES[i] for i in expected.argmax(1)]
+    assert [float(row["confidence"]) for row in rows] == pytest.approx(expected.max(1).values.tolist(), abs=1e-6)
+    assert [row["source_label"] for row in rows] == [CLASSES[i] for i in model.backbone(images).argmax(1)]
+
+
+def test_probabilities_name_the_classes_and_sum_to_one(adapt: Adapt, tmp_path: Path, read_csv: ReadCsv) -> None:
+    adapt(tmp_path / "a.csv", "--probabilities")
+    names = [f"probability:{name}" for name in CLASSES]
+    rows = read_csv(tmp_path / "a.csv")
+    assert list(rows[0]) == COLUMNS + names
+    assert all(sum(float(row[name]) for name in names) == pytest.approx(1, abs=3e-6) for row in rows)
+    adapt(tmp_path / "a.jsonl", "--probabilities")
+    first = json.loads((tmp_path / "a.jsonl").read_text().splitlines()[0])
+    assert list(first) == [*COLUMNS, "probabilities"]
+    assert {name: f"{value:.6f}" for name, value in first["probabilities"].items()} == {
+        name: rows[0][f"probability:{name}"] for name in CLASSES
+    }
+
+
+def test_order_name_fills_batches_in_name_order_and_shuffle_mixes_them(
+    adapt: Adapt, tmp_path: Path, read_csv: ReadCsv
+) -> None:
+    adapt(tmp_path / "name.csv", "--order", "name")
+    adapt(tmp_path / "shuffle.csv")
+    by_name, shuffled = ([int(row["batch"]) for row in read_csv(tmp_path / f)] for f in ("name.csv", "shuffle.csv"))
+    assert by_name == [position // 8 for position in range(30)]
+    assert sorted(shuffled) == by_name and shuffled != by_name
+
+
+def test_the_seed_chooses_the_shuffle(adapt: Adapt, tmp_path: Path, read_csv: ReadCsv) -> None:
+    for seed in (0, 1):
+        adapt(tmp_path / f"{seed}.csv", "--seed", seed)
+    adapt(tmp_path / "default.csv")
+    assert (tmp_path / "0.csv").read_bytes() == (tmp_path / "default.csv").read_bytes()
+    first, second = ([row["batch"] for row in read_csv(tmp_path / f"{seed}.csv")] for seed in (0, 1))
+    assert first != second
+
+
+def test_batch_size_changes_batches_and_what_is_generated(adapt: Adapt, tmp_path: Path, read_csv: ReadCsv) -> None:
+    adapt(tmp_path / "8.csv", "--order", "name")
+    adapt(tmp_path / "30.csv", "--order", "name", "--batch-size", 30)
+    whole, parts = read_csv(tmp_path / "30.csv"), read_csv(tmp_path / "8.csv")
+    assert {row["batch"] for row in whole} == {"0"}
+    assert [row["source_label"] for row in whole] == [row["source_label"] for row in parts]
+    assert [row["confidence"] for row in whole] != [row["confidence"] for row in parts]
+
+
+def test_the_same_command_writes_the_same_bytes(adapt: Adapt, tmp_path: Path) -> None:
+    adapt(tmp_path / "a.csv")
+    adapt(tmp_path / "b.csv", "--workers", 0)
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+
+
+def test_a_flat_folder_is_a_target(adapt: Adapt, flat: Path, tmp_path: Path, read_csv: ReadCsv) -> None:
+    assert adapt(tmp_path / "a.csv", target=flat).status == 0
+    assert [row["path"] for row in read_csv(tmp_path / "a.csv")] == sorted(path.name for path in flat.iterdir())
+
+
+def test_layout_flat_reads_any_nesting(adapt: Adapt, flat: Path, tmp_path: Path, read_csv: ReadCsv) -> None:
+    (flat / "later").mkdir()
+    (flat / "circle-0.png").rename(flat / "later" / "circle-0.png")
+    refused = adapt(tmp_path / "a.csv", target=flat)
+    assert refused.status == 2 and "--layout flat" in refused.err
+    assert adapt(tmp_path / "a.csv", "--layout", "flat", target=flat).status == 0
+    assert [row["path"] for row in read_csv(tmp_path / "a.csv")][-3:] == [
+        "square-1.png",
+        "stripes-0.png",
+        "stripes-1.png",
+    ]
+    assert "later/circle-0.png" in [row["path"] for row in read_csv(tmp_path / "a.csv")]
+
+
+def test_a_root_of_domains_never_mixes_them_in_a_batch(
+    adapt: Adapt, data: Path, tmp_path: Path, read_csv: ReadCsv
+) -> None:
+    assert adapt(tmp_path / "a.csv", target=data / "targets").status == 0
+    rows = read_csv(tmp_path / "a.csv")
+    assert list(rows[0]) == [*COLUMNS, "target"]
+    assert [row["path"] for row in rows] == sorted(row["path"] for row in rows)
+    assert len({(row["batch"], row["target"]) for row in rows}) == len({row["batch"] for row in rows}) == 8
+    assert all(row["path"].startswith(row["target"] + "/") for row in rows)
+
+
+def test_a_domain_is_predicted_the_same_alone_and_among_others(
+    adapt: Adapt, data: Path, tmp_path: Path, read_csv: ReadCsv
+) -> None:
+    adapt(tmp_path / "night.csv", target=data / "targets" / "night")
+    adapt(tmp_path / "both.csv", target=data / "targets")
+    alone = [(f"night/{row['path']}", row["confidence"]) for row in read_csv(tmp_path / "night.csv")]
+    assert alone == [(row["path"], row["confidence"]) for row in read_csv(tmp_path / "both.csv")[30:]]
+
+
+def test_one_image_is_enough(adapt: Adapt, flat: Path, tmp_path: Path, read_csv: ReadCsv) -> None:
+    for path in sorted(flat.iterdir())[1:]:
+        path.unlink()
+    assert adapt(tmp_path / "a.csv", target=flat).status == 0
+    (row,) = read_csv(tmp_path / "a.csv")
+    assert row["path"] == "circle-0.png" and row["label"] in CLASSES
+
+
+def test_class_folders_are_not_read_as_labels(
+    adapt: Adapt, own_data: Path, tmp_path: Path, read_csv: ReadCsv
+) -> None:
+    adapt(tmp_path / "a.csv", "--order", "name")
+    fog = own_data / "targets" / "fog"
+    for before, after in (("circle", "a-giraffe"), ("square", "b-lion"), ("stripes", "c-zebra")):
+        (fog / before).rename(fog / after)
+    assert adapt(tmp_path / "b.csv", "--order", "name", target=fog).status == 0
+    before, after = read_csv(tmp_path / "a.csv"), read_csv(tmp_path / "b.csv")
+    assert after[0]["path"] == "a-giraffe/00.png"
+    assert [list(row.values())[1:] for row in after] == [list(row.values())[1:] for row in before]
+
+
+def test_unreadable_images_are_skipped_and_listed(
+    adapt: Adapt, flat: Path, tmp_path: Path, read_csv: ReadCsv
+) -> None:
+    (flat / "broken.png").write_bytes(b"no image")
+    done = adapt(tmp_path / "a.csv", "--json", target=flat)
+    assert done.status == 0
+    assert done.json["images"] == len(read_csv(tmp_path / "a.csv")) == 6
+    assert done.json["skipped"] == [{"path": "broken.png", "reason": "not an image that Pillow can read"}]
+    assert "warning: 1 unreadable image skipped\n  broken.png: not an image" in done.err
+
+
+def test_many_unreadable_images_are_listed_in_full_with_verbose(adapt: Adapt, flat: Path, tmp_path: Path) -> None:
+    for number in range(7):
+        (flat / f"broken-{number}.png").write_bytes(b"")
+    short = adapt(tmp_path / "a.csv", target=flat).err
+    assert "broken-4.png" in short and "broken-5.png" not in short and "and 2 more: --verbose" in short
+    assert "broken-6.png" in adapt(tmp_path / "b.csv", "--verbose", target=flat).err
+
+
+def test_nothing_readable_is_a_failure(adapt: Adapt, flat: Path, tmp_path: Path) -> None:
+    for path in flat.iterdir():
+        path.write_bytes(b"")
+    done = adapt(tmp_path / "a.csv", target=flat)
+    assert done.status == 1
+    assert "error: no readable image: 6 skipped" in done.err
+    assert not (tmp_path / "a.csv").exists()
+
+
+def test_strict_makes_an_unreadable_image_an_error(adapt: Adapt, flat: Path, tmp_path: Path) -> None:
+    (flat / "broken.png").write_bytes(b"no image")
+    done = adapt(tmp_path / "a.csv", "--strict", target=flat)
+    assert done.status == 2 and "error: unreadable image: broken.png" in done.err
+    assert not (tmp_path / "a.csv").exists()
+
+
+def test_an_existing_file_is_kept_unless_overwritten(adapt: Adapt, flat: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.csv"
+    out.write_text("mine")
+    done = adapt(out, target=flat)
+    assert done.status == 2 and f"output file exists: {out}" in done.err
+    assert out.read_text() == "mine"
+    assert adapt(out, "--overwrite", target=flat).status == 0
+    assert out.read_text().startswith("path,")
+
+
+def test_out_may_lie_in_a_new_folder(adapt: Adapt, flat: Path, tmp_path: Path) -> None:
+    assert adapt(tmp_path / "new" / "folder" / "a.csv", target=flat).status == 0
+    assert [path.name for path in (tmp_path / "new" / "folder").iterdir()] == ["a.csv"]
+
+
+def test_weird_file_names_survive(adapt: Adapt, flat: Path, tmp_path: Path, read_csv: ReadCsv) -> None:
+    names = ['a,"b".png', "line\nbreak.png", "[red]犬 é.png", " leading.png", "=1+1.png", "plain.png"]
+    for path, name in zip(sorted(flat.iterdir()), names, strict=True):
+        path.rename(flat / name)
+    (flat / "bad\n[bold].png").write_bytes(b"")
+    for out in (tmp_path / "a.csv", tmp_path / "a.jsonl"):
+        done = adapt(out, target=flat)
+        assert done.status == 0
+        assert "  bad\\n[bold].png: the file is empty\n" in done.err
+    assert [row["path"] for row in read_csv(tmp_path / "a.csv")] == sorted(names)
+    lines = (tmp_path / "a.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+    assert [json.loads(line)["path"] for line in lines] == sorted(names)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_file_name_that_is_not_utf_8_does_not_end_the_run(
+    adapt: Adapt, flat: Path, tmp_path: Path, suffix: str
+) -> None:
+    import os
+
+    os.rename(os.fsencode(flat / "circle-0.png"), os.fsencode(flat) + b"/\xff.png")  # noqa: PTH104
+    os.rename(os.fsencode(flat / "circle-1.png"), os.fsencode(flat) + b"/\xfe.png")  # noqa: PTH104
+    (flat / "\udcfe.png").write_bytes(b"")
+    done = adapt(tmp_path / f"a.{suffix}", "--json", target=flat)
+    assert done.status == 0, done.err
+    assert done.json["skipped"][0]["path"] == "\udcfe.png"
+    assert len((tmp_path / f"a.{suffix}").read_bytes().splitlines()) == 5 + (suffix == "csv")
+
+
+def test_json_sums_up(adapt: Adapt, tmp_path: Path, read_csv: ReadCsv) -> None:
+    document = adapt(tmp_path / "a.csv", "--json").json
+    rows = read_csv(tmp_path / "a.csv")
+    assert (document["images"], document["batches"], document["out"]) == (30, 4, str(tmp_path / "a.csv"))
+    assert document["changed"] == sum(row["label"] != row["source_label"] for row in rows)
+    assert sum(document["counts"].values()) == 30
+    for name, count in document["counts"].items():
+        assert count == sum(row["label"] == name for row in rows)
+
+
+def test_a_dry_run_touches_nothing(adapt: Adapt, tmp_path: Path, data: Path) -> None:
+    plan = adapt(tmp_path / "new" / "a.csv", "--dry-run", "--json", "--order", "name", target=data / "targets").json
+    assert (plan["batch_size"], plan["order"], plan["device"]) == (8, "name", "cpu")
+    assert plan["domains"]["fog"] == {"circle": 10, "square": 10, "stripes": 10}
+    assert plan["outputs"] == [str(tmp_path / "new" / "a.csv")]
+    assert list(tmp_path.iterdir()) == []

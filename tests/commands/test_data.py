@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gformer_cli.data.demo import write
+from gformer_cli.data.demo.digits import DemoImage
+
+Gformer = Callable[..., Any]
+
+
+def test_check_passes_sound_folders(gformer: Gformer, data: Path) -> None:
+    done = gformer("data", "check", data / "sources", data / "targets")
+    assert done.status == 0
+    assert "All images are 16 x 16 pixels." in done.out and "No errors." in done.out
+    counted = [line.split() for line in done.out.splitlines() if line.startswith("night")]
+    assert counted == [["night", "3", "classes,", "10", "to", "10", "images", "each", "30"]]
+
+
+def test_check_exits_1_on_errors_and_lists_them(gformer: Gformer, own_data: Path) -> None:
+    broken = own_data / "sources" / "dusk" / "circle" / "05.png"
+    broken.write_bytes(b"")
+    for path in (own_data / "sources" / "noon" / "stripes").iterdir():
+        path.unlink()
+    done = gformer("data", "check", own_data / "sources")
+    assert done.status == 1
+    assert f"{broken}: the file is empty" in done.out and "noon: stripes" in done.out
+    assert done.err.splitlines()[-2] == "error: the folders have errors"
+
+
+def test_check_as_json(gformer: Gformer, own_data: Path) -> None:
+    broken = own_data / "sources" / "dusk" / "circle" / "05.png"
+    broken.write_bytes(b"")
+    (own_data / "sources" / "dawn" / "circle" / "notes.txt").write_text("x")
+    done = gformer("data", "check", own_data / "sources", "--json")
+    assert done.status == 1
+    assert done.json["ok"] is False
+    assert done.json["unreadable"] == [{"path": str(broken), "reason": "the file is empty"}]
+    assert [domain["images"] for domain in done.json["domains"]] == [30, 30, 30]
+    assert done.json["ignored"] == [str(own_data / "sources" / "dawn" / "circle" / "notes.txt")]
+
+
+def test_check_takes_a_flat_folder(gformer: Gformer, data: Path) -> None:
+    found = gformer("data", "check", data / "targets" / "fog" / "circle", "--json").json
+    assert (found["ok"], found["domains"][0]["images"], found["domains"][0]["classes"]) == (True, 10, {})
+
+
+def test_check_verbose_counts_classes(gformer: Gformer, data: Path) -> None:
+    lines = gformer("data", "check", data / "targets", "--verbose").out.splitlines()
+    assert sum(line.split() == ["circle", "10"] for line in lines) == 2
+
+
+@pytest.fixture
+def few_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A demo data set of four images."""
+
+    def render(seed: int) -> Any:
+        pixels = np.random.default_rng(seed)
+        for role in ("sources", "targets"):
+            for label in ("0", "1"):
+                yield DemoImage(role, "cam", label, "a", pixels.uniform(0, 1, (8, 8, 3)).astype(np.float32))
+
+    monkeypatch.setitem(write.RENDERERS, "digit-cameras", render)
+
+
+@pytest.mark.usefixtures("few_digits")
+def test_demo_writes_folders_and_a_readme(gformer: Gformer, tmp_path: Path, contents: Any) -> None:
+    done = gformer("data", "demo", "digit-cameras", "--out", tmp_path / "d", "--json")
+    assert done.json == {
+        "name": "digit-cameras",
+        "out": str(tmp_path / "d"),
+        "images": {"sources/cam": 2, "targets/cam": 2},
+    }
+    images = [f"{role}/cam/{label}/a.png" for role in ("sources", "targets") for label in "01"]
+    assert sorted(contents(tmp_path / "d")) == sorted([*images, "README.md"])
+
+
+@pytest.mark.usefixtures("few_digits")
+def test_demo_depends_on_its_seed_only(gformer: Gformer, tmp_path: Path, contents: Any) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        gformer("data", "demo", "digit-cameras", "--out", tmp_path / name, "--seed", seed)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b") != contents(tmp_path / "c")
+
+
+@pytest.mark.usefixtures("few_digits")
+def test_demo_replaces_a_demo_only_when_asked_and_nothing_else(
+    gformer: Gformer, tmp_path: Path, contents: Any
+) -> None:
+    out = tmp_path / "d"
+    gformer("data", "demo", "digit-cameras", "--out", out)
+    before = contents(out)
+    assert gformer("data", "demo", "digit-cameras", "--out", out, "--seed", 1).status == 2
+    assert contents(out) == before
+    assert gformer("data", "demo", "digit-cameras", "--out", out, "--seed", 1, "--overwrite").status == 0
+    assert contents(out) != before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    assert gformer("data", "demo", "digit-cameras", "--out", tmp_path / "mine", "--overwrite").status == 2
+    assert contents(tmp_path / "mine") == {"letter.txt": b"dear"}
+
+
+def test_an_unknown_demo_names_the_nearest(gformer: Gformer, tmp_path: Path) -> None:
+    done = gformer("data", "demo", "digit-camera", "--out", tmp_path / "d")
+    assert done.status == 2 and "Did you mean 'digit-cameras'?" in done.err
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.slow
+def test_rotated_mnist_holds_six_rotations(gformer: Gformer, tmp_path: Path) -> None:
+    done = gformer("data", "demo", "rotated-mnist", "--out", tmp_path / "d", "--json")
+    assert done.status == 0
+    assert len(done.json["images"]) == 6 and len(set(done.json["images"].values())) <= 2
+    assert gformer("data", "check", tmp_path / "d" / "sources", tmp_path / "d" / "targets").status == 0

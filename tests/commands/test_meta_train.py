@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+
+from gformer_cli.bundle import load_bundle, read_header
+
+MetaTrain = Callable[..., Any]
+ReadLog = Callable[[Path], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def meta_train(gformer: Callable[..., Any], data: Path) -> MetaTrain:
+    """`meta_train(run, *options)` on the shared sources unless `sources` are given."""
+
+    def call(run: Path, *options: object, sources: Path | None = None) -> Any:
+        return gformer("meta-train", "--source", sources or data / "sources", "--run", run, *options)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def plain_bundle(data: Path, finished_pretrain: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The bundle that the tiny preset gives."""
+    import shutil
+
+    from gformer_cli.app import run
+
+    folder = tmp_path_factory.mktemp("plain") / "run"
+    shutil.copytree(finished_pretrain, folder)
+    assert run(["meta-train", "--source", f"{data}/sources", "--run", str(folder)]) == 0
+    return (folder / "model.gformer").read_bytes()
+
+
+def tensors(run: Path, part: str) -> dict[str, bytes]:
+    """The bytes of the bundle's tensors of `backbone` or `generator`."""
+    found = load_file(run / "model.gformer")
+    return {name: value.numpy().tobytes() for name, value in found.items() if name.startswith(part)}
+
+
+def test_the_bundle_is_one_file_that_loads(trained: Path, finished_pretrain: Path, contents: Any) -> None:
+    assert set(contents(trained)) - set(contents(finished_pretrain)) == {"model.gformer", "meta-train.jsonl"}
+    bundle = load_bundle(trained / "model.gformer")
+    assert bundle.header.classes == ["circle", "square", "stripes"]
+    assert set(bundle.header.data.domains) == {"dawn", "dusk", "noon"}
+    assert bundle.header.settings.meta_train.learning_rate == 0.05
+
+
+def test_the_bundle_holds_the_source_model_bit_for_bit(trained: Path) -> None:
+    source = load_file(trained / "models" / "all.safetensors")
+    assert tensors(trained, "backbone") == {f"backbone.{name}": t.numpy().tobytes() for name, t in source.items()}
+
+
+def test_the_source_models_are_not_written_to(trained: Path, finished_pretrain: Path, contents: Any) -> None:
+    assert contents(trained / "models") == contents(finished_pretrain / "models")
+
+
+def test_the_same_command_gives_the_same_bundle(meta_train: MetaTrain, pretrained: Path, plain_bundle: bytes) -> None:
+    assert meta_train(pretrained, "--workers", 0).status == 0
+    assert (pretrained / "model.gformer").read_bytes() == plain_bundle
+
+
+def test_json_agrees_with_the_bundle_and_the_log(meta_train: MetaTrain, pretrained: Path, read_log: ReadLog) -> None:
+    document = meta_train(pretrained, "--json").json
+    header, log = read_header(pretrained / "model.gformer"), read_log(pretrained / "meta-train.jsonl")
+    assert document["bundle"] == str(pretrained / "model.gformer")
+    assert document["generator_parameters"] == header.generator.parameters
+    assert document["validation_accuracy"] == header.validation
+    assert header.validation["gformer"] == max(line["validation_accuracy"] for line in log)
+    assert [line["step"] for line in log] == [1, 2]
+
+
+def test_a_dry_run_touches_nothing(meta_train: MetaTrain, pretrained: Path, contents: Any) -> None:
+    before = contents(pretrained)
+    done = meta_train(pretrained, "--dry-run", "--steps", 9, "--json")
+    assert done.json["settings"]["meta_train"]["steps"] == 9
+    assert done.json["outputs"] == [str(pretrained / "model.gformer"), str(pretrained / "meta-train.jsonl")]
+    assert contents(pretrained) == before
+
+
+CHANGES = [
+    "generator.width=16",
+    "generator.depth=2",
+    "generator.heads=4",
+    "generator.channel_width=8",
+    "generator.gradients=false",
+    "generator.kind=constant",
+    "generator.prior_count=1.0",
+    "meta_train.steps=3",
+    "meta_train.episodes_per_step=1",
+    "meta_train.learning_rate=0.004",
+    "meta_train.weight_decay=0.5",
+    "meta_train.warmup=1.0",
+    "meta_train.clip=1e-6",
+    "meta_train.largest_batch=3",
+    "meta_train.few_classes=1.0",
+    "meta_train.huber_weight=0",
+    "meta_train.huber_weight=1",
+    "meta_train.huber_steps=3",
+    "meta_train.huber_learning_rate=1.0",
+    "shifts.probability=0",
+    "shifts.probability=1",
+    "shifts.strength=0.2",
+    "shifts.families=[noise]",
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_every_setting_changes_the_generator(
+    meta_train: MetaTrain, pretrained: Path, finished_generator: dict[str, bytes], change: str
+) -> None:
+    options = [] if change.startswith("meta_train.steps") else ["--steps", 2]
+    # one validation at the end, so that the last generator is the saved one
+    assert meta_train(pretrained, "--set", change, *options, "--set", "meta_train.validate_every=9").status == 0
+    assert tensors(pretrained, "generator") != finished_generator
+
+
+@pytest.fixture(scope="session")
+def finished_generator(data: Path, finished_pretrain: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    import shutil
+
+    from gformer_cli.app import run
+
+    folder = tmp_path_factory.mktemp("last") / "run"
+    shutil.copytree(finished_pretrain, folder)
+    arguments = ["meta-train", "--source", f"{data}/sources", "--run", str(folder)]
+    assert run([*arguments, "--set", "meta_train.validate_every=9"]) == 0
+    return tensors(folder, "generator")
+
+
+def test_the_baseline_of_these_changes_repeats(
+    meta_train: MetaTrain, pretrained: Path, finished_generator: dict[str, bytes]
+) -> None:
+    meta_train(pretrained, "--set", "meta_train.validate_every=9")
+    assert tensors(pretrained, "generator") == finished_generator
+
+
+def test_validation_batches_change_what_is_validated_on(
+    meta_train: MetaTrain, pretrained: Path, trained: Path, read_log: ReadLog
+) -> None:
+    assert meta_train(pretrained, "--set", "meta_train.validation_batches=3").status == 0
+    more, fewer = (read_log(run / "meta-train.jsonl")[0]["validation_bn"] for run in (pretrained, trained))
+    assert more != fewer
+
+
+def test_a_constant_generator_holds_one_residual_per_parameter(meta_train: MetaTrain, pretrained: Path) -> None:
+    document = meta_train(pretrained, "--set", "generator.kind=constant", "--json").json
+    backbone = load_bundle(pretrained / "model.gformer").backbone
+    source = backbone.source_parameters()
+    assert document["generator_parameters"] == sum(t.numel() for t in source.trainable()) + len(source.gammas)
+
+
+def test_a_preset_changes_its_own_sections_only(meta_train: MetaTrain, pretrained: Path, tmp_path: Path) -> None:
+    preset = tmp_path / "other.yaml"
+    preset.write_text("backbone: {name: resnet50}\nseed: 9\nmeta_train: {steps: 1}\nshifts: {strength: 0.5}\n")
+    assert meta_train(pretrained, "--preset", preset).status == 0
+    settings = read_header(pretrained / "model.gformer").settings
+    assert (settings.meta_train.steps, settings.shifts.strength) == (1, 0.5)
+    assert (settings.backbone.name, settings.seed, settings.data.image_size) == ("resnet18", 0, 16)
+
+
+@pytest.mark.parametrize("change", ["backbone.name=resnet50", "data.image_size=32", "pretrain.steps=1", "seed=3"])
+def test_what_pretraining_fixed_cannot_be_set(meta_train: MetaTrain, pretrained: Path, change: str) -> None:
+    done = meta_train(pretrained, "--set", change)
+    assert done.status == 2
+    assert f"--set {change.split('=')[0]}: this setting was fixed when the source model was trained" in done.err
+    assert not (pretrained / "model.gformer").exists()
+
+
+def test_other_domain_names_are_refused(meta_train: MetaTrain, pretrained: Path, own_data: Path) -> None:
+    (own_data / "sources" / "dawn").rename(own_data / "sources" / "morning")
+    done = meta_train(pretrained, sources=own_data / "sources")
+    assert done.status == 2
+    assert "the source domains are dusk, morning, noon, but the run was pretrained on dawn, dusk, noon" in done.err
+
+
+def test_changed_contents_are_refused(meta_train: MetaTrain, pretrained: Path, own_data: Path) -> None:
+    Image.new("RGB", (16, 16)).save(own_data / "sources" / "dawn" / "circle" / "00.png")
+    done = meta_train(pretrained, sources=own_data / "sources")
+    assert done.status == 2 and "their contents differ" in done.err
+    assert not (pretrained / "model.gformer").exists()
+
+
+def test_a_refused_overwrite_keeps_the_old_bundle(meta_train: MetaTrain, pretrained: Path, own_data: Path) -> None:
+    meta_train(pretrained)
+    before = (pretrained / "model.gformer").read_bytes()
+    Image.new("RGB", (16, 16)).save(own_data / "sources" / "dawn" / "circle" / "00.png")
+    assert meta_train(pretrained, "--overwrite", sources=own_data / "sources").status == 2
+    assert (pretrained / "model.gformer").read_bytes() == before
+
+
+def test_an_image_that_broke_since_is_refused(meta_train: MetaTrain, pretrained: Path, own_data: Path) -> None:
+    broken = own_data / "sources" / "dusk" / "square" / "01.png"
+    broken.write_bytes(b"")
+    assert "their contents differ" in meta_train(pretrained, sources=own_data / "sources").err
+    strict = meta_train(pretrained, "--strict", sources=own_data / "sources")
+    assert strict.status == 2 and f"unreadable image: {broken}" in strict.err
+
+
+def test_a_finished_bundle_is_not_replaced_unasked(meta_train: MetaTrain, pretrained: Path) -> None:
+    meta_train(pretrained, "--steps", 1)
+    before = (pretrained / "model.gformer").read_bytes()
+    for option in ((), ("--resume",)):
+        assert meta_train(pretrained, *option).status == 2
+    assert (pretrained / "model.gformer").read_bytes() == before
+    assert meta_train(pretrained, "--overwrite").status == 0
+    assert (pretrained / "model.gformer").read_bytes() != before
+    assert len((pretrained / "meta-train.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("steps", [1, 3, 5])
+def test_resume_after_an_interruption_equals_an_uninterrupted_run(
+    meta_train: MetaTrain,
+    pretrained: Path,
+    finished_pretrain: Path,
+    tmp_path: Path,
+    stop_after: Callable[[str, int], None],
+    read_log: ReadLog,
+    steps: int,
+) -> None:
+    import shutil
+
+    options = ["--steps", 5, "--set", "meta_train.validate_every=2"]
+    whole = shutil.copytree(finished_pretrain, tmp_path / "whole")
+    assert meta_train(whole, *options).status == 0
+    stop_after("meta-train", steps)
+    stopped = meta_train(pretrained, *options, "--quiet")
+    assert stopped.status == 130
+    assert stopped.err.splitlines() == [
+        f"error: stopped after step {steps} of 5",
+        "  Go on with the same command and --resume.",
+    ]
+    assert not (pretrained / "model.gformer").exists()
+    assert meta_train(pretrained, *options, "--resume").status == 0
+    assert (pretrained / "model.gformer").read_bytes() == (whole / "model.gformer").read_bytes()
+    assert read_log(pretrained / "meta-train.jsonl") == read_log(whole / "meta-train.jsonl")
+    assert not (pretrained / "checkpoints").exists()
+
+
+def test_resume_with_other_settings_is_refused(
+    meta_train: MetaTrain, pretrained: Path, stop_after: Callable[[str, int], None]
+) -> None:
+    stop_after("meta-train", 1)
+    meta_train(pretrained)
+    done = meta_train(pretrained, "--resume", "--set", "meta_train.clip=2")
+    assert done.status == 2 and "other settings" in done.err
+    assert not (pretrained / "model.gformer").exists()
+
+
+def test_an_unfinished_pretraining_cannot_be_meta_trained(
+    meta_train: MetaTrain, pretrained: Path, contents: Any
+) -> None:
+    (pretrained / "source.json").unlink()
+    before = contents(pretrained)
+    done = meta_train(pretrained)
+    assert done.status == 2 and f"{pretrained} is not a finished run of gformer pretrain" in done.err
+    assert contents(pretrained) == before
+
+
+def test_without_leave_one_out_models_every_episode_is_a_shift_and_it_is_told(
+    gformer: Callable[..., Any], meta_train: MetaTrain, data: Path, preset: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    gformer("pretrain", "--source", data / "sources", "--out", run, "--preset", preset, "--no-leave-one-out")
+    done = meta_train(run, "--set", "shifts.probability=0", "--quiet")
+    assert done.status == 0
+    assert done.err == "warning: the run has no leave-one-out models: episodes are simulated shifts only\n"
+    assert yaml.safe_load((run / "settings.yaml").read_text())["pretrain"]["leave_one_out"] is False
+    assert json.loads((run / "source.json").read_text())["leave_one_out"] is False
