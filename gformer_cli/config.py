@@ -99,7 +99,7 @@ class MetaTrainSettings(_Section):
     steps: Count = 1000
     episodes_per_step: Count = 4
     """Episodes whose gradients are averaged: single small batches are noisy teachers."""
-    learning_rate: Positive = 2e-3
+    learning_rate: Positive = 1e-3
     weight_decay: NotNegative = 1e-2
     warmup: Fraction = 0.1
     clip: Positive = 1.0

@@ -179,9 +179,7 @@ def test_one_image_is_enough(adapt: Adapt, flat: Path, tmp_path: Path, read_csv:
     assert row["path"] == "circle-0.png" and row["label"] in CLASSES
 
 
-def test_class_folders_are_not_read_as_labels(
-    adapt: Adapt, own_data: Path, tmp_path: Path, read_csv: ReadCsv
-) -> None:
+def test_class_folders_are_not_read_as_labels(adapt: Adapt, own_data: Path, tmp_path: Path, read_csv: ReadCsv) -> None:
     adapt(tmp_path / "a.csv", "--order", "name")
     fog = own_data / "targets" / "fog"
     for before, after in (("circle", "a-giraffe"), ("square", "b-lion"), ("stripes", "c-zebra")):
@@ -192,9 +190,7 @@ def test_class_folders_are_not_read_as_labels(
     assert [list(row.values())[1:] for row in after] == [list(row.values())[1:] for row in before]
 
 
-def test_unreadable_images_are_skipped_and_listed(
-    adapt: Adapt, flat: Path, tmp_path: Path, read_csv: ReadCsv
-) -> None:
+def test_unreadable_images_are_skipped_and_listed(adapt: Adapt, flat: Path, tmp_path: Path, read_csv: ReadCsv) -> None:
     (flat / "broken.png").write_bytes(b"no image")
     done = adapt(tmp_path / "a.csv", "--json", target=flat)
     assert done.status == 0

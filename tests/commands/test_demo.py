@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import gformer_cli.app
+from gformer_cli.commands import demo
 
 Gformer = Callable[..., Any]
 
@@ -26,17 +28,22 @@ def test_a_dry_run_shows_every_command_and_touches_nothing(gformer: Gformer, tmp
 
 
 @pytest.fixture
-def called(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """What the demo runs, instead of running it."""
-    original, found = gformer_cli.app.run, []
+def statuses() -> dict[str, int]:
+    """Exit statuses of the demo's steps by command; 0 where none is given."""
+    return {}
 
-    def run(arguments: list[str]) -> int:
-        if arguments[0] == "demo":
-            return original(arguments)
-        found.append(arguments)
-        return 0 if arguments[0] != "broken" else 1
 
-    monkeypatch.setattr(gformer_cli.app, "run", run)
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch, statuses: dict[str, int]) -> list[list[str]]:
+    """The arguments of the processes that the demo starts, instead of starting them."""
+    found: list[list[str]] = []
+
+    def start(command: list[str], *, check: bool) -> subprocess.CompletedProcess[str]:
+        assert command[:3] == [sys.executable, "-m", "gformer_cli"] and not check
+        found.append(command[3:])
+        return subprocess.CompletedProcess(command, statuses.get(command[3], 0))
+
+    monkeypatch.setattr(demo.subprocess, "run", start)
     return found
 
 
@@ -55,14 +62,8 @@ def test_overwrite_reaches_every_step(called: list[list[str]], gformer: Gformer,
 
 
 def test_a_step_that_fails_ends_the_demo_with_its_status(
-    gformer: Gformer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    called: list[list[str]], statuses: dict[str, int], gformer: Gformer, tmp_path: Path
 ) -> None:
-    seen: list[str] = []
-
-    def run(arguments: list[str]) -> int:
-        seen.append(arguments[0])
-        return 130 if arguments[0] == "pretrain" else 0
-
-    monkeypatch.setattr(gformer_cli.app, "run", run)
+    statuses["pretrain"] = 130
     assert gformer("demo", "--out", tmp_path / "out").status == 130
-    assert seen == ["data", "pretrain"]
+    assert [arguments[0] for arguments in called] == ["data", "pretrain"]

@@ -15,7 +15,7 @@ Gformer = Callable[..., Any]
 def test_it_passes_and_shows_versions_and_devices(gformer: Gformer) -> None:
     done = gformer("doctor")
     assert done.status == 0
-    rows = {line.split("  ")[0]: line.split()[-1] for line in done.out.splitlines() if line}
+    rows = {line.split("  ")[0]: line.split()[-1] for line in done.out.splitlines() if line.strip()}
     assert rows["self-test"] == "passed"
     assert rows["gformer"] == __version__ and rows["torch"] == torch.__version__
 

@@ -74,9 +74,7 @@ def test_costs_are_multiples_of_a_plain_forward(results: Any) -> None:
         cells = {cell["method"]: cell for cell in results["cells"] if cell["target"] == target}
         assert cells["source"]["cost_ratio"] == 1.0
         for cell in cells.values():
-            assert cell["cost_ratio"] == pytest.approx(
-                cell["seconds_per_image"] / cells["source"]["seconds_per_image"]
-            )
+            assert cell["cost_ratio"] == pytest.approx(cell["seconds_per_image"] / cells["source"]["seconds_per_image"])
 
 
 def test_accuracy_of_one_whole_batch_is_that_of_adapt(

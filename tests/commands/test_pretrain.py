@@ -23,9 +23,7 @@ def pretrain(gformer: Callable[..., Any], data: Path, preset: Path) -> Pretrain:
     """`pretrain(out, *options)` with the tiny preset, on the shared sources unless `sources` are given."""
 
     def call(out: Path, *options: object, sources: Path | None = None) -> Any:
-        return gformer(
-            "pretrain", "--source", sources or data / "sources", "--out", out, "--preset", preset, *options
-        )
+        return gformer("pretrain", "--source", sources or data / "sources", "--out", out, "--preset", preset, *options)
 
     return call
 
@@ -42,9 +40,7 @@ def test_a_run_holds_settings_source_models_and_log(finished_pretrain: Path, con
 def test_source_json_counts_the_images(finished_pretrain: Path) -> None:
     source = json.loads((finished_pretrain / "source.json").read_text())
     assert source["classes"] == ["circle", "square", "stripes"]
-    assert source["domains"] == {
-        name: {"circle": 10, "square": 10, "stripes": 10} for name in ("dawn", "dusk", "noon")
-    }
+    assert source["domains"] == {name: {"circle": 10, "square": 10, "stripes": 10} for name in ("dawn", "dusk", "noon")}
     assert source["leave_one_out"] is True
 
 
@@ -286,9 +282,7 @@ def test_resume_after_an_interruption_equals_an_uninterrupted_run(
     assert {name for name in whole if resumed[name] != whole[name]} <= {"pretrain.jsonl"}
 
 
-def test_ctrl_c_says_how_to_go_on(
-    pretrain: Pretrain, tmp_path: Path, stop_after: Callable[[str, int], None]
-) -> None:
+def test_ctrl_c_says_how_to_go_on(pretrain: Pretrain, tmp_path: Path, stop_after: Callable[[str, int], None]) -> None:
     stop_after("pretrain", 6)
     done = pretrain(tmp_path / "run", "--quiet")
     assert done.status == 130

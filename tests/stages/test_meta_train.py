@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gformer_cli.bundle import build_generator, load_bundle
+from gformer_cli.config import Settings, resolve
+from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.generalizeformer import GeneralizeFormer
+from gformer_cli.data.folders import Domain
+from gformer_cli.data.labelled import load_labelled
+from gformer_cli.stages import meta_trainer
+from gformer_cli.stages.meta_train import meta_train
+from gformer_cli.stages.meta_trainer import MetaTrainer, SourceModels
+from gformer_cli.stages.pretrain import preprocessing_of
+from gformer_cli.stages.run_folder import RunFolder
+
+CPU = torch.device("cpu")
+NAMES = ("blue", "green", "red")
+
+
+@pytest.fixture
+def run(pretrained: Path, tmp_path: Path) -> RunFolder:
+    return RunFolder(Path(shutil.copytree(pretrained, tmp_path / "run")))
+
+
+@pytest.fixture
+def make_trainer(domains: list[Domain], run: RunFolder, tiny: Settings) -> Callable[..., MetaTrainer]:
+    """`make_trainer("meta_train.huber_weight=0")`: a trainer with an untrained generator."""
+
+    def make(*assignments: str, leave_one_out: bool = True) -> MetaTrainer:
+        settings = resolve(base=tiny, assignments=assignments)
+        loaded, _ = load_labelled(
+            domains, ["dark", "light"], preprocessing_of(settings), validation_fraction=0.2, seed=0, workers=0
+        )
+        models = SourceModels(run, run.source(), settings, CPU)
+        torch.manual_seed(0)
+        method = GeneralizeFormer(build_generator(settings.generator, models.full), prior_count=16.0)
+        return MetaTrainer(method, models, loaded, settings, run, CPU, leave_one_out=leave_one_out)
+
+    return make
+
+
+def state(backbone: Backbone) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in backbone.network.state_dict().items()}
+
+
+def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_unaware_of_gives_the_model_that_was_trained_without(run: RunFolder, tiny: Settings, name: str) -> None:
+    models = SourceModels(run, run.source(), tiny, CPU)
+    assert same(state(models.unaware_of(name)), run.load_model(f"without-{name}"))
+    assert same(state(models.full), run.load_model("all"))
+
+
+def test_no_episode_uses_a_model_that_knows_its_domain(
+    domains: list[Domain], run: RunFolder, tiny: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, Backbone]] = []
+    used: list[Backbone] = []
+    unaware_of, forward = SourceModels.unaware_of, GeneralizeFormer.forward
+
+    def ask(self: SourceModels, domain: str) -> Backbone:
+        asked.append((domain, unaware_of(self, domain)))
+        return asked[-1][1]
+
+    def use(self: GeneralizeFormer, backbone: Backbone, images: torch.Tensor) -> Any:
+        used.append(backbone)
+        assert backbone is asked[-1][1]
+        return forward(self, backbone, images)
+
+    monkeypatch.setattr(SourceModels, "unaware_of", ask)
+    monkeypatch.setattr(GeneralizeFormer, "forward", use)
+    meta_train(domains, tiny, run, device=CPU, workers=0)
+    without = {name: run.load_model(f"without-{name}") for name in NAMES}
+    assert {name for name, _ in asked} == set(NAMES)
+    for name in NAMES:
+        for backbone in {id(model): model for domain, model in asked if domain == name}.values():
+            assert same(state(backbone), without[name])
+    assert len(used) > 6  # training and validation
+
+
+def test_source_models_are_bit_identical_afterwards(make_trainer: Callable[..., MetaTrainer], run: RunFolder) -> None:
+    trainer = make_trainer()
+    models = [trainer.models.full, *(trainer.models.unaware_of(name) for name in NAMES)]
+    before = [state(model) for model in models]
+    trainer.train(meta_trainer_silent())
+    assert all(same(state(model), kept) for model, kept in zip(models, before, strict=True))
+    assert all(parameter.grad is None for model in models for parameter in model.parameters())
+
+
+def meta_trainer_silent() -> Any:
+    from gformer_cli.stages.progress import Silent
+
+    return Silent()
+
+
+@pytest.mark.parametrize("term", ["cross_entropy", "huber"])
+def test_both_terms_reach_the_generator(make_trainer: Callable[..., MetaTrainer], term: str) -> None:
+    trainer = make_trainer("meta_train.few_classes=0")
+    with torch.no_grad():  # an untrained generator's last layers are zero, which blocks those before them
+        for parameter in trainer.method.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    getattr(trainer.loss(trainer.sampler.draw(1)), term).backward()
+    dead = [
+        name
+        for name, parameter in trainer.method.generator.named_parameters()
+        if parameter.grad is None or not parameter.grad.abs().max() > 0
+    ]
+    # the mixing has no fine-tuned value to be near to
+    assert [name for name in dead if term == "cross_entropy" or "mix" not in name] == []
+
+
+def test_huber_weight_zero_does_not_even_fine_tune(
+    make_trainer: Callable[..., MetaTrainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("fine-tuned for nothing")
+
+    monkeypatch.setattr(meta_trainer, "fine_tuned", refuse)
+    trainer = make_trainer("meta_train.huber_weight=0")
+    assert trainer.loss(trainer.sampler.draw(0)).huber == 0.0
+
+
+def gradients_of_a_step(trainer: MetaTrainer) -> list[torch.Tensor]:
+    found: list[torch.Tensor] = []
+
+    class Capture(torch.optim.SGD):
+        def step(self, closure: Any = None) -> None:
+            found.extend(parameter.grad.clone() for group in self.param_groups for parameter in group["params"])
+
+    trainer.step(4, Capture(trainer.method.generator.parameters(), lr=1.0))
+    return found
+
+
+def test_a_step_averages_its_episodes_and_weighs_the_terms(make_trainer: Callable[..., MetaTrainer]) -> None:
+    trainer = make_trainer("meta_train.huber_weight=0.7", "meta_train.episodes_per_step=3", "meta_train.clip=1e9")
+    losses = [trainer.loss(trainer.sampler.draw(number)) for number in (12, 13, 14)]
+    total = sum(loss.cross_entropy + 0.7 * loss.huber for loss in losses) / 3
+    expected = torch.autograd.grad(total, list(trainer.method.generator.parameters()), allow_unused=True)
+    for found, wanted in zip(gradients_of_a_step(trainer), expected, strict=True):
+        torch.testing.assert_close(found, torch.zeros_like(found) if wanted is None else wanted, atol=1e-6, rtol=1e-4)
+
+
+def test_clip_bounds_the_norm_of_a_step(make_trainer: Callable[..., MetaTrainer]) -> None:
+    found = gradients_of_a_step(make_trainer("meta_train.clip=0.001"))
+    assert math.sqrt(sum(float(gradient.square().sum()) for gradient in found)) == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_without_leave_one_out_models_every_episode_is_shifted(make_trainer: Callable[..., MetaTrainer]) -> None:
+    trainer = make_trainer("shifts.probability=0", leave_one_out=False)
+    assert all(trainer.sampler.draw(number).shift is not None for number in range(20))
+    assert all(episode.shift is not None for episode in trainer.validation)
+    trainer = make_trainer("shifts.probability=0")
+    assert all(trainer.sampler.draw(number).shift is None for number in range(20))
+    assert {episode.shift is None for episode in trainer.validation} == {True, False}
+
+
+def test_validation_uses_held_out_images_and_held_out_shifts(make_trainer: Callable[..., MetaTrainer]) -> None:
+    trainer = make_trainer()
+    for number in range(30):
+        episode = trainer.sampler.draw(number)
+        assert set(episode.positions) <= set(episode.domain.train)
+    trained_on = {"photometric", "blur", "noise", "geometric", "style"}
+    for episode in trainer.validation:
+        assert set(episode.positions) <= set(episode.domain.validation)
+        assert episode.shift is None or not trained_on & set(episode.shift.families)
+
+
+@pytest.mark.parametrize(("accuracies", "best"), [([0.1, 0.8, 0.3], 2), ([0.4, 0.4, 0.5], 3)])
+def test_the_generator_that_was_best_on_validation_is_saved(
+    domains: list[Domain],
+    run: RunFolder,
+    tiny: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    accuracies: list[float],
+    best: int,
+) -> None:
+    states: list[dict[str, torch.Tensor]] = []
+
+    def accuracy(self: MetaTrainer, method: str) -> float:
+        if method != "gformer":
+            return 0.25
+        states.append({name: tensor.clone() for name, tensor in self.method.generator.state_dict().items()})
+        return accuracies[len(states) - 1]
+
+    monkeypatch.setattr(MetaTrainer, "accuracy", accuracy)
+    result = meta_train(domains, tiny, run, device=CPU, workers=0)
+    assert result.validation == {"gformer": max(accuracies), "source": 0.25, "bn": 0.25}
+    saved = load_bundle(run.bundle).method.generator.state_dict()
+    assert [same(saved, candidate) for candidate in states] == [number == best for number in (1, 2, 3)]
+
+
+def test_accuracy_is_counted_by_hand(make_trainer: Callable[..., MetaTrainer]) -> None:
+    trainer = make_trainer()
+    shares = []
+    for episode in trainer.validation:
+        logits = trainer.models.unaware_of(episode.domain.name)(episode.inputs(CPU))
+        right = sum(int(row.argmax()) == int(label) for row, label in zip(logits, episode.labels(CPU), strict=True))
+        shares.append(right / len(logits))
+    assert trainer.accuracy("source") == pytest.approx(sum(shares) / len(shares))
