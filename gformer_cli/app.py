@@ -58,9 +58,7 @@ def _options(
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (without the program's name) and return its exit status."""
     try:
-        status = app(
-            args=None if arguments is None else list(arguments), prog_name="gformer", standalone_mode=False
-        )
+        status = app(args=None if arguments is None else list(arguments), prog_name="gformer", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted", "")
         return 130

@@ -35,8 +35,8 @@ class Fake:
 def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Fake]:
     """Methods `one` and `two`."""
     made = {"one": Fake(), "two": Fake()}
-    for name in made:
-        monkeypatch.setitem(METHODS, name, lambda _, name=name: made[name])
+    for name, fake in made.items():
+        monkeypatch.setitem(METHODS, name, lambda _, fake=fake: fake)
     return made
 
 
