@@ -105,7 +105,7 @@ def test_averages_count_every_target_alike() -> None:
 def test_require_names_every_method_under_its_limit() -> None:
     results = Results({}, [cell("a", 0.5), cell("b", 0.25), cell("c", 0.5)], [])
     require(results, {"a": 0.5})
-    with pytest.raises(WorkError, match=r"a 0.5000 < 0.6000; b 0.2500 < 0.3000$") as caught:
+    with pytest.raises(WorkError, match=r"a 0.5000 < 0.6000; b 0.2500 < 0.3000\n") as caught:
         require(results, {"a": 0.6, "b": 0.3, "c": 0.5})
     assert caught.value.exit_status == 1
 
