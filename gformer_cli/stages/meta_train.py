@@ -12,11 +12,11 @@ from gformer_cli.config import Settings
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.data.folders import Domain
 from gformer_cli.data.images import Skipped
-from gformer_cli.data.labelled import LabelledDomain, fingerprint, load_labelled
+from gformer_cli.data.labelled import LabelledDomain, fingerprint
 from gformer_cli.errors import InputError
 from gformer_cli.seeding import derive_seed
 from gformer_cli.stages.meta_trainer import CHECKPOINT, MetaTrainer, SourceModels
-from gformer_cli.stages.pretrain import preprocessing_of
+from gformer_cli.stages.pretrain import read_source
 from gformer_cli.stages.progress import Progress, Silent
 from gformer_cli.stages.run_folder import RunFolder, SourceData
 from gformer_cli.stages.training import make_deterministic
@@ -103,18 +103,7 @@ def _load_source(
             f"the source domains are {', '.join(names)}, but the run was pretrained on {', '.join(source.domains)}",
             "Give the same --source folders as to gformer pretrain.",
         )
-    progress.begin("reading images", sum(len(domain.files) for domain in domains))
-    loaded, skipped = load_labelled(
-        domains,
-        source.classes,
-        preprocessing_of(settings),
-        validation_fraction=settings.data.validation_fraction,
-        seed=settings.seed,
-        workers=workers,
-        strict=strict,
-        advance=progress.advance,
-    )
-    progress.end()
+    loaded, skipped = read_source(domains, source.classes, settings, workers=workers, strict=strict, progress=progress)
     if fingerprint(loaded) != source.fingerprint:
         raise InputError(
             "the source images are not those that the run was pretrained on (their contents differ)",

@@ -18,7 +18,7 @@ from gformer_cli.data.episodes import Episode, EpisodeSampler, validation_episod
 from gformer_cli.data.labelled import LabelledDomain
 from gformer_cli.errors import InputError, Interrupted
 from gformer_cli.files import append_json_line
-from gformer_cli.stages.pretrain import new_network
+from gformer_cli.stages.pretrain import trained_network
 from gformer_cli.stages.progress import Progress, stoppable
 from gformer_cli.stages.run_folder import ALL, RunFolder, SourceData
 from gformer_cli.stages.training import learning_rate_at, set_learning_rate
@@ -54,9 +54,7 @@ class SourceModels:
 
     @staticmethod
     def _load(run: RunFolder, label: str, source: SourceData, settings: Settings, device: torch.device) -> Backbone:
-        network = new_network(settings, len(source.classes), with_weights=False)
-        network.load_state_dict(run.load_model(label))
-        return Backbone(network).freeze().to(device)
+        return Backbone(trained_network(run, label, settings, len(source.classes))).freeze().to(device)
 
 
 class MetaTrainer:

@@ -96,18 +96,7 @@ def pretrain(
     make_deterministic(settings.seed)
     # weights that are missing or do not fit must be told before anything is written
     new_network(settings, len(classes), with_weights=True)
-    progress.begin("reading images", sum(len(domain.files) for domain in domains))
-    loaded, skipped = load_labelled(
-        domains,
-        classes,
-        preprocessing_of(settings),
-        validation_fraction=settings.data.validation_fraction,
-        seed=settings.seed,
-        workers=workers,
-        strict=strict,
-        advance=progress.advance,
-    )
-    progress.end()
+    loaded, skipped = read_source(domains, classes, settings, workers=workers, strict=strict, progress=progress)
     run.claim(settings, resume=resume, overwrite=overwrite)
     jobs: list[tuple[str, list[LabelledDomain]]] = [(ALL, loaded)]
     if settings.pretrain.leave_one_out:
@@ -129,6 +118,38 @@ def pretrain(
     run.write_source(source)
     run.drop_checkpoints()
     return PretrainResult(source, accuracies, skipped)
+
+
+def read_source(
+    domains: Sequence[Domain],
+    classes: Sequence[str],
+    settings: Settings,
+    *,
+    workers: int,
+    strict: bool,
+    progress: Progress,
+) -> tuple[list[LabelledDomain], list[Skipped]]:
+    """Decode and split the source images as the settings say: the same way for both training stages."""
+    progress.begin("reading images", sum(len(domain.files) for domain in domains))
+    loaded = load_labelled(
+        domains,
+        classes,
+        preprocessing_of(settings),
+        validation_fraction=settings.data.validation_fraction,
+        seed=settings.seed,
+        workers=workers,
+        strict=strict,
+        advance=progress.advance,
+    )
+    progress.end()
+    return loaded
+
+
+def trained_network(run: RunFolder, label: str, settings: Settings, num_classes: int) -> nn.Module:
+    """A source model that `run` holds, by its label."""
+    network = new_network(settings, num_classes, with_weights=False)
+    network.load_state_dict(run.load_model(label))
+    return network
 
 
 def new_network(settings: Settings, num_classes: int, *, with_weights: bool) -> nn.Module:
@@ -225,8 +246,7 @@ class SourceTrainer:
 
     def final_accuracy(self) -> float:
         """Accuracy of the written model on the validation images of its domains."""
-        network = new_network(self.settings, self.num_classes, with_weights=False)
-        network.load_state_dict(self.run.load_model(self.label))
+        network = trained_network(self.run, self.label, self.settings, self.num_classes)
         return self._accuracy(network.to(self.device))
 
     def _step(

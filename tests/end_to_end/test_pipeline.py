@@ -84,17 +84,22 @@ def test_an_example_from_python(data: Path, bundle: Path) -> None:
 
 
 def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_models(data: Path, tmp_path: Path) -> None:
-    arguments = ["pretrain", "--source", data / "sources", "--preset", "quick", "--steps", "12", "--no-leave-one-out"]
+    arguments = ["pretrain", "--source", data / "sources", "--preset", "quick", "--steps", "30", "--no-leave-one-out"]
+    arguments += ["--set", "pretrain.validate_every=3"]
     gformer(*arguments, "--out", tmp_path / "whole")
     broken = [sys.executable, "-m", "gformer_cli", *map(str, arguments), "--out", str(tmp_path / "broken")]
     with subprocess.Popen(broken, stderr=subprocess.PIPE, text=True) as process:
-        while not (tmp_path / "broken" / "settings.yaml").exists():
+        while not (tmp_path / "broken" / "pretrain.jsonl").exists():  # its first line comes after three steps
             assert process.poll() is None
             time.sleep(0.05)
-        time.sleep(0.7)
         process.send_signal(signal.SIGINT)
         _, error = process.communicate()
     assert process.returncode == 130 and "--resume" in error
     gformer(*arguments, "--out", tmp_path / "broken", "--resume")
     for name in ("models/all.safetensors", "source.json"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes()
+    whole, resumed = (
+        [json.loads(line)["loss"] for line in (tmp_path / run / "pretrain.jsonl").read_text().splitlines()]
+        for run in ("whole", "broken")
+    )
+    assert resumed == whole
