@@ -22,8 +22,15 @@ from gformer_cli import __version__
 from gformer_cli.config import BackboneSettings, DataSettings, GeneratorSettings, Settings
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
-from gformer_cli.core.generators import ChannelGenerator, ConstantGenerator, Generator
-from gformer_cli.core.networks import build_network
+from gformer_cli.core.generators import (
+    ChannelGenerator,
+    ConstantGenerator,
+    Generator,
+    Reads,
+    Scope,
+    VectorGenerator,
+)
+from gformer_cli.core.networks import build_network, own_code
 from gformer_cli.data.images import Preprocessing
 from gformer_cli.errors import InputError
 from gformer_cli.files import atomic_path
@@ -87,15 +94,25 @@ class Bundle:
 
 def build_generator(settings: GeneratorSettings, backbone: Backbone) -> Generator:
     """The untrained generator that `settings` describe, for networks like `backbone`."""
-    if settings.kind == "constant":
-        return ConstantGenerator(backbone)
-    return ChannelGenerator(
-        width=settings.width,
-        depth=settings.depth,
-        heads=settings.heads,
-        channel_width=settings.channel_width,
-        gradients=settings.gradients,
+    scope = Scope(
+        bn=settings.generates != "classifier",
+        classifier=settings.generates != "bn",
+        bias=settings.classifier_bias,
+        mixing=settings.mixing,
+        last_layers=settings.last_layers,
     )
+    if settings.kind == "constant":
+        return ConstantGenerator(backbone, scope=scope)
+    reads = Reads(gradients=settings.gradients, statistics=settings.statistics, features=settings.features)
+    size = {
+        "width": settings.width,
+        "depth": settings.depth,
+        "heads": settings.heads,
+        "feed_forward": settings.feed_forward,
+    }
+    if settings.kind == "vector":
+        return VectorGenerator(backbone, **size, reads=reads, scope=scope)
+    return ChannelGenerator(**size, channel_width=settings.channel_width, reads=reads, scope=scope)
 
 
 def library_versions() -> dict[str, str]:
@@ -121,9 +138,11 @@ def save_bundle(
     validation: dict[str, float],
 ) -> None:
     """Write a bundle atomically. The same contents give the same bytes."""
-    # the weights file's place on this machine is nobody's business elsewhere; its name is
-    weights = Path(settings.backbone.weights).name
-    settings = settings.model_copy(update={"backbone": settings.backbone.model_copy(update={"weights": weights})})
+    # where files lie on this machine is nobody's business elsewhere; their names are
+    places = {"weights": Path(settings.backbone.weights).name}
+    if own_code(settings.backbone.name):
+        places["name"] = Path(settings.backbone.name).name
+    settings = settings.model_copy(update={"backbone": settings.backbone.model_copy(update=places)})
     header = BundleHeader(
         format_version=FORMAT_VERSION,
         classes=classes,
@@ -153,12 +172,19 @@ def read_header(path: Path) -> BundleHeader:
     return _parse_header(path, _open(path).metadata())
 
 
-def load_bundle(path: Path, device: torch.device | None = None) -> Bundle:
-    """A bundle, ready to predict. Raises `InputError` for a file that is not a whole, fitting bundle."""
+def load_bundle(path: Path, device: torch.device | None = None, *, own_backbone: str | None = None) -> Bundle:
+    """A bundle, ready to predict. Raises `InputError` for a file that is not a whole, fitting bundle.
+
+    A bundle of a user's own network holds its tensors and the name of its file, no code: `own_backbone`, the
+    user's `FILE.py:FUNCTION`, builds it. A bundle by itself never makes any file run.
+    """
     file = _open(path)
     header = _parse_header(path, file.metadata())
     network = build_network(
-        header.backbone.name, len(header.classes), stem=header.backbone.stem, width=header.backbone.width
+        _backbone_name(path, header, own_backbone),
+        len(header.classes),
+        stem=header.backbone.stem,
+        width=header.backbone.width,
     )
     backbone = Backbone(network)
     generator = build_generator(header.generator.settings, backbone)
@@ -179,6 +205,21 @@ def load_bundle(path: Path, device: torch.device | None = None) -> Bundle:
     method.eval().requires_grad_(False)
     bundle = Bundle(header, backbone, method)
     return bundle if device is None else bundle.to(device)
+
+
+def _backbone_name(path: Path, header: BundleHeader, own_backbone: str | None) -> str:
+    name = header.backbone.name
+    if own_backbone is not None and not (own_code(own_backbone) and own_code(name)):
+        raise InputError(
+            f"--backbone {own_backbone} does not go with bundle {path}, whose backbone is {name}",
+            "Only a bundle of your own FILE.py:FUNCTION needs it.",
+        )
+    if own_code(name) and own_backbone is None:
+        raise InputError(
+            f"bundle {path} holds a network of somebody's own code, {name}, which is not run from a bundle",
+            "If you have that file and trust it, pass it: --backbone FILE.py:FUNCTION",
+        )
+    return own_backbone or name
 
 
 def _open(path: Path) -> Any:

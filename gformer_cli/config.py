@@ -7,19 +7,19 @@ with the run. An unknown key or a value of the wrong type is an `InputError` tha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gformer_cli.errors import InputError, did_you_mean
+from gformer_cli.preset_files import read_preset
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
+Precision = Literal["auto", "float32", "bfloat16"]
 ShiftFamily = Literal["photometric", "blur", "noise", "geometric", "style"]
 
 
@@ -69,20 +69,35 @@ class PretrainSettings(_Section):
     validate_every: Count = 200
     leave_one_out: bool = True
     """Also train, for each domain, a model without it: meta-train needs them."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     """`auto`: bfloat16 on GPUs that have it, else float32."""
 
 
 class GeneratorSettings(_Section):
     """The network that generates."""
 
-    kind: Literal["channel", "constant"] = "channel"
+    kind: Literal["channel", "vector", "constant"] = "channel"
+    """`channel`: heads per channel, for any network; `vector`: the paper's tokens; `constant`: the control."""
     width: Count = 64
     depth: Count = 2
     heads: Count = 4
+    feed_forward: Count = 128
     channel_width: Count = 32
-    gradients: bool = True
+    """Of `channel` alone: width of the networks that read single channels."""
+    gradients: bool = False
     """Read gradient features; they cost the probe a backward pass."""
+    statistics: bool = True
+    """Read how far each layer's batch statistics lie from the source's."""
+    features: bool = True
+    """Read the batch's features before the classifier."""
+    generates: Literal["both", "bn", "classifier"] = "both"
+    """BatchNorm's γ and β, the linear classifier, or both."""
+    last_layers: Count | None = None
+    """Generate γ and β of so many BatchNorm layers nearest to the classifier only; null for all."""
+    classifier_bias: bool = True
+    """Generate the classifier's bias as well as its weights."""
+    mixing: bool = True
+    """Generate the mixing of statistics; without, a batch of n images mixes by n / (n + prior_count)."""
     prior_count: Positive = 16.0
     """How many images the source statistics count as when the probe mixes them with the batch's."""
 
@@ -112,7 +127,12 @@ class MetaTrainSettings(_Section):
     """λ, the weight of the distance to fine-tuned parameters; 0 switches that term (and its cost) off."""
     huber_steps: Count = 1
     huber_learning_rate: Positive = 0.1
+    ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Decay of the exponential moving average of the generator's weights that is validated and kept; 0: none."""
+    precision: Precision = "auto"
     validate_every: Count = 200
+    patience: Count | None = None
+    """Stop after so many validations in a row without a better one; null never stops early."""
     validation_batches: Count = 4
     """Per source domain, with and without a held-out shift, at each of the validation's batch sizes."""
 
@@ -190,53 +210,6 @@ def to_yaml(settings: Settings) -> str:
     """Settings as the YAML that `--preset FILE` reads back."""
     text: str = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
     return text
-
-
-def preset_names() -> list[str]:
-    """Names of the presets that come with the package, sorted."""
-    return sorted(path.stem for path in presets_folder().glob("*.yaml"))
-
-
-def presets_folder() -> Path:
-    """Where the shipped presets lie: inside an installed package, or beside it in a checkout."""
-    installed = Path(str(resources.files("gformer_cli"))) / "presets"
-    return installed if installed.is_dir() else Path(__file__).resolve().parent.parent / "presets"
-
-
-def preset_text(name: str) -> str:
-    """The YAML of a shipped preset by name, or of a file by path."""
-    shipped = presets_folder() / f"{name}.yaml"
-    if name in preset_names():
-        return shipped.read_text(encoding="utf-8")
-    path = Path(name)
-    if path.suffix in {".yaml", ".yml"} or path.is_file():
-        try:
-            return path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read preset file {path}: {error}", "Check the path.") from None
-    raise InputError(f"unknown preset: {name!r}", did_you_mean(name, preset_names()))
-
-
-def preset_summary(name: str) -> str:
-    """The first comment line of a shipped preset: what it is for."""
-    first = preset_text(name).splitlines()[0]
-    return first.removeprefix("#").strip()
-
-
-def read_preset(name: str) -> dict[str, Any]:
-    """A preset as nested mappings; raises `InputError` for one that is not YAML or not a mapping."""
-    try:
-        tree = yaml.safe_load(preset_text(name))
-    except yaml.YAMLError as error:
-        raise InputError(
-            f"preset {name} is not valid YAML: {str(error).splitlines()[0]}",
-            "See: gformer presets show quick",
-        ) from None
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        raise InputError(f"preset {name} is not a mapping of settings", "See: gformer presets show quick")
-    return tree
 
 
 def _parse_assignment(text: str) -> tuple[str, Any]:

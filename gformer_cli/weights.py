@@ -11,6 +11,7 @@ import torchvision
 from safetensors.torch import load_file
 from torch import nn
 
+from gformer_cli.core.networks import TIMM, own_code
 from gformer_cli.errors import InputError
 
 
@@ -46,7 +47,11 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _downloaded(name: str) -> Mapping[str, torch.Tensor]:
+    if own_code(name):
+        raise InputError(f"there are no default weights for {name}", "Use --weights none, or a file.")
     try:
+        if name.startswith(TIMM):
+            return _from_timm(name.removeprefix(TIMM))
         weights = torchvision.models.get_model_weights(name)["DEFAULT"]
         state: Mapping[str, torch.Tensor] = weights.get_state_dict(progress=False, check_hash=True)
     except (urllib.error.URLError, OSError, RuntimeError) as error:
@@ -57,6 +62,16 @@ def _downloaded(name: str) -> Mapping[str, torch.Tensor]:
     return state
 
 
+def _from_timm(name: str) -> Mapping[str, torch.Tensor]:
+    import timm
+
+    try:
+        state: Mapping[str, torch.Tensor] = timm.create_model(name, pretrained=True).state_dict()
+    except Exception as error:  # timm's hub client raises kinds of its own
+        raise RuntimeError(_reason(error)) from None
+    return state
+
+
 def _reason(error: Exception) -> str:
     text = str(error) or type(error).__name__  # some carry no text
     return text.splitlines()[0]
@@ -64,10 +79,10 @@ def _reason(error: Exception) -> str:
 
 def _put(network: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> list[str]:
     own = network.state_dict()
+    allowed = _replaceable(network, own)
+    state = _renamed(state, own, allowed)
     fitting = {name: value for name, value in state.items() if name in own and value.shape == own[name].shape}
     fresh = [name for name in own if name not in fitting and not name.endswith("num_batches_tracked")]
-    linears = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
-    allowed = {f"{linears[-1]}.weight", f"{linears[-1]}.bias", "conv1.weight"}
     unfit = [name for name in fresh if name not in allowed]
     if unfit:
         raise InputError(
@@ -76,3 +91,24 @@ def _put(network: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> 
         )
     network.load_state_dict(fitting, strict=False)
     return fresh
+
+
+def _replaceable(network: nn.Module, own: Mapping[str, torch.Tensor]) -> set[str]:
+    """Tensors that may stay fresh, because class count or stem differ: the classifier and the first convolution."""
+    linears = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    classifier = {f"{linears[-1]}.weight", f"{linears[-1]}.bias"} if linears else set()
+    return classifier | {"conv1.weight"}
+
+
+def _renamed(
+    state: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor], allowed: set[str]
+) -> Mapping[str, torch.Tensor]:
+    """`state` under the network's own names, where another library saved the same tensors in the same order.
+
+    Only where no name but the classifier's is known, and every tensor fits its counterpart by shape.
+    """
+    if any(name in own for name in state if name not in allowed) or len(state) != len(own):
+        return state
+    pairs = list(zip(own, state.values(), strict=True))
+    fits = all(value.shape == own[name].shape or name in allowed for name, value in pairs)
+    return dict(pairs) if fits else state

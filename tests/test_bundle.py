@@ -24,7 +24,7 @@ from gformer_cli.bundle import (
 from gformer_cli.config import Settings, validate
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
-from gformer_cli.core.generators import ChannelGenerator, ConstantGenerator, Generator
+from gformer_cli.core.generators import ChannelGenerator, ConstantGenerator, Generator, Reads
 from gformer_cli.core.networks import build_network
 from gformer_cli.errors import InputError
 
@@ -271,9 +271,59 @@ def test_settings_choose_the_generator() -> None:
     options = {"width": 24, "depth": 3, "heads": 3, "channel_width": 5, "gradients": False}
     channel = build_generator(make_settings(generator=options).generator, backbone)
     assert isinstance(constant, ConstantGenerator) and isinstance(channel, ChannelGenerator)
-    expected = ChannelGenerator(width=24, depth=3, heads=3, channel_width=5, gradients=False)
+    expected = ChannelGenerator(width=24, depth=3, heads=3, channel_width=5, reads=Reads(gradients=False))
     assert {n: t.shape for n, t in channel.state_dict().items()} == {
         n: t.shape for n, t in expected.state_dict().items()
     }
     assert channel.transformer.layers[0].self_attn.num_heads == 3
     assert not channel.reads_gradients
+
+
+# --- a user's own network
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    path = tmp_path / "elsewhere" / "own.py"
+    path.parent.mkdir()
+    path.write_text(
+        "from torch import nn\n\n"
+        "def small(num_classes):\n"
+        "    body = [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten()]\n"
+        "    return nn.Sequential(*body, nn.Linear(4, num_classes))\n"
+    )
+    return path
+
+
+@pytest.fixture
+def own_bundle(tmp_path: Path, own: Path) -> Path:
+    path = tmp_path / "own.gformer"
+    save(path, make_settings(backbone={"name": f"{own}:small", "weights": "none"}))
+    return path
+
+
+def test_a_bundle_alone_never_runs_code(own_bundle: Path, monkeypatch: pytest.MonkeyPatch, own: Path) -> None:
+    monkeypatch.chdir(own.parent)  # the file that the header names would be found here
+    with pytest.raises(InputError, match=r"own code, own\.py:small, which is not run from a bundle") as caught:
+        load_bundle(own_bundle)
+    assert "--backbone FILE.py:FUNCTION" in caught.value.hint
+
+
+def test_a_bundle_of_own_code_is_loaded_with_the_users_file(own_bundle: Path, own: Path) -> None:
+    bundle = load_bundle(own_bundle, own_backbone=f"{own}:small")
+    assert bundle.backbone(torch.zeros(1, 3, 8, 8)).shape == (1, 3)
+    assert str(own.parent) not in own_bundle.read_bytes().decode("latin-1")
+
+
+def test_own_code_is_refused_for_a_bundle_of_a_known_network(tmp_path: Path, own: Path) -> None:
+    save(tmp_path / "plain.gformer", make_settings())
+    with pytest.raises(InputError, match="does not go with bundle"):
+        load_bundle(tmp_path / "plain.gformer", own_backbone=f"{own}:small")
+
+
+@pytest.mark.parametrize("kind", ["vector", "channel", "constant"])
+def test_every_kind_of_generator_comes_back(tmp_path: Path, kind: str) -> None:
+    _, generator = save(tmp_path / "kind.gformer", make_settings(generator={"kind": kind}))
+    loaded = load_bundle(tmp_path / "kind.gformer").method.generator
+    assert type(loaded) is type(generator)
+    assert all(torch.equal(t, loaded.state_dict()[name]) for name, t in generator.state_dict().items())

@@ -9,9 +9,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from gformer_cli import config
-from gformer_cli.config import Settings, keys, read_preset, resolve, to_yaml, validate
+from gformer_cli import preset_files
+from gformer_cli.config import Settings, keys, resolve, to_yaml, validate
 from gformer_cli.errors import InputError
+from gformer_cli.preset_files import read_preset
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     (folder / "quick.yaml").write_text("# For a first look\npretrain: {steps: 5}\n")
     (folder / "thorough.yaml").write_text("# For the record\npretrain: {steps: 9000}\n")
-    monkeypatch.setattr(config, "presets_folder", lambda: folder)
+    monkeypatch.setattr(preset_files, "presets_folder", lambda: folder)
     return folder
 
 
@@ -232,7 +233,7 @@ def test_validate_refuses_a_key_that_it_does_not_know() -> None:
 
 def test_a_shipped_preset_is_found_by_name(shipped: Path) -> None:
     assert resolve(preset="quick").pretrain.steps == 5
-    assert config.preset_names() == ["quick", "thorough"]
+    assert preset_files.preset_names() == ["quick", "thorough"]
 
 
 def test_an_unknown_preset_names_the_nearest(shipped: Path) -> None:
@@ -279,15 +280,15 @@ def test_a_preset_that_is_not_text_is_an_error(tmp_path: Path) -> None:
 def test_the_presets_folder_is_found_from_any_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = config.presets_folder()
+    here = preset_files.presets_folder()
     monkeypatch.chdir(tmp_path)
-    assert config.presets_folder() == here
+    assert preset_files.presets_folder() == here
     assert here.is_absolute()
     assert here.is_dir()
     assert here.name == "presets"
 
 
-@pytest.mark.parametrize("name", config.preset_names())
+@pytest.mark.parametrize("name", preset_files.preset_names())
 def test_every_shipped_preset_is_valid_and_changes_something(name: str) -> None:
     assert resolve(preset=name) != Settings()
     assert read_preset(name)

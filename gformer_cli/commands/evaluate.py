@@ -53,6 +53,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    backbone: options.OwnBackbone = None,
     layout: options.LayoutOption = Layout.auto,
     device: options.Device = "auto",
     workers: options.Workers = None,
@@ -82,7 +83,7 @@ def evaluate(
     names = stage.check_methods(methods or DEFAULT_METHODS)
     limits = stage.parse_limits(fail_under or [], names)
     check_batch_size(batch_size)
-    bundle = load_bundle(model)
+    bundle = load_bundle(model, own_backbone=backbone)
     check_known_classes(domains, bundle.header.classes)
     where, threads, seeds = pick_device(device), pick_workers(workers), seed or [0]
     results_path = None if out is None else stage.check_output(out, overwrite=overwrite)

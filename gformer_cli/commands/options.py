@@ -35,6 +35,15 @@ Model = Annotated[
     Path,
     typer.Option("--model", metavar="FILE", help="The bundle that meta-train wrote.", show_default=False),
 ]
+OwnBackbone = Annotated[
+    str | None,
+    typer.Option(
+        "--backbone",
+        metavar="FILE.py:FUNCTION",
+        help="Your own network's code, for a bundle that was trained with it. It is run.",
+        show_default=False,
+    ),
+]
 LayoutOption = Annotated[
     Layout, typer.Option("--layout", help="How the folders are nested, where it can be read in two ways.")
 ]

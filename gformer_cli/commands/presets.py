@@ -19,9 +19,9 @@ _Name = Annotated[str, typer.Argument(help="A preset's name.", show_default=Fals
 @app.command("list")
 def list_presets(json: options.Json = False, debug: options.Debug = False) -> None:
     """List the presets that come with gformer."""
-    from gformer_cli import config
+    from gformer_cli import preset_files
 
-    found = {name: config.preset_summary(name) for name in config.preset_names()}
+    found = {name: preset_files.preset_summary(name) for name in preset_files.preset_names()}
     Terminal(as_json=json).result(
         found, table("", ["preset", "for"], [[name, text] for name, text in found.items()], numbers_from=2)
     )
@@ -30,9 +30,9 @@ def list_presets(json: options.Json = False, debug: options.Debug = False) -> No
 @app.command("show")
 def show(name: _Name, debug: options.Debug = False) -> None:
     """Print a preset's YAML; `--preset FILE` reads the same form."""
-    from gformer_cli import config
+    from gformer_cli import preset_files
 
-    typer.echo(config.preset_text(name), nl=False)
+    typer.echo(preset_files.preset_text(name), nl=False)
 
 
 @app.command("copy")
@@ -43,10 +43,10 @@ def copy(
     debug: options.Debug = False,
 ) -> None:
     """Write a preset to a file of yours, to change and pass as --preset FILE."""
-    from gformer_cli import config
+    from gformer_cli import preset_files
     from gformer_cli.files import write_text
 
-    text = config.preset_text(name)
+    text = preset_files.preset_text(name)
     if out.exists() and not overwrite:
         raise InputError(f"output file exists: {out}", "Replace it with --overwrite, or name another file.")
     write_text(out, text)

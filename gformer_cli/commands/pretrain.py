@@ -21,7 +21,9 @@ def pretrain(
     ],
     preset: options.Preset = None,
     set_: options.Assignments = None,
-    backbone: Annotated[str | None, typer.Option(help="Network, such as resnet18.", show_default=False)] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="resnet18, timm:NAME, FILE.py:FUNCTION.", show_default=False)
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option(help="default (download), none (from scratch), or a state-dict file.", show_default=False),
@@ -72,11 +74,16 @@ def pretrain(
     domains = find_domains(source, layout)
     terminal.detail(config.to_yaml(settings))
 
+    from gformer_cli.core.networks import own_code
     from gformer_cli.stages.pretrain import check_source
     from gformer_cli.stages.pretrain import pretrain as train
     from gformer_cli.stages.run_folder import RunFolder
     from gformer_cli.stages.training import pick_device, pick_workers
 
+    if own_code(settings.backbone.name):
+        terminal.warning(
+            f"backbone {settings.backbone.name} is your own code: it runs now, and whenever its runs are used"
+        )
     classes = check_source(domains, leave_one_out=settings.pretrain.leave_one_out)
     where, threads, run = pick_device(device), pick_workers(workers), RunFolder(out)
     run.check_claim(settings, resume=resume, overwrite=overwrite)

@@ -45,7 +45,8 @@ class Backbone(nn.Module):
             missing = "BatchNorm layers" if not self.layer_names else "linear classifier"
             raise InputError(
                 f"{type(network).__name__} has no {missing}, so there is nothing to generate",
-                "Supported: CNNs with BatchNorm2d layers and a final linear layer, such as resnet18.",
+                "Supported: CNNs with BatchNorm2d layers and a final linear layer (resnet, densenet, vgg_bn, "
+                "mobilenet, efficientnet, mnasnet, regnet, shufflenet, googlenet, inception, and timm's like them).",
             )
         self.classifier_name = linears[-1]
         if self.classifier.bias is None:
@@ -134,5 +135,5 @@ def _keep(seen: Observation, index: int, mean: torch.Tensor, variance: torch.Ten
 def _convert_batchnorm(network: nn.Module) -> None:
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
-            if type(child) is nn.BatchNorm2d and child.affine and child.track_running_stats:
+            if MixedBatchNorm2d.can_replace(child):
                 setattr(module, name, MixedBatchNorm2d.from_batchnorm(child))

@@ -6,6 +6,7 @@ Mixing is Schneider et al. 2020 (arXiv 2006.16971), with a weight that may be ge
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeGuard
 
 import torch
 from torch import nn
@@ -25,6 +26,8 @@ class MixedBatchNorm2d(nn.BatchNorm2d):
     `mix` is a 0-dim tensor in [0, 1], or None (the default) for source statistics alone: then the layer is
     exactly `nn.BatchNorm2d` in eval mode. It is a buffer so that `torch.func.functional_call` can put a
     generated one in place; it is never saved.
+
+    timm's BatchNorm layers hold their activation (`BatchNormAct2d`: `drop`, then `act`); such a layer keeps it.
     """
 
     mix: torch.Tensor | None
@@ -36,6 +39,8 @@ class MixedBatchNorm2d(nn.BatchNorm2d):
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1) -> None:
         super().__init__(num_features, eps=eps, momentum=momentum, affine=True, track_running_stats=True)
         self.register_buffer("mix", None, persistent=False)
+        self.drop: nn.Module | None = None
+        self.act: nn.Module | None = None
         self.observer: Observer | None = None
         """Called with the batch's (mean, variance), both (C,), in each eval-mode pass."""
 
@@ -48,9 +53,25 @@ class MixedBatchNorm2d(nn.BatchNorm2d):
         assert layer.running_mean is not None and layer.running_var is not None
         mixed.running_mean, mixed.running_var = layer.running_mean, layer.running_var
         mixed.num_batches_tracked = layer.num_batches_tracked
+        mixed.drop, mixed.act = getattr(layer, "drop", None), getattr(layer, "act", None)
         return mixed
 
+    @staticmethod
+    def can_replace(module: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
+        """Whether `module` is BatchNorm, perhaps with an activation, that has parameters and statistics."""
+        if not isinstance(module, nn.BatchNorm2d) or isinstance(module, MixedBatchNorm2d):
+            return False
+        known = type(module) is nn.BatchNorm2d or type(module).__name__ == "BatchNormAct2d"
+        return known and module.affine and module.track_running_stats
+
     def forward(self, input: torch.Tensor) -> torch.Tensor:
+        output = self._normalise(input)
+        for after in (self.drop, self.act):
+            if after is not None:
+                output = after(output)
+        return output
+
+    def _normalise(self, input: torch.Tensor) -> torch.Tensor:
         if self.training:
             return super().forward(input)
         if self.mix is None and self.observer is None:
@@ -75,7 +96,10 @@ def batch_statistics(input: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
     No Bessel's correction: a batch of one image and one position must not give NaN. The variance comes from
     the second moment, which takes a tenth of the time of `torch.var_mean` over these dimensions on a CPU.
+    Inputs of half precision give float32: the two moments would cancel in 8 bits.
     """
+    if input.dtype in (torch.bfloat16, torch.float16):
+        input = input.float()
     mean = input.mean(dim=(0, 2, 3))
     second = torch.linalg.vector_norm(input.flatten(2), dim=2).square().sum(dim=0) * (len(mean) / input.numel())
     return mean, (second - mean.square()).clamp_min(0.0)

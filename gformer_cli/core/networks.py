@@ -1,6 +1,14 @@
-"""Networks by name: torchvision's ResNet family, optionally narrow and for small images."""
+"""Networks by name: torchvision's and timm's BatchNorm classifiers, and a user's own.
+
+ResNets also come narrow and with a stem for small images.
+"""
 
 from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torchvision
 from torch import nn
@@ -8,18 +16,33 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from gformer_cli.errors import InputError, did_you_mean
 
-NETWORKS = (
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
-    "resnet152",
-    "resnext50_32x4d",
-    "resnext101_32x8d",
-    "resnext101_64x4d",
-    "wide_resnet50_2",
-    "wide_resnet101_2",
+_FAMILIES = (
+    "resnet",
+    "resnext",
+    "wide_resnet",
+    "densenet",
+    "mobilenet_v",
+    "efficientnet_",
+    "mnasnet",
+    "regnet_",
+    "shufflenet_v2",
+    "googlenet",
+    "inception_v3",
 )
+NETWORKS = tuple(
+    name
+    for name in torchvision.models.list_models(module=torchvision.models)
+    if name.startswith(_FAMILIES) or name.endswith("_bn")
+)
+"""torchvision's image classifiers with BatchNorm and a final linear layer."""
+TIMM = "timm:"
+"""Prefix of a name that timm resolves."""
+_AUXILIARY: dict[str, dict[str, Any]] = {
+    "googlenet": {"aux_logits": False, "init_weights": True},
+    "inception_v3": {"aux_logits": False, "init_weights": True},
+}
+"""Their auxiliary heads only help training from scratch, and make the output something other than logits."""
+
 _SCALABLE: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
     "resnet18": (BasicBlock, [2, 2, 2, 2]),
     "resnet34": (BasicBlock, [3, 4, 6, 3]),
@@ -32,22 +55,76 @@ _SCALABLE: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
 def build_network(name: str, num_classes: int, *, stem: str = "standard", width: float = 1.0) -> nn.Module:
     """A freshly initialised network that maps (B, 3, H, W) to (B, `num_classes`).
 
-    `stem` small: a 3x3 convolution of stride 1 and no max-pooling, as is usual below 64 pixels.
-    `width` multiplies the channels of every stage. Raises `InputError` for an unknown name.
+    Args:
+        name: one of `NETWORKS`, `timm:NAME`, or `FILE.py:FUNCTION`, a user's own (see `own_code`).
+        num_classes: K.
+        stem: `small` is a 3x3 convolution of stride 1 and no max-pooling, as is usual below 64 pixels.
+        width: multiplies the channels of every stage.
+
+    Raises `InputError` for an unknown name, and for a stem or width that the network does not have.
     """
+    if (stem != "standard" and not name.startswith(("resnet", "resnext", "wide_resnet"))) or (
+        width != 1.0 and name not in _SCALABLE
+    ):
+        what = "settable width" if width != 1.0 else "small stem"
+        raise InputError(f"backbone {name} has no {what}", f"It works with: {', '.join(_SCALABLE)}.")
+    if name.startswith(TIMM):
+        return _timm_network(name.removeprefix(TIMM), num_classes)
+    if own_code(name):
+        return _own_network(name, num_classes)
     if name not in NETWORKS:
-        raise InputError(f"unknown backbone: {name!r}", did_you_mean(name, NETWORKS))
+        raise InputError(
+            f"unknown backbone: {name!r}",
+            did_you_mean(name, NETWORKS) + "Also possible: timm:NAME, or your own FILE.py:FUNCTION.",
+        )
+    network: nn.Module
     if width == 1.0:
-        network = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
-        assert isinstance(network, ResNet)
-    elif name in _SCALABLE:
-        network = _ScaledResNet(*_SCALABLE[name], num_classes, width)
+        network = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **_AUXILIARY.get(name, {}))
     else:
-        raise InputError(f"backbone {name} has no settable width", f"Width works with: {', '.join(_SCALABLE)}.")
+        network = _ScaledResNet(*_SCALABLE[name], num_classes, width)
     if stem == "small":
+        assert isinstance(network, ResNet)
         network.conv1 = _convolution(network.conv1.out_channels, kernel=3, stride=1)
         network.maxpool = nn.Identity()
-    assert isinstance(network, nn.Module)
+    return network
+
+
+def own_code(name: str) -> bool:
+    """Whether `name` is `FILE.py:FUNCTION`. Building it runs that file, so it must come from the user's own
+    command line or settings, never from a bundle that somebody sent."""
+    path, separator, function = name.rpartition(":")
+    return bool(separator) and path.endswith(".py") and function.isidentifier()
+
+
+def _timm_network(name: str, num_classes: int) -> nn.Module:
+    try:
+        import timm
+    except ImportError:
+        raise InputError(f"backbone timm:{name} needs timm", "Install it: pip install 'gformer[timm]'") from None
+    base = name.partition(".")[0]  # a tag such as .in1k names weights, not an architecture
+    if base not in timm.list_models():
+        raise InputError(f"unknown timm backbone: {name!r}", did_you_mean(base, timm.list_models()))
+    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=num_classes)
+    return network
+
+
+def _own_network(name: str, num_classes: int) -> nn.Module:
+    path, _, function = name.rpartition(":")
+    spec = importlib.util.spec_from_file_location("gformer_own_backbone", Path(path))
+    if not Path(path).is_file() or spec is None or spec.loader is None:
+        raise InputError(f"no such backbone file: {path}", "Give FILE.py:FUNCTION, with FUNCTION(num_classes).")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        factory: Callable[[int], object] = getattr(module, function)
+        network = factory(num_classes)
+        if not isinstance(network, nn.Module):
+            raise TypeError(f"{function} returned {type(network).__name__}, not a torch.nn.Module")
+    except Exception as error:  # it is the user's code: it may raise anything
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"cannot build backbone {name}: {reason}", f"{function}(num_classes) must return a torch.nn.Module."
+        ) from None
     return network
 
 

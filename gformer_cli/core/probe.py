@@ -67,3 +67,18 @@ def probe(backbone: Backbone, images: torch.Tensor, *, prior_count: float, gradi
         features=seen.features.detach(),
         gradients=found,
     )
+
+
+def statistic_shifts(seen: Probe) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Per layer how far the batch's statistics lie from the source's: two lists of (C_l,).
+
+    The first is the difference of the means in source standard deviations, the second the logarithm of the ratio
+    of the standard deviations; both pass through asinh, so that a dead channel cannot drown the others.
+    """
+    moved, stretched = [], []
+    for mean_s, var_s, mean_b, var_b in zip(
+        seen.source_means, seen.source_variances, seen.means, seen.variances, strict=True
+    ):
+        moved.append(torch.asinh((mean_b - mean_s) * (var_s + 1e-5).rsqrt()))
+        stretched.append(torch.asinh(0.5 * ((var_b + 1e-5) / (var_s + 1e-5)).log()))
+    return moved, stretched

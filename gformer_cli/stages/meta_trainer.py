@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gformer_cli.config import Settings, to_yaml
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
+from gformer_cli.core.generators import Generator
 from gformer_cli.core.losses import fine_tuned, parameter_distance, parameter_units
 from gformer_cli.core.probe import prior_mix
 from gformer_cli.data.episodes import Episode, EpisodeSampler, validation_episodes
@@ -21,7 +24,7 @@ from gformer_cli.files import append_json_line
 from gformer_cli.stages.pretrain import trained_network
 from gformer_cli.stages.progress import Progress, stoppable
 from gformer_cli.stages.run_folder import ALL, RunFolder, SourceData
-from gformer_cli.stages.training import learning_rate_at, set_learning_rate
+from gformer_cli.stages.training import autocast, learning_rate_at, set_learning_rate
 
 SMALL_BATCH = 8
 """Validation episodes come in the largest batch size and in this one."""
@@ -77,6 +80,14 @@ class MetaTrainer:
         self.options = settings.meta_train
         self.run = run
         self.device = device
+        self.average = (
+            AveragedModel(method.generator, multi_avg_fn=get_ema_multi_avg_fn(self.options.ema))  # type: ignore[no-untyped-call]
+            if self.options.ema
+            else None
+        )
+        kept = method.generator if self.average is None else cast(Generator, self.average.module)
+        self.kept = GeneralizeFormer(kept, prior_count=method.prior_count)
+        """What is validated and kept: the generator, or the average of its weights."""
         self.sampler = EpisodeSampler(
             domains,
             settings.seed,
@@ -107,11 +118,11 @@ class MetaTrainer:
         optimizer = torch.optim.AdamW(
             generator.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
         )
-        start, best_state, recent = 0, _copy(generator), _Mean()
+        start, best_state, recent, idle = 0, _copy(generator), _Mean(), 0
         saved = self.run.load_checkpoint(CHECKPOINT)
         if saved is None:
             # the untrained generator is the source model under mixed statistics: training has to beat it
-            best_accuracy = self.accuracy("gformer")
+            best_accuracy = untrained = self.accuracy("gformer")
         else:
             if saved["settings"] != to_yaml(self.settings):
                 raise InputError(
@@ -121,7 +132,10 @@ class MetaTrainer:
             generator.load_state_dict(saved["generator"])
             optimizer.load_state_dict(saved["optimizer"])
             start, best_accuracy, best_state = saved["step"], saved["best_accuracy"], saved["best_state"]
-            recent = _Mean(saved["recent_sums"], saved["recent_count"])
+            untrained = saved["untrained"]
+            recent, idle = _Mean(saved["recent_sums"], saved["recent_count"]), saved["idle"]
+            if self.average is not None:
+                self.average.load_state_dict(saved["average"])
         controls = {"source": self.accuracy("source"), "bn": self.accuracy("bn")}
         progress.message(
             f"validation episodes: source {100 * controls['source']:.1f} %, bn {100 * controls['bn']:.1f} %"
@@ -131,11 +145,15 @@ class MetaTrainer:
         with stoppable() as stop:
             for step in range(start, options.steps):
                 recent.add(**self.step(step, optimizer))
+                if self.average is not None:
+                    self.average.update_parameters(generator)
                 done = step + 1
-                if done % options.validate_every == 0 or done == options.steps:
+                validated = done % options.validate_every == 0 or done == options.steps
+                if validated:
                     accuracy = self.accuracy("gformer")
+                    idle += 1
                     if accuracy > best_accuracy:
-                        best_accuracy, best_state = accuracy, _copy(generator)
+                        best_accuracy, best_state, idle = accuracy, _copy(self.kept.generator), 0
                     append_json_line(
                         self.run.meta_train_log,
                         {
@@ -147,8 +165,12 @@ class MetaTrainer:
                             "seconds": round(time.monotonic() - began, 3),
                         },
                     )
-                progress.advance(f"loss {recent.last:.3f}, validation {100 * max(best_accuracy, 0):.1f} %")
-                if stop.requested or (done % options.validate_every == 0 and done < options.steps):
+                rate = (done - start) * options.episodes_per_step / (time.monotonic() - began)
+                progress.advance(
+                    f"loss {recent.last:.3f}, validation {best_accuracy:.1%} "
+                    f"(source {controls['source']:.1%}, bn {controls['bn']:.1%}), {rate:.1f} episodes/s"
+                )
+                if stop.requested or (validated and done < options.steps):
                     self.run.save_checkpoint(
                         CHECKPOINT,
                         {
@@ -159,6 +181,9 @@ class MetaTrainer:
                             "best_state": best_state,
                             "recent_sums": recent.sums,
                             "recent_count": recent.count,
+                            "untrained": untrained,
+                            "idle": idle,
+                            "average": None if self.average is None else self.average.state_dict(),
                             "settings": to_yaml(self.settings),
                         },
                     )
@@ -167,7 +192,15 @@ class MetaTrainer:
                         f"stopped after step {done} of {options.steps}",
                         "Go on with the same command and --resume.",
                     )
+                if options.patience is not None and idle >= options.patience:
+                    progress.message(f"stopped after step {done}: {idle} validations without a better one")
+                    break
         progress.end()
+        if best_accuracy == untrained:
+            progress.warning(
+                "no trained generator beat the untrained one on the validation episodes, so that one is kept: it mixes "
+                "statistics and changes nothing else. Try more steps, or another learning rate."
+            )
         generator.load_state_dict(best_state)
         return {"gformer": best_accuracy, **controls}
 
@@ -192,7 +225,8 @@ class MetaTrainer:
         options = self.options
         backbone = self.models.unaware_of(episode.domain.name)
         images, labels = episode.inputs(self.device), episode.labels(self.device)
-        prediction = self.method(backbone, images)
+        with autocast(options.precision, self.device):
+            prediction = self.method(backbone, images)
         huber = images.new_zeros(())
         if options.huber_weight > 0.0:
             source = backbone.source_parameters()
@@ -206,7 +240,7 @@ class MetaTrainer:
             )
             huber = parameter_distance(prediction.parameters.trainable(), wanted.trainable(), parameter_units(source))
         accuracy = float((prediction.logits.argmax(dim=1) == labels).float().mean())
-        return EpisodeLoss(F.cross_entropy(prediction.logits, labels), huber, accuracy)
+        return EpisodeLoss(F.cross_entropy(prediction.logits.float(), labels), huber, accuracy)
 
     @torch.no_grad()
     def accuracy(self, method: str) -> float:
@@ -216,7 +250,7 @@ class MetaTrainer:
             backbone = self.models.unaware_of(episode.domain.name)
             images = episode.inputs(self.device)
             if method == "gformer":
-                logits = self.method(backbone, images).logits
+                logits = self.kept(backbone, images).logits
             elif method == "bn":
                 source = backbone.source_parameters()
                 logits = backbone(images, source.with_mix(torch.ones(len(source.gammas), device=self.device)))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gformer_cli import config
+from gformer_cli import config, preset_files
 
 Gformer = Callable[..., Any]
 
@@ -15,26 +15,26 @@ Gformer = Callable[..., Any]
 def test_list_names_every_preset_with_its_purpose(gformer: Gformer) -> None:
     done = gformer("presets", "list")
     assert done.status == 0
-    for name in config.preset_names():
-        assert f"{name} " in done.out and config.preset_summary(name) in done.out
+    for name in preset_files.preset_names():
+        assert f"{name} " in done.out and preset_files.preset_summary(name) in done.out
 
 
 def test_list_as_json(gformer: Gformer) -> None:
     found = gformer("presets", "list", "--json").json
-    assert list(found) == config.preset_names() and "quick" in found
+    assert list(found) == preset_files.preset_names() and "quick" in found
     assert all(len(text) > 10 for text in found.values())
 
 
 def test_show_prints_the_file(gformer: Gformer) -> None:
-    assert gformer("presets", "show", "quick").out == config.preset_text("quick")
+    assert gformer("presets", "show", "quick").out == preset_files.preset_text("quick")
 
 
-@pytest.mark.parametrize("name", config.preset_names())
+@pytest.mark.parametrize("name", preset_files.preset_names())
 def test_every_preset_resolves_and_changes_something(name: str) -> None:
     assert config.resolve(preset=name) != config.Settings()
 
 
-@pytest.mark.parametrize("name", config.preset_names())
+@pytest.mark.parametrize("name", preset_files.preset_names())
 def test_every_preset_works_in_a_dry_run(gformer: Gformer, data: Path, tmp_path: Path, name: str) -> None:
     done = gformer(
         "pretrain", "--source", data / "sources", "--out", tmp_path / "r", "--preset", name, "--dry-run", "--json"
@@ -45,7 +45,7 @@ def test_every_preset_works_in_a_dry_run(gformer: Gformer, data: Path, tmp_path:
 
 def test_copy_writes_a_file_that_preset_reads(gformer: Gformer, tmp_path: Path) -> None:
     assert gformer("presets", "copy", "quick", tmp_path / "mine.yaml").status == 0
-    assert (tmp_path / "mine.yaml").read_text() == config.preset_text("quick")
+    assert (tmp_path / "mine.yaml").read_text() == preset_files.preset_text("quick")
     assert config.resolve(preset=str(tmp_path / "mine.yaml")) == config.resolve(preset="quick")
 
 
@@ -56,7 +56,7 @@ def test_copy_does_not_replace_a_file_unasked(gformer: Gformer, tmp_path: Path) 
     assert done.status == 2 and f"output file exists: {out}" in done.err
     assert yaml.safe_load(out.read_text()) == {"seed": 1}
     assert gformer("presets", "copy", "quick", out, "--overwrite").status == 0
-    assert out.read_text() == config.preset_text("quick")
+    assert out.read_text() == preset_files.preset_text("quick")
 
 
 @pytest.mark.parametrize("command", [("show", "quik"), ("copy", "quik", "never.yaml")])

@@ -154,3 +154,19 @@ def test_float32_variance_survives_a_mean_of_a_hundred_standard_deviations() -> 
     found_mean, found_var = batch_statistics(x)
     torch.testing.assert_close(found_mean.double(), mean, rtol=1e-6, atol=0.0)
     torch.testing.assert_close(found_var.double(), var, rtol=1e-2, atol=0.0)
+
+
+def test_half_precision_input_has_the_statistics_of_its_values_in_full_precision() -> None:
+    input = (3.0 + 0.1 * torch.randn(16, 4, 8, 8, generator=torch.Generator().manual_seed(0))).bfloat16()
+    mean, var = batch_statistics(input)
+    torch.testing.assert_close(mean, input.double().mean(dim=(0, 2, 3)).float())
+    torch.testing.assert_close(var, input.double().var(dim=(0, 2, 3), correction=0).float(), rtol=1e-3, atol=0.0)
+
+
+def test_a_mixed_layer_keeps_half_precision() -> None:
+    layer = MixedBatchNorm2d(4).eval()
+    layer.mix = torch.tensor(0.5)
+    input = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    output = layer(input.bfloat16())
+    assert output.dtype == torch.bfloat16
+    torch.testing.assert_close(output.float(), layer(input), rtol=0.0, atol=0.05)

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.generators import ChannelGenerator, ConstantGenerator, Generator
+from gformer_cli.core.generators import ChannelGenerator, ConstantGenerator, Generator, Reads
 from gformer_cli.core.generators.base import Residuals
 from gformer_cli.core.gradients import GradientFeatures
 from gformer_cli.core.losses import parameter_distance, parameter_units
@@ -132,7 +132,7 @@ def test_zero_residual_keeps_the_probes_mixing_to_the_last_bit(make_probe: MakeP
 
 
 def test_untrained_generators_give_exactly_the_source(backbone: Backbone, images: torch.Tensor) -> None:
-    for generator in (make_channel(), make_channel(gradients=False), ConstantGenerator(backbone)):
+    for generator in (make_channel(), make_channel(reads=Reads(gradients=False)), ConstantGenerator(backbone)):
         seen = probe(backbone, images, prior_count=16.0, gradients=generator.reads_gradients)
         theta = generator(seen)
         assert_equal(theta, seen.source)
@@ -229,7 +229,7 @@ def test_one_generator_serves_networks_of_any_depth_width_and_class_count(
 def test_any_batch_size_gives_finite_parameters(
     backbone: Backbone, make_images: Callable[..., torch.Tensor], perturb: Perturb, batch: int, reads_gradients: bool
 ) -> None:
-    generator = make_channel(gradients=reads_gradients)
+    generator = make_channel(reads=Reads(gradients=reads_gradients))
     perturb(generator, 0.3)
     seen = probe(backbone, make_images(batch), prior_count=16.0, gradients=reads_gradients)
     assert all(torch.isfinite(tensor).all() for tensor in all_tensors(generator(seen)))
@@ -329,7 +329,7 @@ def test_batch_size_changes_the_residuals(make_probe: MakeProbe, perturb: Pertur
 
 
 def test_generator_without_gradients_ignores_them(make_probe: MakeProbe, perturb: Perturb) -> None:
-    generator, seen = make_channel(gradients=False), make_probe()
+    generator, seen = make_channel(reads=Reads(gradients=False)), make_probe()
     perturb(generator, 0.3)
     expected = generator.residuals(seen)
     assert not generator.reads_gradients
@@ -338,8 +338,25 @@ def test_generator_without_gradients_ignores_them(make_probe: MakeProbe, perturb
         assert_equal(generator.residuals(changed(seen, name, bent)), expected)
 
 
+def test_generator_without_statistics_ignores_them(make_probe: MakeProbe, perturb: Perturb) -> None:
+    generator, seen = make_channel(reads=Reads(statistics=False)), make_probe()
+    perturb(generator, 0.3)
+    expected = generator.residuals(seen)
+    for name in ("source_means", "source_variances", "means", "variances"):
+        assert_equal(generator.residuals(changed(seen, name, bent)), expected)
+    assert differs(generator.residuals(changed(seen, "features", bent)), expected)
+
+
+def test_generator_without_features_ignores_them(make_probe: MakeProbe, perturb: Perturb) -> None:
+    generator, seen = make_channel(reads=Reads(features=False)), make_probe()
+    perturb(generator, 0.3)
+    expected = generator.residuals(seen)
+    assert_equal(generator.residuals(changed(seen, "features", bent)), expected)
+    assert differs(generator.residuals(changed(seen, "means", bent)), expected)
+
+
 @pytest.mark.parametrize(
-    "option", [{"width": 32}, {"depth": 1}, {"depth": 3}, {"channel_width": 4}, {"gradients": False}], ids=str
+    "option", [{"width": 32}, {"depth": 1}, {"depth": 3}, {"channel_width": 4}, {"feed_forward": 8}], ids=str
 )
 def test_every_size_option_changes_the_number_of_weights(option: dict[str, Any]) -> None:
     def count(generator: nn.Module) -> int:

@@ -211,3 +211,67 @@ def test_accuracy_is_counted_by_hand(make_trainer: Callable[..., MetaTrainer]) -
         right = sum(int(row.argmax()) == int(label) for row, label in zip(logits, episode.labels(CPU), strict=True))
         shares.append(right / len(logits))
     assert trainer.accuracy("source") == pytest.approx(sum(shares) / len(shares))
+
+
+# --- averaging and early stopping
+
+
+def test_what_is_kept_is_the_average_of_the_weights(
+    make_trainer: Callable[..., MetaTrainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ema 0.5: half of the average so far and half of the new weights, after each step."""
+    trainer = make_trainer("meta_train.ema=0.5", "meta_train.steps=3", "meta_train.validate_every=3")
+    scores = iter([0.0, 0.1, 0.1, 0.9])
+    monkeypatch.setattr(trainer, "accuracy", lambda _method: next(scores))
+    weights: list[dict[str, torch.Tensor]] = []
+    step = trainer.step
+
+    def stepped(*arguments: Any) -> dict[str, float]:
+        figures = step(*arguments)
+        weights.append({name: value.clone() for name, value in trainer.method.generator.state_dict().items()})
+        return figures
+
+    monkeypatch.setattr(trainer, "step", stepped)
+    trainer.train(meta_trainer_silent())
+    for name, value in trainer.method.generator.state_dict().items():
+        first, second, third = (one[name] for one in weights)
+        torch.testing.assert_close(value, 0.25 * first + 0.25 * second + 0.5 * third, msg=name)
+
+
+def test_patience_stops_after_so_many_validations_without_a_better_one(
+    make_trainer: Callable[..., MetaTrainer], run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer("meta_train.patience=2", "meta_train.steps=9", "meta_train.validate_every=1")
+    scores = iter([0.0, 0.1, 0.1, 0.5, 0.4, 0.6, 0.6, 0.5, 0.9])  # untrained, source, bn, then each step's
+    monkeypatch.setattr(trainer, "accuracy", lambda _method: next(scores))
+    assert trainer.train(meta_trainer_silent())["gformer"] == 0.6
+    assert len(run.meta_train_log.read_text().splitlines()) == 5
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+        self.notes: list[str] = []
+
+    def begin(self, label: str, total: int, done: int = 0) -> None: ...
+    def end(self) -> None: ...
+    def message(self, text: str) -> None: ...
+
+    def advance(self, note: str = "") -> None:
+        self.notes.append(note)
+
+    def warning(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+@pytest.mark.parametrize(("score", "warned"), [(0.5, True), (0.7, False)])
+def test_keeping_the_untrained_generator_is_told(
+    make_trainer: Callable[..., MetaTrainer], monkeypatch: pytest.MonkeyPatch, score: float, warned: bool
+) -> None:
+    trainer, listener = make_trainer("meta_train.steps=1"), Listener()
+    scores = iter([0.6, 0.25, 0.5, score])
+    monkeypatch.setattr(trainer, "accuracy", lambda _method: next(scores))
+    trainer.train(listener)
+    assert all("beat the untrained one" in text for text in listener.warnings)
+    assert bool(listener.warnings) == warned
+    assert "(source 25.0%, bn 50.0%)" in listener.notes[-1] and "episodes/s" in listener.notes[-1]

@@ -4,8 +4,9 @@ A generator is an `nn.Module` that maps a `Probe` to `Parameters` (see `base.Gen
 residuals on the source parameters, and its last projections start at zero: untrained, it is the source model.
 """
 
-from gformer_cli.core.generators.base import Generator
+from gformer_cli.core.generators.base import Generator, Reads, Scope
 from gformer_cli.core.generators.channel import ChannelGenerator
 from gformer_cli.core.generators.constant import ConstantGenerator
+from gformer_cli.core.generators.vector import VectorGenerator
 
-__all__ = ["ChannelGenerator", "ConstantGenerator", "Generator"]
+__all__ = ["ChannelGenerator", "ConstantGenerator", "Generator", "Reads", "Scope", "VectorGenerator"]

@@ -43,16 +43,90 @@ class Residuals:
         )
 
 
+RESIDUAL_SCALE = 0.1
+"""Of γ, β, W and b: Adam moves every weight of a head at once, and at full scale one step would change all
+parameters by a tenth of their size. The mixing has to travel far and keeps its full scale."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which parameters are generated; the others stay the source's."""
+
+    bn: bool = True
+    """γ and β."""
+    classifier: bool = True
+    """W and b."""
+    bias: bool = True
+    """b, where the classifier is generated."""
+    mixing: bool = True
+    """The mixing of batch and source statistics; without it, the probe's n / (n + N) stays."""
+    last_layers: int | None = None
+    """γ and β of so many BatchNorm layers nearest to the classifier; None for all."""
+
+    def limit(self, residuals: Residuals) -> Residuals:
+        """`residuals` with a zero for whatever is not generated."""
+        count = len(residuals.gammas)
+        first = (0 if self.last_layers is None else max(0, count - self.last_layers)) if self.bn else count
+
+        def from_first(parts: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+            return tuple(part if index >= first else torch.zeros_like(part) for index, part in enumerate(parts))
+
+        def where(wanted: bool, part: torch.Tensor) -> torch.Tensor:
+            return part if wanted else torch.zeros_like(part)
+
+        return Residuals(
+            gammas=from_first(residuals.gammas),
+            betas=from_first(residuals.betas),
+            mix=where(self.mixing, residuals.mix),
+            weight=where(self.classifier, residuals.weight),
+            bias=where(self.classifier and self.bias, residuals.bias),
+        )
+
+
+@dataclass(frozen=True)
+class Reads:
+    """Which ingredients a generator reads beside the source parameters."""
+
+    gradients: bool = True
+    """Gradient features: they cost the probe a backward pass."""
+    statistics: bool = True
+    """How far each layer's batch statistics lie from the source's."""
+    features: bool = True
+    """The batch's features before the classifier."""
+
+
 class Generator(nn.Module, ABC):
     """Maps a probe of one target batch to the parameters that the batch is predicted with."""
 
     reads_gradients: bool = False
     """Whether the probe must pay for a backward pass."""
 
+    def __init__(self, scope: Scope | None = None) -> None:
+        super().__init__()
+        self.scope = scope or Scope()
+
     @abstractmethod
     def residuals(self, probe: Probe) -> Residuals:
         """Δ for the probed batch; exactly zero while untrained."""
 
     def forward(self, probe: Probe) -> Parameters:
-        """θ_t = θ_s + Δ for the probed batch."""
-        return self.residuals(probe).added_to(probe.source)
+        """θ_t = θ_s + Δ for the probed batch, Δ limited to the generator's scope."""
+        return self.scope.limit(self.residuals(probe)).added_to(probe.source)
+
+
+def zero_start(layer: nn.Linear) -> nn.Linear:
+    """`layer` with weights and bias at zero: the start of every last projection."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def encoder(width: int, depth: int, heads: int, feed_forward: int) -> nn.TransformerEncoder:
+    """A pre-norm transformer encoder over (1, tokens, `width`), without dropout: it must be deterministic."""
+    if width % heads:
+        raise ValueError(f"width {width} is not divisible by heads {heads}")
+    block = nn.TransformerEncoderLayer(
+        width, heads, feed_forward, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+    )
+    return nn.TransformerEncoder(block, depth, enable_nested_tensor=False)

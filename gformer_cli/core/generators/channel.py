@@ -14,13 +14,18 @@ import math
 import torch
 from torch import nn
 
-from gformer_cli.core.generators.base import Generator, Residuals
+from gformer_cli.core.generators.base import (
+    RESIDUAL_SCALE,
+    Generator,
+    Reads,
+    Residuals,
+    Scope,
+    encoder,
+    zero_start,
+)
 from gformer_cli.core.losses import rms
-from gformer_cli.core.probe import Probe
+from gformer_cli.core.probe import Probe, statistic_shifts
 
-RESIDUAL_SCALE = 0.1
-"""Of γ, β, W and b: Adam moves every weight of a head at once, and at full scale one step would change all
-parameters by a tenth of their size. The mixing has to travel far and keeps its full scale."""
 _POSITIONS = 8
 """Sine and cosine frequencies of a layer's relative depth."""
 
@@ -32,8 +37,10 @@ class ChannelGenerator(Generator):
         width: token width of the transformer.
         depth: transformer layers.
         heads: attention heads; divides `width`.
+        feed_forward: hidden width inside the transformer's layers.
         channel_width: width of the shared per-channel networks.
-        gradients: read the gradient features (costs the probe a backward pass).
+        reads: the ingredients that the tokens are made of.
+        scope: the parameters that are generated.
     """
 
     def __init__(
@@ -42,30 +49,31 @@ class ChannelGenerator(Generator):
         width: int = 64,
         depth: int = 2,
         heads: int = 4,
+        feed_forward: int = 128,
         channel_width: int = 32,
-        gradients: bool = True,
+        reads: Reads | None = None,
+        scope: Scope | None = None,
     ) -> None:
-        super().__init__()
-        if width % heads:
-            raise ValueError(f"width {width} is not divisible by heads {heads}")
-        self.reads_gradients = gradients
-        # per channel: γ, β, statistic shifts (mean, log-variance), and the two gradients
-        self.channel_input = _mlp(4 + 2 * gradients, channel_width, channel_width)
-        # per class-feature: W, batch mean feature, the class's own mean feature, and the gradient
-        self.entry_input = _mlp(3 + gradients, channel_width, channel_width)
-        self.layer_token = nn.Linear(2 * channel_width + _POSITIONS + 4 + 2 * gradients, width)
-        self.class_token = nn.Linear(2 * channel_width + 3 + gradients, width)
+        super().__init__(scope)
+        self.reads = reads = reads or Reads()
+        self.reads_gradients = reads.gradients
+        # γ and β, the statistic shifts (mean, log-variance), the two gradients
+        per_channel = 2 + 2 * reads.statistics + 2 * reads.gradients
+        # W, the batch's mean feature and the class's own, the gradient
+        per_entry = 1 + 2 * reads.features + reads.gradients
+        self.channel_input = _mlp(per_channel, channel_width, channel_width)
+        self.entry_input = _mlp(per_entry, channel_width, channel_width)
+        per_layer = _POSITIONS + 2 + 2 * reads.statistics + 2 * reads.gradients
+        self.layer_token = nn.Linear(2 * channel_width + per_layer, width)
+        self.class_token = nn.Linear(2 * channel_width + 3 + reads.gradients, width)
         self.batch_token = nn.Linear(4, width)
-        block = nn.TransformerEncoderLayer(
-            width, heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-        )
-        self.transformer = nn.TransformerEncoder(block, depth, enable_nested_tensor=False)
+        self.transformer = encoder(width, depth, heads, feed_forward)
         self.norm = nn.LayerNorm(width)
         self.channel_head = _Head(channel_width, width, 2)
         # no bias in the two class heads: what moves all classes alike moves no prediction
         self.entry_head = _Head(channel_width, width, 1, bias=False)
-        self.mix_head = _zero(nn.Linear(width, 1))
-        self.bias_head = _zero(nn.Linear(width, 1, bias=False))
+        self.mix_head = zero_start(nn.Linear(width, 1))
+        self.bias_head = zero_start(nn.Linear(width, 1, bias=False))
 
     def residuals(self, probe: Probe) -> Residuals:
         sizes = [len(gamma) for gamma in probe.source.gammas]
@@ -97,43 +105,46 @@ class ChannelGenerator(Generator):
         )
 
     def _layers(self, probe: Probe, owner: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Evidence per channel (ΣC, 4 or 6) and per layer (L, _POSITIONS + 4 or 6)."""
-        source, gradients = probe.source, probe.gradients if self.reads_gradients else None
+        """Evidence per channel (ΣC, 2 to 6) and per layer (L, _POSITIONS + 2 to 6)."""
+        source = probe.source
         gamma_rms = torch.stack([rms(gamma) for gamma in source.gammas])
         beta_rms = torch.stack([rms(beta) for beta in source.betas])
-        mean_s, var_s = torch.cat(probe.source_means), torch.cat(probe.source_variances) + 1e-5
-        mean_b, var_b = torch.cat(probe.means), torch.cat(probe.variances) + 1e-5
-        shift = torch.asinh((mean_b - mean_s) * var_s.rsqrt())
-        stretch = torch.asinh(0.5 * (var_b / var_s).log())
         unit = gamma_rms[owner]
-        channel = [torch.cat(source.gammas) / unit, torch.cat(source.betas) / unit, shift, stretch]
+        channel = [torch.cat(source.gammas) / unit, torch.cat(source.betas) / unit]
         layer = [
             _positions(len(gamma_rms), owner.device),
             (beta_rms / gamma_rms)[:, None],
             # how many values a channel's statistics rest on is unknown here; how many images is what matters
             torch.full_like(gamma_rms, _log_size(probe))[:, None],
-            _mean_by_owner(torch.stack([shift.abs(), stretch.abs()], dim=1), owner, len(gamma_rms)),
         ]
-        if gradients is not None:
-            for part in (gradients.gammas, gradients.betas):
+        if self.reads.statistics:
+            shifts = [torch.cat(parts) for parts in statistic_shifts(probe)]
+            channel += shifts
+            layer.append(_mean_by_owner(torch.stack(shifts, dim=1).abs(), owner, len(gamma_rms)))
+        if self.reads.gradients:
+            assert probe.gradients is not None
+            for part in (probe.gradients.gammas, probe.gradients.betas):
                 scale = torch.stack([rms(gradient) for gradient in part])
                 channel.append(torch.cat(part) / scale[owner])
                 layer.append(torch.asinh(100.0 * scale * gamma_rms)[:, None])
         return torch.stack(channel, dim=1), torch.cat(layer, dim=1)
 
     def _classes(self, probe: Probe) -> tuple[torch.Tensor, torch.Tensor]:
-        """Evidence per class-feature (K, D, 3 or 4) and per class (K, 3 or 4)."""
+        """Evidence per class-feature (K, D, 1 to 4) and per class (K, 3 or 4)."""
         source = probe.source
         probabilities = probe.logits.softmax(dim=1)  # (B, K)
         expected = probabilities.mean(dim=0)  # (K,): the batch's class marginal
-        unit = rms(probe.features)
-        mean = probe.features.mean(dim=0) / unit  # (D,)
-        # the mean feature of each class under its own predictions; the batch's mean where there are none
-        prototype = (probabilities.t() @ probe.features / unit + mean) / (probabilities.sum(dim=0) + 1.0)[:, None]
-        entry = [source.weight / rms(source.weight), mean.expand_as(source.weight), prototype - mean]
+        entry = [source.weight / rms(source.weight)]
         classes = len(expected)
+        if self.reads.features:
+            features = probe.features / rms(probe.features)
+            mean = features.mean(dim=0)  # (D,)
+            # the mean feature of each class under its own predictions; the batch's mean where there are none
+            prototype = (probabilities.t() @ features + mean) / (probabilities.sum(dim=0) + 1.0)[:, None]
+            entry += [mean.expand_as(source.weight), prototype - mean]
         per_class = [source.bias, (expected * classes + 1e-3).log(), (probabilities.max(dim=0).values)]
-        if self.reads_gradients and probe.gradients is not None:
+        if self.reads.gradients:
+            assert probe.gradients is not None
             scale = rms(probe.gradients.weight)
             entry.append(probe.gradients.weight / scale)
             per_class.append(probe.gradients.bias * classes)
@@ -148,7 +159,7 @@ class _Head(nn.Module):
         # two projections that are added: the token's part is computed once per layer or class, not per item
         self.from_item = nn.Linear(item_width, token_width)
         self.from_token = nn.Linear(token_width, token_width, bias=False)
-        self.output = _zero(nn.Linear(token_width, outputs, bias=bias))
+        self.output = zero_start(nn.Linear(token_width, outputs, bias=bias))
 
     def forward(self, items: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """items (..., item_width), tokens broadcastable to (..., token_width) -> (..., outputs)."""
@@ -159,13 +170,6 @@ class _Head(nn.Module):
 
 def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs), nn.GELU())
-
-
-def _zero(layer: nn.Linear) -> nn.Linear:
-    nn.init.zeros_(layer.weight)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
-    return layer
 
 
 def _log_size(probe: Probe) -> float:

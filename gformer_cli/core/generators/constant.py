@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.generators.base import Generator, Residuals
+from gformer_cli.core.generators.base import Generator, Residuals, Scope
 from gformer_cli.core.probe import Probe
 
 
@@ -17,8 +17,8 @@ class ConstantGenerator(Generator):
     backbones of that shape.
     """
 
-    def __init__(self, shape_of: Backbone) -> None:
-        super().__init__()
+    def __init__(self, shape_of: Backbone, *, scope: Scope | None = None) -> None:
+        super().__init__(scope)
         source = shape_of.source_parameters()
         self.gammas = nn.ParameterList(torch.zeros_like(gamma) for gamma in source.gammas)
         self.betas = nn.ParameterList(torch.zeros_like(beta) for beta in source.betas)
