@@ -98,6 +98,15 @@ def test_source_models_are_bit_identical_afterwards(make_trainer: Callable[..., 
     assert all(parameter.grad is None for model in models for parameter in model.parameters())
 
 
+@pytest.mark.slow
+def test_source_models_are_bit_identical_after_a_thousand_episodes(make_trainer: Callable[..., MetaTrainer]) -> None:
+    trainer = make_trainer("meta_train.episodes_per_step=10", "meta_train.steps=100", "meta_train.validate_every=50")
+    models = [trainer.models.full, *(trainer.models.unaware_of(name) for name in NAMES)]
+    before = [state(model) for model in models]
+    trainer.train(meta_trainer_silent())
+    assert all(same(state(model), kept) for model, kept in zip(models, before, strict=True))
+
+
 def meta_trainer_silent() -> Any:
     from gformer_cli.stages.progress import Silent
 
