@@ -1,4 +1,4 @@
-"""The accuracy table of docs/results.md: methods, both generators, the control, and the channel generator less one part.
+"""The accuracy table of docs/results.md: methods, both generators, the control, and `channel` less one ingredient.
 
     python benchmarks/results.py --out DIR [--data digit-cameras] [--seed 0 --seed 1 --seed 2] [--variant channel ...]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +16,9 @@ from gformer_cli.bundle import Bundle
 from gformer_cli.data.folders import Domain, ImageFile
 from gformer_cli.data.images import Skipped, read_batches
 from gformer_cli.data.labelled import unreadable
+from gformer_cli.data.streams import stationary
 from gformer_cli.errors import InputError, WorkError
 from gformer_cli.files import atomic_path
-from gformer_cli.seeding import derive_seed
 from gformer_cli.stages.progress import Progress, Silent
 from gformer_cli.stages.targets import check_batch_size
 
@@ -165,10 +164,9 @@ def _record(row: Row, name_targets: bool) -> dict[str, Any]:
 
 
 def _ordered(domain: Domain, order: str, seed: int) -> list[ImageFile]:
-    files = sorted(domain.files, key=lambda file: file.relative)
     if order == "shuffle":
-        random.Random(derive_seed(seed, "adapt", domain.name)).shuffle(files)
-    return files
+        return stationary(domain, seed)
+    return sorted(domain.files, key=lambda file: file.relative)
 
 
 @torch.no_grad()
