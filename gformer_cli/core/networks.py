@@ -63,6 +63,11 @@ def build_network(name: str, num_classes: int, *, stem: str = "standard", width:
 
     Raises `InputError` for an unknown name, and for a stem or width that the network does not have.
     """
+    if name not in NETWORKS and not name.startswith(TIMM) and not own_code(name):
+        raise InputError(
+            f"unknown backbone: {name!r}",
+            did_you_mean(name, NETWORKS) + "Also possible: timm:NAME, or your own FILE.py:FUNCTION.",
+        )
     if (stem != "standard" and not name.startswith(("resnet", "resnext", "wide_resnet"))) or (
         width != 1.0 and name not in _SCALABLE
     ):
@@ -72,11 +77,6 @@ def build_network(name: str, num_classes: int, *, stem: str = "standard", width:
         return _timm_network(name.removeprefix(TIMM), num_classes)
     if own_code(name):
         return _own_network(name, num_classes)
-    if name not in NETWORKS:
-        raise InputError(
-            f"unknown backbone: {name!r}",
-            did_you_mean(name, NETWORKS) + "Also possible: timm:NAME, or your own FILE.py:FUNCTION.",
-        )
     network: nn.Module
     if width == 1.0:
         network = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **_AUXILIARY.get(name, {}))
