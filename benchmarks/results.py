@@ -69,7 +69,7 @@ def measured(options: argparse.Namespace, data: Path, variant: str, seed: int) -
         shutil.copytree(base, run)
     if not (run / "model.gformer").is_file():
         changes = [f"--set={change}" for change in VARIANTS["constant" if blind else variant]]
-        resume = ["--resume"] if any(run.glob("**/meta-train.pt")) else []
+        resume = ["--resume"] if (run / "checkpoints" / "meta-train.pt").is_file() else []
         gformer("meta-train", "--source", data / "sources", "--run", run, *changes, *resume)
     results = run / f"results-{options.batch_size}-{'baselines' if blind else 'gformer'}"
     if not (results / "results.json").is_file():

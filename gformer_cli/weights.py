@@ -79,7 +79,7 @@ def _reason(error: Exception) -> str:
 
 def _put(network: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> list[str]:
     own = network.state_dict()
-    allowed = _replaceable(network, own)
+    allowed = _replaceable(network)
     state = _renamed(state, own, allowed)
     fitting = {name: value for name, value in state.items() if name in own and value.shape == own[name].shape}
     fresh = [name for name in own if name not in fitting and not name.endswith("num_batches_tracked")]
@@ -93,7 +93,7 @@ def _put(network: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> 
     return fresh
 
 
-def _replaceable(network: nn.Module, own: Mapping[str, torch.Tensor]) -> set[str]:
+def _replaceable(network: nn.Module) -> set[str]:
     """Tensors that may stay fresh, because class count or stem differ: the classifier and the first convolution."""
     linears = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
     classifier = {f"{linears[-1]}.weight", f"{linears[-1]}.bias"} if linears else set()

@@ -16,10 +16,9 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from gformer_cli.errors import InputError, did_you_mean
 
+_RESNETS = ("resnet", "resnext", "wide_resnet")
 _FAMILIES = (
-    "resnet",
-    "resnext",
-    "wide_resnet",
+    *_RESNETS,
     "densenet",
     "mobilenet_v",
     "efficientnet_",
@@ -68,11 +67,16 @@ def build_network(name: str, num_classes: int, *, stem: str = "standard", width:
             f"unknown backbone: {name!r}",
             did_you_mean(name, NETWORKS) + "Also possible: timm:NAME, or your own FILE.py:FUNCTION.",
         )
-    if (stem != "standard" and not name.startswith(("resnet", "resnext", "wide_resnet"))) or (
-        width != 1.0 and name not in _SCALABLE
-    ):
-        what = "settable width" if width != 1.0 else "small stem"
-        raise InputError(f"backbone {name} has no {what}", f"It works with: {', '.join(_SCALABLE)}.")
+    if width != 1.0 and name not in _SCALABLE:
+        raise InputError(
+            f"backbone {name} has no settable width",
+            f"Use --set backbone.width=1, or one of: {', '.join(_SCALABLE)}.",
+        )
+    if stem == "small" and not (name in NETWORKS and name.startswith(_RESNETS)):
+        raise InputError(
+            f"backbone {name} has no small stem",
+            "Use --set backbone.stem=standard, or a resnet, resnext or wide_resnet of torchvision.",
+        )
     if name.startswith(TIMM):
         return _timm_network(name.removeprefix(TIMM), num_classes)
     if own_code(name):

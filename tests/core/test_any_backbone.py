@@ -148,3 +148,9 @@ def test_missing_file_of_own_code_is_refused(tmp_path: Path) -> None:
 def test_width_and_stem_are_refused_where_there_are_none(name: str, option: dict[str, object]) -> None:
     with pytest.raises(InputError, match=r"has no (settable width|small stem)"):
         build_network(name, 3, **option)  # type: ignore[arg-type]
+
+
+def test_own_code_in_a_folder_named_like_a_resnet_has_no_small_stem() -> None:
+    with pytest.raises(InputError, match="has no small stem") as caught:
+        build_network("resnets/own.py:small", 3, stem="small")
+    assert "--set backbone.stem=standard" in caught.value.hint

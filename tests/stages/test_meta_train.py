@@ -19,6 +19,7 @@ from gformer_cli.stages import meta_trainer
 from gformer_cli.stages.meta_train import meta_train
 from gformer_cli.stages.meta_trainer import MetaTrainer, SourceModels
 from gformer_cli.stages.pretrain import preprocessing_of
+from gformer_cli.stages.progress import Silent
 from gformer_cli.stages.run_folder import RunFolder
 
 CPU = torch.device("cpu")
@@ -93,7 +94,7 @@ def test_source_models_are_bit_identical_afterwards(make_trainer: Callable[..., 
     trainer = make_trainer()
     models = [trainer.models.full, *(trainer.models.unaware_of(name) for name in NAMES)]
     before = [state(model) for model in models]
-    trainer.train(meta_trainer_silent())
+    trainer.train(Silent())
     assert all(same(state(model), kept) for model, kept in zip(models, before, strict=True))
     assert all(parameter.grad is None for model in models for parameter in model.parameters())
 
@@ -103,14 +104,8 @@ def test_source_models_are_bit_identical_after_a_thousand_episodes(make_trainer:
     trainer = make_trainer("meta_train.episodes_per_step=10", "meta_train.steps=100", "meta_train.validate_every=50")
     models = [trainer.models.full, *(trainer.models.unaware_of(name) for name in NAMES)]
     before = [state(model) for model in models]
-    trainer.train(meta_trainer_silent())
+    trainer.train(Silent())
     assert all(same(state(model), kept) for model, kept in zip(models, before, strict=True))
-
-
-def meta_trainer_silent() -> Any:
-    from gformer_cli.stages.progress import Silent
-
-    return Silent()
 
 
 @pytest.mark.parametrize("term", ["cross_entropy", "huber"])
@@ -241,7 +236,7 @@ def test_what_is_kept_is_the_average_of_the_weights(
         return figures
 
     monkeypatch.setattr(trainer, "step", stepped)
-    trainer.train(meta_trainer_silent())
+    trainer.train(Silent())
     for name, value in trainer.method.generator.state_dict().items():
         first, second, third = (one[name] for one in weights)
         torch.testing.assert_close(value, 0.25 * first + 0.25 * second + 0.5 * third, msg=name)
@@ -253,18 +248,14 @@ def test_patience_stops_after_so_many_validations_without_a_better_one(
     trainer = make_trainer("meta_train.patience=2", "meta_train.steps=9", "meta_train.validate_every=1")
     scores = iter([0.0, 0.1, 0.1, 0.5, 0.4, 0.6, 0.6, 0.5, 0.9])  # untrained, source, bn, then each step's
     monkeypatch.setattr(trainer, "accuracy", lambda _method: next(scores))
-    assert trainer.train(meta_trainer_silent())["gformer"] == 0.6
+    assert trainer.train(Silent())["gformer"] == 0.6
     assert len(run.meta_train_log.read_text().splitlines()) == 5
 
 
-class Listener:
+class Listener(Silent):
     def __init__(self) -> None:
         self.warnings: list[str] = []
         self.notes: list[str] = []
-
-    def begin(self, label: str, total: int, done: int = 0) -> None: ...
-    def end(self) -> None: ...
-    def message(self, text: str) -> None: ...
 
     def advance(self, note: str = "") -> None:
         self.notes.append(note)
