@@ -1,17 +1,37 @@
-"""The protocol of a method."""
+"""What every method shares: its interface, its settings, and how it may learn of the source."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 
+from gformer_cli.bundle import Bundle
 
-class Method(Protocol):
-    """A way to predict on a stream of unlabelled target batches. It is built from a bundle."""
 
+class Method(ABC):
+    """A way to predict on a stream of unlabelled target batches.
+
+    A method is built from a bundle, which it never writes to, and keyword settings whose defaults are its paper's.
+    It sees images alone: there is no argument through which a label could reach it.
+    """
+
+    tunable: ClassVar[Mapping[str, Sequence[Any]]] = {}
+    """Keyword settings that `gformer evaluate --tune` may choose, each with the values it tries."""
+    reads_source: ClassVar[bool] = False
+    """Whether `prepare` does something: the method wants unlabelled source images before the stream."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.backbone = bundle.backbone
+
+    @abstractmethod
     def predict(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (B, K) of a preprocessed batch (B, 3, S, S). It may change the method's own state."""
 
-    def reset(self) -> None:
-        """Forget every batch seen so far; `evaluate` calls it before each target."""
+    def prepare(self, batches: Iterable[torch.Tensor]) -> None:  # noqa: B027 - most methods need nothing
+        """Look at unlabelled source images, preprocessed (B, 3, S, S), once and before any target; outlasts `reset`."""
+
+    def reset(self) -> None:  # noqa: B027 - most methods have nothing to forget
+        """Forget every target batch seen so far; `evaluate` calls it before each stream."""

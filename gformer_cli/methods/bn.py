@@ -7,21 +7,19 @@ import torch
 from gformer_cli.bundle import Bundle
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.parameters import Parameters
+from gformer_cli.methods.base import Method
 
 
-class BatchStatistics:
+class BatchStatistics(Method):
     """One forward pass in which every BatchNorm layer uses the mean and variance of the batch at hand."""
 
     def __init__(self, bundle: Bundle) -> None:
-        self.backbone = bundle.backbone
+        super().__init__(bundle)
         self.parameters = batch_statistics_only(bundle.backbone)
 
     @torch.no_grad()
     def predict(self, images: torch.Tensor) -> torch.Tensor:
         return self.backbone(images, self.parameters)  # type: ignore[no-any-return]
-
-    def reset(self) -> None:
-        """Nothing to forget."""
 
 
 def batch_statistics_only(backbone: Backbone) -> Parameters:

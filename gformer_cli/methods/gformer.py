@@ -5,18 +5,16 @@ from __future__ import annotations
 import torch
 
 from gformer_cli.bundle import Bundle
+from gformer_cli.methods.base import Method
 
 
-class Gformer:
+class Gformer(Method):
     """Probe, generate, predict. No state: a batch's predictions depend on that batch alone."""
 
     def __init__(self, bundle: Bundle) -> None:
-        self.backbone = bundle.backbone
+        super().__init__(bundle)
         self.method = bundle.method
 
     @torch.no_grad()
     def predict(self, images: torch.Tensor) -> torch.Tensor:
         return self.method(self.backbone, images).logits  # type: ignore[no-any-return]
-
-    def reset(self) -> None:
-        """Nothing to forget."""

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 
 from gformer_cli.bundle import Bundle
 from gformer_cli.core.losses import entropy
 from gformer_cli.core.parameters import Parameters
+from gformer_cli.methods.base import Method
 from gformer_cli.methods.bn import batch_statistics_only
 
-LEARNING_RATE = 1e-3
-"""Of Adam with betas 0.9 and 0.999: the paper's setting outside ImageNet (section 4)."""
 
-
-class Tent:
+class Tent(Method):
     """Batch statistics; one Adam step a batch on γ and β to lower the entropy of the batch's predictions.
 
     The predictions are those before the step, as in the authors' code. γ, β and Adam's moments persist from
     batch to batch until `reset`.
+
+    Args:
+        learning_rate: of Adam with betas 0.9 and 0.999; the paper's outside ImageNet (section 4).
     """
 
-    def __init__(self, bundle: Bundle) -> None:
-        self.backbone = bundle.backbone
+    tunable: ClassVar = {"learning_rate": (1e-4, 1e-3, 5e-3)}
+
+    def __init__(self, bundle: Bundle, *, learning_rate: float = 1e-3) -> None:
+        super().__init__(bundle)
+        self.learning_rate = learning_rate
         self.reset()
 
     def reset(self) -> None:
@@ -33,7 +39,7 @@ class Tent:
             weight=start.weight,
             bias=start.bias,
         )
-        self.optimizer = torch.optim.Adam([*self.parameters.gammas, *self.parameters.betas], lr=LEARNING_RATE)
+        self.optimizer = torch.optim.Adam([*self.parameters.gammas, *self.parameters.betas], lr=self.learning_rate)
 
     @torch.enable_grad()
     def predict(self, images: torch.Tensor) -> torch.Tensor:

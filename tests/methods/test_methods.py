@@ -2,56 +2,30 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
 
 from gformer_cli.bundle import Bundle
-from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.generalizeformer import GeneralizeFormer
-from gformer_cli.core.generators import ChannelGenerator
-from gformer_cli.core.networks import build_network
 from gformer_cli.methods import METHODS
 
-
-@pytest.fixture
-def bundle() -> Bundle:
-    """A small network with statistics of its own and a generator off its zeros, in float64. No header needed."""
-    torch.manual_seed(0)
-    network = build_network("resnet18", 4, stem="small", width=0.125)
-    network.train()
-    for _ in range(3):
-        network(torch.rand(8, 3, 16, 16))
-    generator = ChannelGenerator(width=8, depth=1, heads=2, channel_width=4)
-    with torch.no_grad():
-        for parameter in generator.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
-    backbone = Backbone(network.double()).freeze()
-    method = GeneralizeFormer(generator.double(), prior_count=16.0).eval().requires_grad_(False)
-    return Bundle(header=None, backbone=backbone, method=method)  # type: ignore[arg-type]
+Plain = Callable[[], nn.Module]
 
 
-@pytest.fixture
-def batches() -> list[torch.Tensor]:
-    return list(torch.rand(3, 6, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1)))
+def test_source_is_the_network_in_eval_mode(bundle: Bundle, batches: list[torch.Tensor], plain: Plain) -> None:
+    assert torch.equal(METHODS["source"](bundle).predict(batches[0]), plain().eval()(batches[0]))
 
 
-def _plain(bundle: Bundle) -> nn.Module:
-    return copy.deepcopy(bundle.backbone.network).requires_grad_(True)
+def test_bn_is_the_network_in_training_mode(bundle: Bundle, batches: list[torch.Tensor], plain: Plain) -> None:
+    torch.testing.assert_close(METHODS["bn"](bundle).predict(batches[0]), plain().train()(batches[0]))
 
 
-def test_source_is_the_network_in_eval_mode(bundle: Bundle, batches: list[torch.Tensor]) -> None:
-    assert torch.equal(METHODS["source"](bundle).predict(batches[0]), _plain(bundle).eval()(batches[0]))
-
-
-def test_bn_is_the_network_in_training_mode(bundle: Bundle, batches: list[torch.Tensor]) -> None:
-    torch.testing.assert_close(METHODS["bn"](bundle).predict(batches[0]), _plain(bundle).train()(batches[0]))
-
-
-def test_tent_is_adam_on_the_entropy_and_predicts_before_its_step(bundle: Bundle, batches: list[torch.Tensor]) -> None:
-    network = _plain(bundle).train()
+def test_tent_is_adam_on_the_entropy_and_predicts_before_its_step(
+    bundle: Bundle, batches: list[torch.Tensor], plain: Plain
+) -> None:
+    network = plain().train()
     affine = [p for m in network.modules() if isinstance(m, nn.BatchNorm2d) for p in (m.weight, m.bias)]
     optimizer = torch.optim.Adam(affine, lr=1e-3, betas=(0.9, 0.999))
     tent = METHODS["tent"](bundle)
