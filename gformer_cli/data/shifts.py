@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
+from gformer_cli.data import operations
+
 Transform = Callable[[torch.Tensor, random.Random, float], torch.Tensor]
 
 
@@ -23,8 +25,7 @@ def _exposure(images: torch.Tensor, rng: random.Random, strength: float) -> torc
 
 
 def _contrast(images: torch.Tensor, rng: random.Random, strength: float) -> torch.Tensor:
-    middle = images.mean()
-    return middle + (images - middle) * math.exp(rng.uniform(-1.2, 0.6) * strength)
+    return operations.contrast(images, math.exp(rng.uniform(-1.2, 0.6) * strength), images.mean())
 
 
 def _gamma(images: torch.Tensor, rng: random.Random, strength: float) -> torch.Tensor:
@@ -33,8 +34,7 @@ def _gamma(images: torch.Tensor, rng: random.Random, strength: float) -> torch.T
 
 
 def _cast(images: torch.Tensor, rng: random.Random, strength: float) -> torch.Tensor:
-    gains = [math.exp(rng.uniform(-0.6, 0.6) * strength) for _ in range(3)]
-    return images * images.new_tensor(gains).view(1, 3, 1, 1)
+    return operations.colour_cast(images, [math.exp(rng.uniform(-0.6, 0.6) * strength) for _ in range(3)])
 
 
 def _saturation(images: torch.Tensor, rng: random.Random, strength: float) -> torch.Tensor:
@@ -48,7 +48,7 @@ def _gaussian_blur(images: torch.Tensor, rng: random.Random, strength: float) ->
     steps = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)
     taps = torch.exp(-0.5 * (steps / max(sigma, 1e-3)) ** 2)
     taps = taps / taps.sum()
-    return _filter(_filter(images, taps[None, :]), taps[:, None])
+    return operations.convolve(operations.convolve(images, taps[None, :]), taps[:, None])
 
 
 def _gaussian_noise(images: torch.Tensor, rng: random.Random, strength: float) -> torch.Tensor:
@@ -56,20 +56,16 @@ def _gaussian_noise(images: torch.Tensor, rng: random.Random, strength: float) -
 
 
 def _shot_noise(images: torch.Tensor, rng: random.Random, strength: float) -> torch.Tensor:
-    # Poisson noise of a sensor that counts few photons, in its normal approximation
     photons: float = 400.0 ** (1.0 - rng.uniform(0.0, 0.6) * strength)
-    return images + (images.clamp_min(0.0) / photons).sqrt() * _normal(images, rng)
+    return operations.shot_noise(images, photons, _normal(images, rng))
 
 
 def _affine(images: torch.Tensor, rng: random.Random, strength: float) -> torch.Tensor:
     angle = math.radians(rng.uniform(-30.0, 30.0) * strength)
     scale = math.exp(rng.uniform(-0.25, 0.25) * strength)
     shear = math.tan(math.radians(rng.uniform(-15.0, 15.0) * strength))
-    cos, sin = math.cos(angle) * scale, math.sin(angle) * scale
-    dx, dy = (rng.uniform(-0.15, 0.15) * strength for _ in range(2))
-    matrix = images.new_tensor([[cos, shear * cos - sin, dx], [sin, shear * sin + cos, dy]])
-    grid = F.affine_grid(matrix.expand(len(images), 2, 3), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    move = (rng.uniform(-0.15, 0.15) * strength, rng.uniform(-0.15, 0.15) * strength)
+    return operations.affine(images, angle=angle, scale=scale, shear=shear, move=move)
 
 
 def _random_convolution(images: torch.Tensor, rng: random.Random, strength: float) -> torch.Tensor:
@@ -84,29 +80,24 @@ def _random_convolution(images: torch.Tensor, rng: random.Random, strength: floa
 
 
 def _vignette(images: torch.Tensor, rng: random.Random, strength: float) -> torch.Tensor:
-    height, width = images.shape[-2:]
-    down = torch.linspace(-1.0, 1.0, height, device=images.device)[:, None] - rng.uniform(-0.6, 0.6)
-    across = torch.linspace(-1.0, 1.0, width, device=images.device)[None, :] - rng.uniform(-0.6, 0.6)
-    return images * torch.exp(-rng.uniform(0.3, 1.2) * strength * (down**2 + across**2))
+    centre = (rng.uniform(-0.6, 0.6), rng.uniform(-0.6, 0.6))
+    return operations.vignette(images, rng.uniform(0.3, 1.2) * strength, centre)
 
 
 def _pixelate(images: torch.Tensor, rng: random.Random, strength: float) -> torch.Tensor:
     side = max(4, round(images.shape[-1] * (1.0 - rng.uniform(0.3, 0.7) * min(strength, 1.2))))
-    small = F.interpolate(images, size=(side, side), mode="area")
-    return F.interpolate(small, size=images.shape[-2:], mode="nearest")
+    return operations.pixelate(images, (side, side))
 
 
 def _posterise(images: torch.Tensor, rng: random.Random, strength: float) -> torch.Tensor:
     bits: float = 5.0 - rng.uniform(1.0, 3.5) * strength
-    levels = max(2, round(2.0**bits))
-    posterised: torch.Tensor = (images.clamp(0.0, 1.0) * (levels - 1)).round() / (levels - 1)
-    return posterised
+    return operations.posterise(images, max(2, round(2.0**bits)))
 
 
 def _motion_blur(images: torch.Tensor, rng: random.Random, strength: float) -> torch.Tensor:
     length = max(3, round(rng.uniform(0.05, 0.2) * strength * images.shape[-1]) | 1)
     taps = images.new_full((length,), 1.0 / length)
-    return _filter(images, taps[None, :] if rng.random() < 0.5 else taps[:, None])
+    return operations.convolve(images, taps[None, :] if rng.random() < 0.5 else taps[:, None])
 
 
 FAMILIES: dict[str, tuple[Transform, ...]] = {
@@ -150,11 +141,3 @@ def draw_shift(rng: random.Random, families: Sequence[str], strength: float) -> 
 def _normal(images: torch.Tensor, rng: random.Random) -> torch.Tensor:
     generator = torch.Generator().manual_seed(rng.getrandbits(32))
     return torch.randn(images.shape, generator=generator).to(images)
-
-
-def _filter(images: torch.Tensor, taps: torch.Tensor) -> torch.Tensor:
-    """Each channel convolved with `taps` (h, w), edges repeated, size kept."""
-    height, width = taps.shape
-    kernel = taps.expand(3, 1, height, width)
-    padded = F.pad(images, (width // 2, width // 2, height // 2, height // 2), mode="replicate")
-    return F.conv2d(padded, kernel, groups=3)
