@@ -2,14 +2,34 @@
 
 from gformer_cli.methods.base import Method
 from gformer_cli.methods.bn import BatchStatistics
+from gformer_cli.methods.bn_mix import MixedStatistics
+from gformer_cli.methods.cotta import Cotta
+from gformer_cli.methods.eata import Eata
 from gformer_cli.methods.gformer import Gformer
+from gformer_cli.methods.lame import Lame
+from gformer_cli.methods.memo import Memo
+from gformer_cli.methods.rotta import Rotta
+from gformer_cli.methods.sar import Sar
+from gformer_cli.methods.shot import ShotIM
 from gformer_cli.methods.source import Source
+from gformer_cli.methods.t3a import T3A
 from gformer_cli.methods.tent import Tent
+from gformer_cli.methods.tent_episodic import EpisodicTent
 
 METHODS: dict[str, type[Method]] = {
     "source": Source,
     "bn": BatchStatistics,
+    "bn-mix": MixedStatistics,
     "tent": Tent,
+    "tent-episodic": EpisodicTent,
+    "shot-im": ShotIM,
+    "eata": Eata,
+    "sar": Sar,
+    "cotta": Cotta,
+    "rotta": Rotta,
+    "t3a": T3A,
+    "lame": Lame,
+    "memo": Memo,
     "gformer": Gformer,
 }
 

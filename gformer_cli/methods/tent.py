@@ -8,9 +8,8 @@ import torch
 
 from gformer_cli.bundle import Bundle
 from gformer_cli.core.losses import entropy
-from gformer_cli.core.parameters import Parameters
+from gformer_cli.methods.affine import affine, trainable_affine
 from gformer_cli.methods.base import Method
-from gformer_cli.methods.bn import batch_statistics_only
 
 
 class Tent(Method):
@@ -31,15 +30,8 @@ class Tent(Method):
         self.reset()
 
     def reset(self) -> None:
-        start = batch_statistics_only(self.backbone)
-        self.parameters = Parameters(
-            gammas=tuple(gamma.clone().requires_grad_(True) for gamma in start.gammas),
-            betas=tuple(beta.clone().requires_grad_(True) for beta in start.betas),
-            mix=start.mix,
-            weight=start.weight,
-            bias=start.bias,
-        )
-        self.optimizer = torch.optim.Adam([*self.parameters.gammas, *self.parameters.betas], lr=self.learning_rate)
+        self.parameters = trainable_affine(self.backbone)
+        self.optimizer = torch.optim.Adam(affine(self.parameters), lr=self.learning_rate)
 
     @torch.enable_grad()
     def predict(self, images: torch.Tensor) -> torch.Tensor:

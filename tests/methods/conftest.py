@@ -59,3 +59,11 @@ def batches() -> list[torch.Tensor]:
 def plain(bundle: Bundle) -> Callable[[], nn.Module]:
     """Makes copies of the bundle's network whose parameters can be trained, for computations by hand."""
     return lambda: copy.deepcopy(bundle.backbone.network).requires_grad_(True)
+
+
+@pytest.fixture
+def confident(bundle: Bundle) -> Bundle:
+    """The bundle with a classifier so steep that some samples are confident and some are not."""
+    with torch.no_grad():
+        bundle.backbone.classifier.weight.mul_(12.0)
+    return bundle

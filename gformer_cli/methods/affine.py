@@ -1,0 +1,32 @@
+"""What the methods that train γ and β share: a copy of them to train, and the entropies to train them on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.parameters import Parameters
+from gformer_cli.methods.bn import batch_statistics_only
+
+
+def trainable_affine(backbone: Backbone) -> Parameters:
+    """The source parameters under batch statistics, with γ and β cloned into leaves that record gradients."""
+    start = batch_statistics_only(backbone)
+    return replace(
+        start,
+        gammas=tuple(gamma.detach().clone().requires_grad_(True) for gamma in start.gammas),
+        betas=tuple(beta.detach().clone().requires_grad_(True) for beta in start.betas),
+    )
+
+
+def affine(parameters: Parameters) -> list[torch.Tensor]:
+    """γ of every layer, then β of every layer: 2L tensors, (C_l,) each."""
+    return [*parameters.gammas, *parameters.betas]
+
+
+def entropies(logits: torch.Tensor) -> torch.Tensor:
+    """Shannon entropy, in nats, of each sample's softmax: (B,) for logits (B, K)."""
+    log_probabilities = logits.log_softmax(dim=1)  # (B, K)
+    return -(log_probabilities.exp() * log_probabilities).sum(dim=1)
