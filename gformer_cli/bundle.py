@@ -1,8 +1,9 @@
 """The bundle: one file that holds a trained model and everything needed to use it elsewhere.
 
 It is a safetensors file. Tensors `backbone.*` are the source model's state dict, `generator.*` the
-generator's; the header's metadata has one key, `gformer`, with the JSON of `BundleHeader`. Loading runs no
-code from the file and checks the header before a tensor is read.
+generator's, `control.*` those of its input-blind control where there is one; the header's metadata has one key,
+`gformer`, with the JSON of `BundleHeader`. Loading runs no code from the file and checks the header before a tensor
+is read.
 """
 
 from __future__ import annotations
@@ -80,6 +81,8 @@ class Bundle:
     header: BundleHeader
     backbone: Backbone
     method: GeneralizeFormer
+    control: GeneralizeFormer | None = None
+    """The input-blind control that was meta-trained beside the generator."""
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -89,6 +92,8 @@ class Bundle:
     def to(self, device: torch.device) -> Bundle:
         self.backbone.to(device)
         self.method.to(device)
+        if self.control is not None:
+            self.control.to(device)
         return self
 
 
@@ -115,6 +120,11 @@ def build_generator(settings: GeneratorSettings, backbone: Backbone) -> Generato
     return ChannelGenerator(**size, channel_width=settings.channel_width, reads=reads, scope=scope)
 
 
+def control_settings(settings: GeneratorSettings) -> GeneratorSettings:
+    """Those of the input-blind control of a generator."""
+    return settings.model_copy(update={"kind": "constant"})
+
+
 def library_versions() -> dict[str, str]:
     """Versions that a result may depend on."""
     import torchvision
@@ -132,6 +142,7 @@ def save_bundle(
     *,
     backbone: Backbone,
     generator: Generator,
+    control: Generator | None,
     settings: Settings,
     classes: list[str],
     data: DataHeader,
@@ -158,6 +169,8 @@ def save_bundle(
     )
     tensors = {f"backbone.{name}": tensor for name, tensor in backbone.network.state_dict().items()}
     tensors |= {f"generator.{name}": tensor for name, tensor in generator.state_dict().items()}
+    if control is not None:
+        tensors |= {f"control.{name}": tensor for name, tensor in control.state_dict().items()}
     # one metadata key only: the library does not keep several in a fixed order
     content = save(
         {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
@@ -187,23 +200,28 @@ def load_bundle(path: Path, device: torch.device | None = None, *, own_backbone:
         width=header.backbone.width,
     )
     backbone = Backbone(network)
-    generator = build_generator(header.generator.settings, backbone)
-    parts: dict[str, dict[str, torch.Tensor]] = {"backbone": {}, "generator": {}}
+    wanted = header.generator.settings
+    generator, control = build_generator(wanted, backbone), build_generator(control_settings(wanted), backbone)
+    parts: dict[str, dict[str, torch.Tensor]] = {"backbone": {}, "generator": {}, "control": {}}
     try:
         for key in file.keys():  # noqa: SIM118 - not a dict
             part, _, name = key.partition(".")
             parts[part][name] = file.get_tensor(key)
         backbone.network.load_state_dict(parts["backbone"])
         generator.load_state_dict(parts["generator"])
+        if parts["control"]:
+            control.load_state_dict(parts["control"])
     except (SafetensorError, RuntimeError, KeyError) as error:
         raise InputError(
             f"damaged bundle {path}: {textwrap.shorten(str(error), 200)}",
             "Write it again with gformer meta-train.",
         ) from None
     backbone.freeze()
-    method = GeneralizeFormer(generator, prior_count=header.generator.settings.prior_count)
-    method.eval().requires_grad_(False)
-    bundle = Bundle(header, backbone, method)
+    method, blind = (
+        GeneralizeFormer(made, prior_count=wanted.prior_count).eval().requires_grad_(False)
+        for made in (generator, control)
+    )
+    bundle = Bundle(header, backbone, method, blind if parts["control"] else None)
     return bundle if device is None else bundle.to(device)
 
 

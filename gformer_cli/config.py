@@ -129,6 +129,8 @@ class MetaTrainSettings(_Section):
     huber_learning_rate: Positive = 0.1
     ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Decay of the exponential moving average of the generator's weights that is validated and kept; 0: none."""
+    control: bool = True
+    """Also meta-train the input-blind control, which `gformer evaluate` calls `constant`."""
     precision: Precision = "auto"
     validate_every: Count = 200
     patience: Count | None = None

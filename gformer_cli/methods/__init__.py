@@ -3,6 +3,7 @@
 from gformer_cli.methods.base import Method
 from gformer_cli.methods.bn import BatchStatistics
 from gformer_cli.methods.bn_mix import MixedStatistics
+from gformer_cli.methods.constant import Constant
 from gformer_cli.methods.cotta import Cotta
 from gformer_cli.methods.eata import Eata
 from gformer_cli.methods.gformer import Gformer
@@ -30,6 +31,7 @@ METHODS: dict[str, type[Method]] = {
     "t3a": T3A,
     "lame": Lame,
     "memo": Memo,
+    "constant": Constant,
     "gformer": Gformer,
 }
 

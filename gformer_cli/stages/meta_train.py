@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 import torch
 
-from gformer_cli.bundle import DataHeader, build_generator, save_bundle
+from gformer_cli.bundle import DataHeader, build_generator, control_settings, save_bundle
 from gformer_cli.config import Settings
 from gformer_cli.core.generalizeformer import GeneralizeFormer
+from gformer_cli.core.generators import Generator
 from gformer_cli.data.folders import Domain
 from gformer_cli.data.images import Skipped
 from gformer_cli.data.labelled import LabelledDomain, fingerprint
 from gformer_cli.errors import InputError
 from gformer_cli.seeding import derive_seed
-from gformer_cli.stages.meta_trainer import CHECKPOINT, MetaTrainer, SourceModels
+from gformer_cli.stages.meta_trainer import CONTROL, GENERATOR, MetaTrainer, SourceModels
 from gformer_cli.stages.pretrain import read_source
 from gformer_cli.stages.progress import Progress, Silent
 from gformer_cli.stages.run_folder import RunFolder, SourceData
@@ -27,7 +28,7 @@ class MetaTrainResult:
     """What `meta_train` found."""
 
     validation: dict[str, float]
-    """Accuracies on the validation episodes: `gformer`, `source`, `bn`."""
+    """Accuracies on the validation episodes: `gformer`, `source`, `bn`, and `constant` where there is a control."""
     generator_parameters: int
     skipped: list[Skipped]
 
@@ -59,27 +60,37 @@ def meta_train(
         run.bundle.unlink(missing_ok=True)
         run.meta_train_log.unlink(missing_ok=True)
         run.drop_checkpoints()
-    torch.manual_seed(derive_seed(settings.seed, "generator"))
-    generator = build_generator(settings.generator, models.full).to(device)
-    method = GeneralizeFormer(generator, prior_count=settings.generator.prior_count)
-    trainer = MetaTrainer(method, models, loaded, settings, run, device, leave_one_out=source.leave_one_out)
-    validation = trainer.train(progress)
+    wanted = {GENERATOR: settings.generator}
+    if settings.meta_train.control and settings.generator.kind != "constant":
+        wanted[CONTROL] = control_settings(settings.generator)
+    trained: dict[str, Generator] = {}
+    validation: dict[str, float] = {}
+    for label, described in wanted.items():
+        torch.manual_seed(derive_seed(settings.seed, "generator"))
+        trained[label] = build_generator(described, models.full).to(device)
+        method = GeneralizeFormer(trained[label], prior_count=described.prior_count)
+        trainer = MetaTrainer(
+            method, models, loaded, settings, run, device, label=label, leave_one_out=source.leave_one_out
+        )
+        found = trainer.train(progress)
+        validation |= {"constant": found["gformer"]} if label == CONTROL else found
     save_bundle(
         run.bundle,
         backbone=models.full,
-        generator=generator,
+        generator=trained[GENERATOR],
+        control=trained.get(CONTROL),
         settings=settings,
         classes=source.classes,
         data=DataHeader(domains=source.domains, fingerprint=source.fingerprint),
         validation=validation,
     )
     run.drop_checkpoints()
-    return MetaTrainResult(validation, sum(p.numel() for p in generator.parameters()), skipped)
+    return MetaTrainResult(validation, sum(p.numel() for p in trained[GENERATOR].parameters()), skipped)
 
 
 def check_claim(run: RunFolder, *, resume: bool, overwrite: bool) -> None:
     """Raises `InputError` where meta-training `run` would overwrite something unasked; touches nothing."""
-    started = run.bundle.exists() or run.has_checkpoint(CHECKPOINT)
+    started = run.bundle.exists() or run.has_checkpoint(GENERATOR)
     if started and not (resume or overwrite):
         raise InputError(
             f"{run.root} has been meta-trained already, or in part",

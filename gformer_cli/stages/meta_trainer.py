@@ -28,7 +28,8 @@ from gformer_cli.stages.training import autocast, learning_rate_at, set_learning
 
 SMALL_BATCH = 8
 """Validation episodes come in the largest batch size and in this one."""
-CHECKPOINT = "meta-train"
+GENERATOR, CONTROL = "generator", "control"
+"""What a run meta-trains: the generator, and its input-blind control."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,10 @@ class MetaTrainer:
         run: RunFolder,
         device: torch.device,
         *,
+        label: str,
         leave_one_out: bool,
     ) -> None:
+        self.label = label
         self.method = method
         self.models = models
         self.settings = settings
@@ -119,7 +122,7 @@ class MetaTrainer:
             generator.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
         )
         start, best_state, recent, idle = 0, _copy(generator), _Mean(), 0
-        saved = self.run.load_checkpoint(CHECKPOINT)
+        saved = self.run.load_checkpoint(self.label)
         if saved is None:
             # the untrained generator is the source model under mixed statistics: training has to beat it
             best_accuracy = untrained = self.accuracy("gformer")
@@ -140,7 +143,7 @@ class MetaTrainer:
         progress.message(
             f"validation episodes: source {100 * controls['source']:.1f} %, bn {100 * controls['bn']:.1f} %"
         )
-        progress.begin("meta-training", options.steps, start)
+        progress.begin(f"meta-training {self.label}", options.steps, start)
         began = time.monotonic()
         with stoppable() as stop:
             for step in range(start, options.steps):
@@ -157,6 +160,7 @@ class MetaTrainer:
                     append_json_line(
                         self.run.meta_train_log,
                         {
+                            "model": self.label,
                             "step": done,
                             **recent.take(),
                             "validation_accuracy": accuracy,
@@ -170,9 +174,9 @@ class MetaTrainer:
                     f"loss {recent.last:.3f}, validation {best_accuracy:.1%} "
                     f"(source {controls['source']:.1%}, bn {controls['bn']:.1%}), {rate:.1f} episodes/s"
                 )
-                if stop.requested or (validated and done < options.steps):
+                if stop.requested or validated:
                     self.run.save_checkpoint(
-                        CHECKPOINT,
+                        self.label,
                         {
                             "generator": generator.state_dict(),
                             "optimizer": optimizer.state_dict(),
@@ -189,7 +193,7 @@ class MetaTrainer:
                     )
                 if stop.requested:
                     raise Interrupted(
-                        f"stopped after step {done} of {options.steps}",
+                        f"stopped after step {done} of {options.steps} of the {self.label}",
                         "Go on with the same command and --resume.",
                     )
                 if options.patience is not None and idle >= options.patience:
