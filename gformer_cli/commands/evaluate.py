@@ -11,35 +11,72 @@ from gformer_cli.commands import options
 from gformer_cli.commands.dry_run import show_prediction_plan
 from gformer_cli.console import Terminal
 from gformer_cli.data.folders import Layout, find_domains
+from gformer_cli.errors import InputError
 
 DEFAULT_METHODS = ["source", "bn", "tent", "gformer"]
+DEFAULT_STREAMS = ["stationary"]
 
 
 def evaluate(
     model: options.Model,
     target: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Option(
             "--target",
             metavar="DIR",
             help="Labelled images of unseen conditions: a domain or a root of domains. Repeatable.",
             show_default=False,
         ),
-    ],
+    ] = None,
+    source: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--source",
+            metavar="DIR",
+            help="The source images, for --shifts, --tune, the stream 'forgetting' and EATA. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Folder for results.json; must be new or empty.", show_default=False),
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Folder for results.json and results.csv; must be new or empty.",
+            show_default=False,
+        ),
     ] = None,
     methods: Annotated[
         list[str] | None,
         typer.Option(
-            "--method",
-            metavar="NAME",
-            help="Methods to measure. Repeatable. Default: all four.",
+            "--methods",
+            metavar="NAMES",
+            help="Methods to measure: a,b,c or all. Repeatable. Default: source,bn,tent,gformer.",
             show_default=False,
         ),
     ] = None,
+    streams: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--streams",
+            metavar="NAMES",
+            help="Streams to measure on: a,b,c or all. Repeatable. Default: stationary.",
+            show_default=False,
+        ),
+    ] = None,
+    shifts: Annotated[
+        bool,
+        typer.Option("--shifts", help="Measure on held-out source images under simulated shifts; needs no target."),
+    ] = False,
+    tune: Annotated[
+        bool,
+        typer.Option("--tune", help="Choose the methods' settings first, on held-out source images."),
+    ] = False,
     batch_size: options.BatchSize = 64,
+    label_skew: Annotated[
+        float,
+        typer.Option(help="Of the stream 'label-shift': Dirichlet concentration; 0 is one class at a time."),
+    ] = 0.1,
     seed: Annotated[
         list[int] | None,
         typer.Option("--seed", help="Seed of the images' order. Repeatable. Default: 0.", show_default=False),
@@ -49,7 +86,25 @@ def evaluate(
         typer.Option(
             "--fail-under",
             metavar="METHOD=VALUE",
-            help="Exit with 1 when the method's average accuracy (0 to 1) is lower. Repeatable.",
+            help="Exit with 1 when the method's average accuracy (0 to 1) is lower on any stream. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    fail_harm: Annotated[
+        float | None,
+        typer.Option(
+            "--fail-harm",
+            metavar="VALUE",
+            help="Exit with 1 when gformer loses more accuracy than this to source on any target.",
+            show_default=False,
+        ),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            "--baseline",
+            metavar="FILE",
+            help="An earlier results.json: show what changed, exit with 1 when something got worse.",
             show_default=False,
         ),
     ] = None,
@@ -58,6 +113,7 @@ def evaluate(
     device: options.Device = "auto",
     workers: options.Workers = None,
     strict: options.Strict = False,
+    resume: options.Resume = False,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
     json: options.Json = False,
@@ -65,52 +121,92 @@ def evaluate(
     verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
-    """Measure what adapting is worth on labelled targets, against the source model, bn and tent.
+    """Measure what adapting is worth: methods x streams on labelled targets, or on source images under --shifts.
 
     Labels are used to count what was right, and for nothing else.
 
     Example: gformer evaluate --model runs/site/model.gformer --target data/targets --fail-under gformer=0.8
     """
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
-    domains = find_domains(target, layout)
+    if not target and not shifts:
+        raise InputError("no --target given", "Name labelled target folders, or use --shifts with --source.")
+    if target and shifts:
+        raise InputError("--shifts measures on source images, so it takes no --target", "Run the two one by one.")
+    if shifts and streams:
+        raise InputError("--shifts is a stream of its own, so it takes no --streams", "Leave out one of them.")
+    if (tune or shifts) and not source:
+        raise InputError(f"--{'tune' if tune else 'shifts'} needs the source images", "Add --source DIR.")
+    if resume and out is None:
+        raise InputError("--resume needs the --out folder of the evaluation to go on with", "Add --out DIR.")
+    targets = find_domains(target or [], layout)
+    sources = find_domains(source or [], layout)
 
     from gformer_cli.bundle import load_bundle
-    from gformer_cli.report.table import accuracy_table
+    from gformer_cli.data.streams import STREAMS
+    from gformer_cli.methods import METHODS
+    from gformer_cli.report.table import change_table, result_tables, tuned_table
     from gformer_cli.stages import evaluate as stage
-    from gformer_cli.stages.targets import check_batch_size, check_known_classes
+    from gformer_cli.stages.evaluate import limits, plan
+    from gformer_cli.stages.evaluate.output import check_output
     from gformer_cli.stages.training import make_deterministic, pick_device, pick_workers
 
-    names = stage.check_methods(methods or DEFAULT_METHODS)
-    limits = stage.parse_limits(fail_under or [], names)
-    check_batch_size(batch_size)
     bundle = load_bundle(model, own_backbone=backbone)
-    check_known_classes(domains, bundle.header.classes)
-    where, threads, seeds = pick_device(device), pick_workers(workers), seed or [0]
-    results_path = None if out is None else stage.check_output(out, overwrite=overwrite)
+    cannot = plan.impossible_methods(bundle), plan.impossible_streams(has_source=bool(sources))
+    planned = stage.Plan(
+        methods=plan.choose(methods or DEFAULT_METHODS, METHODS, "method", cannot[0]),
+        streams=[plan.SHIFTS] if shifts else plan.choose(streams or DEFAULT_STREAMS, STREAMS, "stream", cannot[1]),
+        targets=targets,
+        batch_size=batch_size,
+        seeds=list(dict.fromkeys(seed or [0])),
+        skew=label_skew,
+    )
+    plan.check_plan(planned, bundle)
+    least = limits.parse_limits(fail_under or [], planned.methods)
+    limits.check_harm(fail_harm, planned.methods)
+    before = [] if baseline is None else limits.read_baseline(baseline)
+    if baseline is not None:
+        limits.check_comparable(before, planned)
+    where, threads = pick_device(device), pick_workers(workers)
+    output = None if out is None else check_output(out, overwrite=overwrite, resume=resume)
+    for text in plan.remarks(planned, has_source=bool(sources)):
+        terminal.message(text)
+    for asked, impossible in zip((methods, streams), cannot, strict=True):
+        for name, why in impossible.items():
+            if plan.asks_for_all(asked or []):
+                terminal.message(f"left out: {name}. {why}.")
     if dry_run:
-        choices: dict[str, object] = {"methods": names, "batch_size": batch_size, "seeds": seeds}
-        show_prediction_plan(terminal, domains, where, threads, [results_path] if results_path else [], choices)
+        choices: dict[str, object] = {
+            "methods": planned.methods,
+            "streams": planned.streams,
+            "batch_size": batch_size,
+            "seeds": planned.seeds,
+            "tune": tune,
+        }
+        files = [output.results, output.table] if output else []
+        show_prediction_plan(terminal, [*targets, *sources], where, threads, files, choices)
         return
-    make_deterministic(seeds[0])
+    make_deterministic(planned.seeds[0])
     with terminal.progress() as progress:
         results = stage.evaluate(
             bundle,
-            domains,
-            identity=stage.describe_bundle(model, bundle),
-            methods=names,
-            batch_size=batch_size,
-            seeds=seeds,
+            planned,
+            model=model,
+            source=sources,
+            tune=tune,
+            output=output,
+            resume=resume,
             device=where,
             workers=threads,
             strict=strict,
             progress=progress,
         )
     terminal.skipped([(item.path, item.reason) for item in results.skipped])
-    if results_path is not None:
-        stage.write_results(results_path, results)
+    changes = limits.compare(results, before)
     terminal.result(
-        results.to_json(),
-        accuracy_table(results),
-        *([f"\nWrote {results_path}"] if results_path is not None else []),
+        results.to_json() | ({"changes": [vars(change) for change in changes]} if changes else {}),
+        *([tuned_table(results.tuned), ""] if tune else []),
+        *result_tables(results),
+        *([change_table(changes)] if changes else []),
+        *([f"\nWrote {output.results} and {output.table}"] if output is not None else []),
     )
-    stage.require(results, limits)
+    limits.require(results, least, fail_harm, changes)

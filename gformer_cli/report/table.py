@@ -1,32 +1,108 @@
-"""The results as a terminal table."""
+"""The results as terminal tables, one a stream."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.table import Table
 
 from gformer_cli.console import percent, table
+from gformer_cli.data.corruptions import CORRUPTIONS
 from gformer_cli.metrics import mean
-from gformer_cli.stages.evaluate import Results
+from gformer_cli.stages.evaluate.limits import Change
+from gformer_cli.stages.evaluate.plan import SHIFTS
+from gformer_cli.stages.evaluate.results import Choice, Difference, Results, Summary
 
 
-def accuracy_table(results: Results) -> Table:
-    """Methods down, targets across: accuracy in %, its average, time per image, time relative to a plain forward."""
-    targets = list(dict.fromkeys(cell.target for cell in results.cells))
-    rows = []
-    for method in results.methods:
-        cells = [cell for cell in results.cells if cell.method == method]
-        per_target = [mean(cell.accuracy for cell in cells if cell.target == target) for target in targets]
-        rows.append(
-            [
-                method,
-                *[percent(value) for value in per_target],
-                percent(results.average(method)),
-                f"{1000 * mean(cell.seconds_per_image for cell in cells):.2f}",
-                f"{mean(cell.cost_ratio for cell in cells):.2f}",
-            ]
-        )
+def result_tables(results: Results) -> list[Table]:
+    """Per stream: accuracy in % per target (per batch size in `batch-sizes`), its average, gain, harm and cost."""
+    summaries = results.summaries()
+    made: list[Table] = []
+    for stream in dict.fromkeys(summary.stream for summary in summaries):
+        own = [summary for summary in summaries if summary.stream == stream]
+        if len({summary.batch_size for summary in own}) > 1:
+            made.append(_by_batch_size(stream, own))
+        else:
+            made.append(_by_target(stream, own))
+    return made
+
+
+def tuned_table(choices: Mapping[str, Choice]) -> Table:
+    """What --tune chose."""
+    rows = [
+        [name, _settings(choice.settings), percent(choice.accuracy), percent(choice.default_accuracy)]
+        for name, choice in choices.items()
+    ]
     return table(
-        "Accuracy on targets, in %",
-        ["method", *targets, "average", "ms per image", "x plain forward"],
+        "Chosen on held-out source images, accuracy in %",
+        ["method", "settings", "chosen", "default"],
         rows,
+        numbers_from=2,
     )
+
+
+def change_table(changes: Sequence[Change]) -> Table:
+    """Averages then and now."""
+    rows = [
+        [c.stream, str(c.batch_size), c.method, percent(c.before), percent(c.now), f"{100 * (c.now - c.before):+.1f}"]
+        + (["worse"] if c.regressed else [""])
+        for c in changes
+    ]
+    columns = ["stream", "batch", "method", "before", "now", "change", ""]
+    return table("Compared with the baseline, accuracy in %", columns, rows, numbers_from=3)
+
+
+def _by_target(stream: str, summaries: Sequence[Summary]) -> Table:
+    columns = _groups() if stream == SHIFTS else {target: [target] for target in summaries[0].targets}
+    rows = [
+        [
+            s.method,
+            *[percent(mean(s.targets[name] for name in names)) for names in columns.values()],
+            _with_error(s),
+            _interval(s.to_source),
+            f"{100 * s.harm:.1f}",
+            f"{s.cost_ratio:.2f}",
+        ]
+        for s in summaries
+    ]
+    title = f"Accuracy in %, stream {stream}, batches of {summaries[0].batch_size}"
+    return table(title, ["method", *columns, "average", "to source", "harm", "x plain forward"], rows)
+
+
+def _by_batch_size(stream: str, summaries: Sequence[Summary]) -> Table:
+    sizes = sorted({summary.batch_size for summary in summaries})
+    rows = [
+        [
+            method,
+            *[percent(s.accuracy) for size in sizes for s in summaries if (s.method, s.batch_size) == (method, size)],
+        ]
+        for method in dict.fromkeys(summary.method for summary in summaries)
+    ]
+    return table(f"Accuracy in %, stream {stream}, by batch size", ["method", *map(str, sizes)], rows)
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in settings.items()) or "defaults"
+
+
+def _groups() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {"(none)": ["(none)"]}
+    for name, corruption in CORRUPTIONS.items():
+        found.setdefault(corruption.group, []).append(name)
+    return found
+
+
+def _with_error(summary: Summary) -> str:
+    error = "" if math.isnan(summary.standard_error) else f" ± {100 * summary.standard_error:.1f}"
+    return percent(summary.accuracy) + error
+
+
+def _interval(difference: Difference | None) -> str:
+    if difference is None:
+        return ""
+    shown = f"{100 * difference.mean:+.1f}"
+    if math.isnan(difference.low):
+        return shown
+    return f"{shown} [{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"

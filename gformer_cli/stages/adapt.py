@@ -16,7 +16,7 @@ from gformer_cli.bundle import Bundle
 from gformer_cli.data.folders import Domain, ImageFile
 from gformer_cli.data.images import Skipped, read_batches
 from gformer_cli.data.labelled import unreadable
-from gformer_cli.data.streams import stationary
+from gformer_cli.data.streams import arrival_order
 from gformer_cli.errors import InputError, WorkError
 from gformer_cli.files import atomic_path
 from gformer_cli.stages.progress import Progress, Silent
@@ -165,7 +165,7 @@ def _record(row: Row, name_targets: bool) -> dict[str, Any]:
 
 def _ordered(domain: Domain, order: str, seed: int) -> list[ImageFile]:
     if order == "shuffle":
-        return stationary(domain, seed)
+        return arrival_order(domain, seed)
     return sorted(domain.files, key=lambda file: file.relative)
 
 

@@ -17,7 +17,7 @@ def check_known_classes(domains: Sequence[Domain], classes: Sequence[str]) -> No
             near = difflib.get_close_matches(unknown[0], classes, n=1)
             meant = f"Did you mean {near[0]!r}? " if near else ""
             raise InputError(
-                f"target {domain.root} has classes that the bundle does not know: {', '.join(unknown[:5])}",
+                f"{domain.root} has classes that the bundle does not know: {', '.join(unknown[:5])}",
                 f"{meant}The bundle knows: {', '.join(classes[:20])}{' ...' if len(classes) > 20 else ''}.",
             )
 

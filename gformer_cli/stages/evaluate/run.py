@@ -1,0 +1,193 @@
+"""Run every method over every stream, in turn within each batch."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+
+import torch
+
+from gformer_cli.bundle import Bundle
+from gformer_cli.data.images import Skipped
+from gformer_cli.data.streams import Item, Stream, StreamBatch
+from gformer_cli.errors import Interrupted, WorkError
+from gformer_cli.methods import METHODS, Method
+from gformer_cli.metrics import Scores
+from gformer_cli.seeding import derive_seed
+from gformer_cli.stages.evaluate.cost import PassCounter, counting, peak_memory
+from gformer_cli.stages.evaluate.loading import Loader
+from gformer_cli.stages.evaluate.plan import Plan
+from gformer_cli.stages.evaluate.records import Records
+from gformer_cli.stages.evaluate.results import REFERENCE, Cell
+from gformer_cli.stages.progress import Progress, Silent, stoppable
+
+PREPARED = 2000
+"""Held-out source images that a method may look at before the stream, as EATA's authors have it."""
+
+
+class Harness:
+    """Runs methods over streams and keeps what it measures in `records`."""
+
+    def __init__(self, bundle: Bundle, plan: Plan, *, device: torch.device, workers: int, strict: bool) -> None:
+        self.bundle = bundle.to(device)
+        self.plan = plan
+        self.device = device
+        domains = [*plan.targets, *plan.source]
+        self.loader = Loader(bundle, domains, device=device, workers=workers, strict=strict)
+        self.classes = len(bundle.header.classes)
+        self._peaks: dict[tuple[str, int], int] = {}
+
+    def run(self, records: Records, progress: Progress) -> None:
+        """Measure what `records` does not hold yet. Raises `Interrupted` after Ctrl-C, between two streams."""
+        drawn = self.plan.drawn()
+        waiting = [(seed, stream) for seed, stream in drawn if not records.has(seed, stream)]
+        total = sum(len(stream.batches) for _, stream in drawn)
+        progress.begin("evaluating", total, total - sum(len(stream.batches) for _, stream in waiting))
+        with counting(self.bundle.backbone.network) as passes, stoppable() as stop:
+            runners = {
+                name: METHODS[name](self.bundle, **self.plan.settings.get(name, {})) for name in self.plan.measured
+            }
+            for method in runners.values():
+                if method.reads_source and self.plan.source:
+                    method.prepare(self._source_images())
+            for seed, stream in waiting:
+                if stop.requested:
+                    again = "Go on with the same command and --resume." if records.path else "With --out it can resume."
+                    raise Interrupted(f"stopped after {len(records)} of {len(drawn)} streams", again)
+                records.add(seed, stream, *self._stream(stream, seed, runners, passes, progress))
+        progress.end()
+
+    def _source_images(self) -> Iterator[torch.Tensor]:
+        items = [Item(domain.name, file) for domain in self.plan.source for file in domain.files]
+        chosen = sorted(items, key=lambda item: derive_seed(0, "prepare", item.target, item.file.path.name))[:PREPARED]
+        size = self.plan.batch_size
+        cut = [StreamBatch(tuple(chosen[start : start + size])) for start in range(0, len(chosen), size)]
+        return (batch.inputs for batch in self.loader.read(cut) if batch.targets)
+
+    def _stream(
+        self, stream: Stream, seed: int, runners: dict[str, Method], passes: PassCounter, progress: Progress
+    ) -> tuple[list[Cell], list[Skipped]]:
+        tallies: dict[tuple[str, str], _Tally] = {}
+        skipped: list[Skipped] = []
+        first = 0
+        for method in runners.values():
+            method.reset()
+        for batch in self.loader.read(stream.batches):
+            skipped += batch.skipped
+            count = len(batch.targets)
+            if count and not first:
+                first = count
+                self._warm_up(runners, batch.inputs, passes)
+            for name, method in runners.items() if count else ():
+                logits, seconds = self._timed(method, batch.inputs)
+                forwards, backwards = passes.take()
+                for target in dict.fromkeys(batch.targets):
+                    rows = [row for row, own in enumerate(batch.targets) if own == target]
+                    share = len(rows) / count
+                    tally = tallies.setdefault((name, target), _Tally(Scores(self.classes)))
+                    tally.add(logits[rows], batch.labels[rows])
+                    tally.spend(seconds * share, forwards * share, backwards * share)
+            progress.advance(f"{stream.kind}, {stream.part}")
+        if not tallies:
+            raise WorkError(f"no readable image in {stream.kind} stream {stream.part!r}", "See: gformer data check")
+        return [
+            tally.cell(
+                name,
+                target,
+                stream,
+                seed,
+                cost_ratio=tally.seconds / tallies[REFERENCE, target].seconds,
+                peak_mib=self._peaks[name, first] / 2**20,
+            )
+            for (name, target), tally in tallies.items()
+        ], skipped
+
+    def _warm_up(self, runners: dict[str, Method], inputs: torch.Tensor, passes: PassCounter) -> None:
+        """A batch uncounted: the first pass of a shape pays for one-time set-up. Its memory is measured here."""
+        for name, method in runners.items():
+            if (name, len(inputs)) not in self._peaks:
+                method.predict(inputs)
+                self._peaks[name, len(inputs)] = peak_memory(lambda m=method: m.predict(inputs), self.device)  # type: ignore[misc]
+                method.reset()
+        passes.take()
+
+    def _timed(self, method: Method, inputs: torch.Tensor) -> tuple[torch.Tensor, float]:
+        self._wait()
+        began = time.perf_counter()
+        logits = method.predict(inputs)
+        self._wait()
+        seconds = time.perf_counter() - began
+        return logits.cpu(), seconds
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+@dataclass
+class _Tally:
+    """One method on one target of one stream; grows by two numbers a batch."""
+
+    scores: Scores
+    seconds: float = 0.0
+    forwards: float = 0.0
+    backwards: float = 0.0
+    batch_images: list[int] = field(default_factory=list)
+    batch_correct: list[int] = field(default_factory=list)
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    def add(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
+        self.scores.add(logits, labels)
+        predicted = logits.argmax(dim=1)
+        self.batch_images.append(len(labels))
+        self.batch_correct.append(int((predicted == labels).sum()))
+        self.digest.update(predicted.numpy().tobytes())
+
+    def spend(self, seconds: float, forwards: float, backwards: float) -> None:
+        self.seconds += seconds
+        self.forwards += forwards
+        self.backwards += backwards
+
+    def cell(self, method: str, target: str, stream: Stream, seed: int, *, cost_ratio: float, peak_mib: float) -> Cell:
+        measures = self.scores.measures()
+        return Cell(
+            method=method,
+            stream=stream.kind,
+            part=stream.part,
+            target=target,
+            batch_size=stream.batch_size,
+            seed=seed,
+            severity=stream.severity,
+            seconds_per_image=self.seconds / measures.n,
+            cost_ratio=cost_ratio,
+            forwards=self.forwards / measures.n,
+            backwards=self.backwards / measures.n,
+            peak_mib=peak_mib,
+            batch_images=self.batch_images,
+            batch_correct=self.batch_correct,
+            calibration=[(b.count, b.confidence, b.accuracy) for b in self.scores.calibration()],
+            predictions=self.digest.hexdigest(),
+            **asdict(measures),
+        )
+
+
+def measure(
+    bundle: Bundle,
+    plan: Plan,
+    *,
+    device: torch.device,
+    workers: int,
+    strict: bool = False,
+    records: Records | None = None,
+    progress: Progress | None = None,
+) -> Records:
+    """Measure `plan` (see `check_plan`), beyond what `records` holds already; returns them.
+
+    Unreadable images are left out of every method alike and listed. Raises `WorkError` for a stream without any
+    readable image, `InputError` for an unreadable one with `strict`, `Interrupted` after Ctrl-C.
+    """
+    records = Records() if records is None else records
+    Harness(bundle, plan, device=device, workers=workers, strict=strict).run(records, progress or Silent())
+    return records

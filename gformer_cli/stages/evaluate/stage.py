@@ -1,0 +1,73 @@
+"""The whole of `gformer evaluate`: find held-out source images, tune, measure, and go on where that stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from gformer_cli.bundle import Bundle
+from gformer_cli.data.folders import Domain
+from gformer_cli.errors import WorkError
+from gformer_cli.stages.evaluate.output import Output
+from gformer_cli.stages.evaluate.plan import Plan
+from gformer_cli.stages.evaluate.records import Records, describe_bundle, identity
+from gformer_cli.stages.evaluate.results import Results
+from gformer_cli.stages.evaluate.run import measure
+from gformer_cli.stages.evaluate.source import held_out
+from gformer_cli.stages.evaluate.tune import tune as choose_settings
+from gformer_cli.stages.progress import Progress, Silent
+
+
+def evaluate(
+    bundle: Bundle,
+    plan: Plan,
+    *,
+    model: Path,
+    source: Sequence[Domain] = (),
+    tune: bool = False,
+    output: Output | None = None,
+    resume: bool = False,
+    device: torch.device,
+    workers: int,
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> Results:
+    """Measure `plan` (see `check_plan`) with the bundle that was read from `model`.
+
+    `source` holds the source domains whole; what training held out of them goes into the plan. With `output` every
+    finished stream is on disk at once, and the results at the end. Raises `WorkError` where no image can be read,
+    `InputError` for an unreadable image with `strict` and for an `output` that cannot be resumed, `Interrupted` after
+    Ctrl-C.
+    """
+    progress = progress or Silent()
+    if source:
+        kept = held_out(bundle, source, workers=workers, strict=strict, progress=progress)
+        if not kept:
+            raise WorkError("training held no source image out", "Classes of one image are trained on: add images.")
+        plan = replace(plan, source=kept)
+    described = describe_bundle(model, bundle)
+    records = Records()
+    if output is not None:
+        output.begin(resume=resume)
+        records = Records.open(output.cells, identity(described, plan, tune=tune), resume=resume)
+    if tune:
+        waiting = [name for name in plan.methods if name not in records.choices]
+        choose_settings(
+            bundle,
+            plan.source,
+            waiting,
+            batch_size=plan.batch_size,
+            device=device,
+            workers=workers,
+            keep=records.choose,
+            progress=progress,
+        )
+        plan = replace(plan, settings={name: choice.settings for name, choice in records.choices.items()})
+    measure(bundle, plan, device=device, workers=workers, strict=strict, records=records, progress=progress)
+    results = Results(described, plan.methods, records.cells, list(records.skipped.values()), records.choices)
+    if output is not None:
+        output.write(results)
+    return results
