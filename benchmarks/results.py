@@ -1,9 +1,10 @@
-"""The accuracy table of docs/results.md: methods, both generators, the control, and `channel` less one ingredient.
+"""The accuracy tables of docs/results.md: methods, both generators, the control, and `channel` less one ingredient.
 
     python benchmarks/results.py --out DIR [--data digit-cameras] [--seed 0 --seed 1 --seed 2] [--variant channel ...]
 
-Runs the `gformer` commands that a user would type, one after another, and prints each. What is finished is kept in
-DIR and not done again, so a stopped call goes on. Target labels are read by `gformer evaluate` alone, at the end.
+Runs the `gformer` commands that a user would type and prints each; `--jobs` runs so many at once, each on one thread, so
+that the figures do not depend on how many. What is finished is kept in DIR and not done again, so a stopped call goes
+on. Target labels are read by `gformer evaluate` alone, at the end.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import shutil
 import statistics
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-BASELINES = ("source", "bn", "tent")
+BASELINES = ("source", "bn", "tent", "constant")
 VARIANTS: dict[str, list[str]] = {
-    "constant": ["generator.kind=constant"],
-    "vector": ["generator.kind=vector"],
     "channel": [],
+    "vector": ["generator.kind=vector"],
     "channel with gradients": ["generator.gradients=true"],
     "channel without statistics": ["generator.statistics=false"],
     "channel without features": ["generator.features=false"],
@@ -30,9 +32,12 @@ VARIANTS: dict[str, list[str]] = {
     "channel, classifier only": ["generator.generates=classifier"],
     "channel without Huber": ["meta_train.huber_weight=0"],
     "channel without shifts": ["shifts.probability=0"],
+    "channel without few-class episodes": ["meta_train.few_classes=0"],
+    "channel with plain cross-entropy": ["meta_train.loss=cross_entropy"],
     "channel with ema": ["meta_train.ema=0.98"],
 }
-"""Each row of the table and what it changes; all else is the preset's."""
+"""Each row of the table and what it changes; all else is the preset's. The first trains the control as well."""
+FULL = "channel"
 
 
 def main() -> None:
@@ -43,49 +48,68 @@ def main() -> None:
     parser.add_argument("--variant", choices=VARIANTS, action="append", help="Repeatable. Default: all.")
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--weights", help="As gformer pretrain --weights.")
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, action="append", help="Repeatable. Default: 64 and 8.")
+    parser.add_argument("--jobs", type=int, default=2, help="Commands at once, each on one thread.")
     options = parser.parse_args()
-    seeds, variants = options.seed or [0, 1, 2], options.variant or list(VARIANTS)
+    seeds, sizes = options.seed or [0, 1, 2], options.batch_size or [64, 8]
+    variants = list(dict.fromkeys([FULL, *(options.variant or VARIANTS)]))
     data = options.out / options.data
     if not data.is_dir():
         gformer("data", "demo", options.data, "--out", data)
-    cells = {(v, s): measured(options, data, v, s) for s in seeds for v in ("baselines", *variants)}
-    rows: dict[str, list[dict[str, float]]] = {name: [cells["baselines", s][name] for s in seeds] for name in BASELINES}
-    rows |= {variant: [cells[variant, s]["gformer"] for s in seeds] for variant in variants}
-    print_table(rows)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(lambda seed: pretrained(options, data, seed), seeds))
+        runs = [(variant, seed) for variant in variants for seed in seeds]
+        measured = dict(zip(runs, pool.map(lambda run: figures(options, data, *run, sizes), runs), strict=True))
+    for size in sizes:
+        cells = {run: found[size] for run, found in measured.items()}
+        rows = {name: [cells[FULL, seed][name] for seed in seeds] for name in BASELINES}
+        rows |= {variant: [cells[variant, seed]["gformer"] for seed in seeds] for variant in variants}
+        print(f"\n{options.data}, preset {options.preset}, batches of {size}, {len(seeds)} seeds\n")
+        print_table(rows)
 
 
-def measured(options: argparse.Namespace, data: Path, variant: str, seed: int) -> dict[str, dict[str, float]]:
-    """Per method the accuracy on each target; trained and evaluated now unless that was done before."""
-    base = options.out / f"{options.data}-{options.preset}-seed{seed}"
+def pretrained(options: argparse.Namespace, data: Path, seed: int) -> Path:
+    """The run folder of a seed with its source models; trained now unless that was done before."""
+    base: Path = options.out / f"{options.data}-{Path(options.preset).stem}-seed{seed}"
     if not (base / "source.json").is_file():
         weights = ["--weights", options.weights] if options.weights else []
         resume = ["--resume"] if base.is_dir() else []
         gformer("pretrain", "--source", data / "sources", "--out", base, "--preset", options.preset, "--seed", seed,
                 *weights, *resume)  # fmt: skip
-    blind = variant == "baselines"
-    run = options.out / f"{base.name}-{'constant' if blind else variant.replace(' ', '-').replace(',', '')}"
+    return base
+
+
+def figures(
+    options: argparse.Namespace, data: Path, variant: str, seed: int, sizes: list[int]
+) -> dict[int, dict[str, dict[str, float]]]:
+    """Per batch size and method the accuracy on each target; meta-trained and measured unless that was done before."""
+    base = pretrained(options, data, seed)
+    run = options.out / f"{base.name}-{variant.replace(' ', '-').replace(',', '')}"
     if not run.is_dir():
         shutil.copytree(base, run)
+    methods = [*BASELINES, "gformer"] if variant == FULL else ["gformer"]
     if not (run / "model.gformer").is_file():
-        changes = [f"--set={change}" for change in VARIANTS["constant" if blind else variant]]
-        resume = ["--resume"] if (run / "checkpoints" / "meta-train.pt").is_file() else []
-        gformer("meta-train", "--source", data / "sources", "--run", run, *changes, *resume)
-    results = run / f"results-{options.batch_size}-{'baselines' if blind else 'gformer'}"
-    if not (results / "results.json").is_file():
-        methods = [f"--method={name}" for name in (BASELINES if blind else ("gformer",))]
-        gformer("evaluate", "--model", run / "model.gformer", "--target", data / "targets", "--out", results, *methods,
-                "--seed", seed, "--batch-size", options.batch_size, "--overwrite")  # fmt: skip
-    found: dict[str, dict[str, float]] = {}
-    for cell in json.loads((results / "results.json").read_text())["cells"]:
-        found.setdefault(cell["method"], {})[cell["target"]] = 100.0 * cell["accuracy"]
+        control = [] if variant == FULL else ["--set=meta_train.control=false"]
+        changes = [f"--set={change}" for change in VARIANTS[variant]]
+        resume = ["--resume"] if (run / "checkpoints").is_dir() else []
+        gformer("meta-train", "--source", data / "sources", "--run", run, *changes, *control, *resume)
+    found: dict[int, dict[str, dict[str, float]]] = {}
+    for size in sizes:
+        results = run / f"results-{size}"
+        if not (results / "results.json").is_file():
+            gformer("evaluate", "--model", run / "model.gformer", "--target", data / "targets", "--out", results,
+                    "--methods", ",".join(methods), "--seed", seed, "--batch-size", size, "--overwrite")  # fmt: skip
+        found[size] = {}
+        for cell in json.loads((results / "results.json").read_text())["cells"]:
+            found[size].setdefault(cell["method"], {})[cell["target"]] = 100.0 * cell["accuracy"]
     return found
 
 
 def gformer(*arguments: object) -> None:
     words = [str(argument) for argument in arguments]
     print("$ gformer", *words, file=sys.stderr, flush=True)
-    subprocess.run([sys.executable, "-m", "gformer_cli", *words, "--quiet"], check=True, stdout=sys.stderr)
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-m", "gformer_cli", *words, "--quiet"], check=True, stdout=sys.stderr, env=one_thread)
 
 
 def print_table(rows: dict[str, list[dict[str, float]]]) -> None:
@@ -94,11 +118,11 @@ def print_table(rows: dict[str, list[dict[str, float]]]) -> None:
     targets = list(rows["source"][0])
     print("| | " + " | ".join(targets) + " | average | less constant |")
     print("| --- " * (len(targets) + 3) + "|")
-    control = [statistics.mean(found.values()) for found in rows.get("constant", [])]
+    control = [statistics.mean(found.values()) for found in rows["constant"]]
     for name, found in rows.items():
         averages = [statistics.mean(one.values()) for one in found]
         each = [f"{statistics.mean(one[target] for one in found):.1f}" for target in targets]
-        gain = [a - c for a, c in zip(averages, control, strict=True)] if control and name != "constant" else []
+        gain = [] if name == "constant" else [a - c for a, c in zip(averages, control, strict=True)]
         print(f"| {name} | {' | '.join(each)} | {with_error(averages)} | {with_error(gain, '+')} |")
 
 

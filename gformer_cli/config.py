@@ -123,6 +123,8 @@ class MetaTrainSettings(_Section):
     """Episode batches hold 1 to this many images, small ones as often as large ones."""
     few_classes: Fraction = 0.2
     """Share of the episodes whose batch holds two classes only."""
+    loss: Literal["relative", "cross_entropy"] = "relative"
+    """`relative`: at its best temperature and as a share of the source model's; `cross_entropy`: as in the paper."""
     huber_weight: NotNegative = 0.1
     """λ, the weight of the distance to fine-tuned parameters; 0 switches that term (and its cost) off."""
     huber_steps: Count = 1

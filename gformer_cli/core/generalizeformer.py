@@ -10,7 +10,7 @@ from torch import nn
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generators import Generator
 from gformer_cli.core.parameters import Parameters
-from gformer_cli.core.probe import probe
+from gformer_cli.core.probe import Probe, probe
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class Prediction:
     """(B, K) under the generated parameters."""
     parameters: Parameters
     """θ_t, generated for this batch and for no other."""
+    seen: Probe
+    """What they were generated from."""
 
 
 class GeneralizeFormer(nn.Module):
@@ -36,13 +38,11 @@ class GeneralizeFormer(nn.Module):
         self.generator = generator
         self.prior_count = prior_count
 
-    def generate(self, backbone: Backbone, images: torch.Tensor) -> Parameters:
-        """θ_t for images (B, 3, H, W), from the images alone. Differentiable in the generator's weights."""
+    def forward(self, backbone: Backbone, images: torch.Tensor) -> Prediction:
+        """Predict a batch (B, 3, H, W) with the parameters generated for it, from the images alone.
+
+        Differentiable in the generator's weights.
+        """
         seen = probe(backbone, images, prior_count=self.prior_count, gradients=self.generator.reads_gradients)
         parameters: Parameters = self.generator(seen)
-        return parameters
-
-    def forward(self, backbone: Backbone, images: torch.Tensor) -> Prediction:
-        """Predict a batch (B, 3, H, W) with the parameters generated for it."""
-        parameters = self.generate(backbone, images)
-        return Prediction(backbone(images, parameters), parameters)
+        return Prediction(backbone(images, parameters), parameters, seen)

@@ -22,6 +22,37 @@ def pseudo_label_cross_entropy(logits: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(logits, logits.detach().argmax(dim=1))
 
 
+TEMPERATURES = tuple(2.0 ** (step / 4.0) for step in range(13))
+"""1 to 8: models under a shift are too sure, seldom too unsure."""
+
+
+def temperature_free_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of logits (B, K) to labels (B,) at whichever of `TEMPERATURES` it is least: scalar.
+
+    A model that meets a shift is sure of its mistakes, and the plain cross-entropy pays best for being less sure,
+    which changes no prediction. Here that pays nothing: what is left to gain is the order of the classes. The gradient
+    is that of the cross-entropy at the chosen temperature, as the envelope theorem has it.
+    """
+    with torch.no_grad():
+        losses = torch.stack([F.cross_entropy(logits / temperature, labels) for temperature in TEMPERATURES])
+        best = TEMPERATURES[int(losses.argmin())]
+    return F.cross_entropy(logits / best, labels)
+
+
+LEAST_START = 0.3
+"""Nats: episodes that the source model nearly solves are not blown up."""
+
+
+def relative_cross_entropy(logits: torch.Tensor, start: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """`temperature_free_cross_entropy` of logits (B, K) as a share of that of the source's logits `start` (B, K): scalar.
+
+    Episodes differ in difficulty by far more than a generator can change. As a share, each has the same say, and
+    those under a hopeless shift do not drown the others.
+    """
+    before = temperature_free_cross_entropy(start.detach(), labels)
+    return temperature_free_cross_entropy(logits, labels) / before.clamp_min(LEAST_START)
+
+
 def rms(values: torch.Tensor) -> torch.Tensor:
     """Root mean square over all entries: scalar, never zero, so that it can divide."""
     return values.detach().square().mean().sqrt().clamp_min(1e-6)

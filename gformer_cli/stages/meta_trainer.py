@@ -15,7 +15,7 @@ from gformer_cli.config import Settings, to_yaml
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.core.generators import Generator
-from gformer_cli.core.losses import fine_tuned, parameter_distance, parameter_units
+from gformer_cli.core.losses import fine_tuned, parameter_distance, parameter_units, relative_cross_entropy
 from gformer_cli.core.probe import prior_mix
 from gformer_cli.data.episodes import Episode, EpisodeSampler, validation_episodes
 from gformer_cli.data.labelled import LabelledDomain
@@ -225,7 +225,7 @@ class MetaTrainer:
         return figures.take()
 
     def loss(self, episode: Episode) -> EpisodeLoss:
-        """CE(f(x; θ_t), y) and Huber(θ_t, θ*), both with gradients to the generator's weights."""
+        """CE(f(x; θ_t), y), plain or relative, and Huber(θ_t, θ*), both with gradients to the generator's weights."""
         options = self.options
         backbone = self.models.unaware_of(episode.domain.name)
         images, labels = episode.inputs(self.device), episode.labels(self.device)
@@ -244,7 +244,12 @@ class MetaTrainer:
             )
             huber = parameter_distance(prediction.parameters.trainable(), wanted.trainable(), parameter_units(source))
         accuracy = float((prediction.logits.argmax(dim=1) == labels).float().mean())
-        return EpisodeLoss(F.cross_entropy(prediction.logits.float(), labels), huber, accuracy)
+        logits = prediction.logits.float()
+        if options.loss == "relative":
+            fit = relative_cross_entropy(logits, prediction.seen.logits.float(), labels)
+        else:
+            fit = F.cross_entropy(logits, labels)
+        return EpisodeLoss(fit, huber, accuracy)
 
     @torch.no_grad()
     def accuracy(self, method: str) -> float:

@@ -73,13 +73,13 @@ def test_probe_takes_gradients_only_if_the_generator_reads_them(
     backbone: Backbone, images: torch.Tensor, reads_gradients: bool
 ) -> None:
     recorder = Recorder(reads_gradients)
-    GeneralizeFormer(recorder, prior_count=16.0).generate(backbone, images)
+    GeneralizeFormer(recorder, prior_count=16.0)(backbone, images)
     assert [seen.gradients is not None for seen in recorder.seen] == [reads_gradients]
 
 
 def test_prior_count_sets_the_probes_mixing(backbone: Backbone, images: torch.Tensor) -> None:
     recorder = Recorder(reads_gradients=False)
-    GeneralizeFormer(recorder, prior_count=2.0).generate(backbone, images)
+    GeneralizeFormer(recorder, prior_count=2.0)(backbone, images)
     mix = recorder.seen[0].source.mix
     assert mix is not None and torch.equal(mix, torch.full((2,), 6 / 8, dtype=torch.float64))
 
@@ -120,7 +120,7 @@ def test_prediction_is_bit_equal_alone_after_another_batch_and_after_noise(
 def test_different_batches_get_different_parameters(
     method: GeneralizeFormer, backbone: Backbone, make_images: MakeImages
 ) -> None:
-    first, second = method.generate(backbone, make_images(4)), method.generate(backbone, make_images(4, seed=1))
+    first, second = (method(backbone, make_images(4, seed=seed)).parameters for seed in (0, 1))
     assert not torch.allclose(first.gammas[0], second.gammas[0])
     assert not torch.allclose(first.weight, second.weight)
 

@@ -314,6 +314,40 @@ def test_size_of_the_gradients_changes_the_residuals(make_probe: MakeProbe, pert
     assert differs(generator.residuals(changed(seen, name, doubled)), generator.residuals(seen))
 
 
+def test_the_map_of_a_layer_moves_its_channels_along_their_gradients(make_probe: MakeProbe) -> None:
+    generator, seen = make_channel(), make_probe()
+    with torch.no_grad():  # evidence is γ, β, two shifts, the gradient of γ, that of β; outputs are Δγ, Δβ
+        generator.channel_map.bias.view(2, 6)[0, 4] = -1.0
+        generator.channel_map.bias.view(2, 6)[1, 5] = -2.0
+    found, gradients = generator.residuals(seen), gradients_of(seen)
+    for layer, gamma in enumerate(seen.source.gammas):
+        for moved, gradient, gain in ((found.gammas, gradients.gammas, -0.1), (found.betas, gradients.betas, -0.2)):
+            size = gradient[layer].square().mean().sqrt()
+            slope = size * gamma.square().mean().sqrt() * len(gamma) ** 0.5
+            expected = gain * gradient[layer] / size * slope / (slope + 0.02)
+            torch.testing.assert_close(moved[layer], expected, rtol=1e-9, atol=1e-12)
+    assert not found.weight.any()
+
+
+def test_the_map_of_a_class_moves_its_row_along_its_evidence(make_probe: MakeProbe) -> None:
+    generator, seen = make_channel(), make_probe()
+    with torch.no_grad():  # evidence is W, the mean feature, the class's own less the mean, the gradient
+        generator.entry_map.bias[3] = -1.0
+    gradient = gradients_of(seen).weight
+    expected = -0.1 * gradient / gradient.square().mean().sqrt()
+    torch.testing.assert_close(generator.residuals(seen).weight, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_gradients_of_the_size_of_rounding_errors_are_no_direction(make_probe: MakeProbe) -> None:
+    generator, seen = make_channel(), make_probe()
+    with torch.no_grad():
+        generator.channel_map.bias.view(2, 6)[0, 4] = -1.0
+    for size, least, most in ((1.0, 0.05, 0.2), (1e-5, 0.0, 1e-3), (0.0, 0.0, 0.0)):
+        tiny = replace(gradients_of(seen), gammas=tuple(size * g for g in gradients_of(seen).gammas))
+        moved = torch.cat(generator.residuals(replace(seen, gradients=tiny)).gammas).abs().max()
+        assert least <= moved <= most
+
+
 def test_which_image_has_which_features_changes_the_residuals(make_probe: MakeProbe, perturb: Perturb) -> None:
     generator, seen = make_channel(), make_probe()
     perturb(generator, 0.3)

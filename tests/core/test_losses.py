@@ -15,7 +15,9 @@ from gformer_cli.core.losses import (
     parameter_distance,
     parameter_units,
     pseudo_label_cross_entropy,
+    relative_cross_entropy,
     rms,
+    temperature_free_cross_entropy,
 )
 from gformer_cli.core.parameters import Parameters
 
@@ -48,6 +50,48 @@ def test_pseudo_label_cross_entropy_is_minus_the_log_of_the_largest_probability(
     logits = torch.stack([tensor(math.log(3.0), 0.0), tensor(0.0, math.log(4.0))])  # largest: 3/4 and 4/5
     expected = -(math.log(0.75) + math.log(0.8)) / 2
     assert pseudo_label_cross_entropy(logits).item() == pytest.approx(expected, abs=1e-14)
+
+
+def logits_of(spread: float, seed: int = 0) -> torch.Tensor:
+    """Six rows of three, right for some of `LABELS` only."""
+    random = torch.Generator().manual_seed(seed)
+    return spread * (torch.randn(6, 3, generator=random, dtype=torch.float64) + 0.5 * F.one_hot(LABELS, 3))
+
+
+def test_temperature_free_cross_entropy_is_the_least_over_the_temperatures() -> None:
+    logits = logits_of(9.0)
+    candidates = [F.cross_entropy(logits / 2.0 ** (step / 4), LABELS).item() for step in range(13)]
+    assert min(candidates) not in (candidates[0], candidates[-1])
+    assert temperature_free_cross_entropy(logits, LABELS).item() == min(candidates)
+
+
+def test_being_less_sure_does_not_lower_the_temperature_free_cross_entropy() -> None:
+    logits = logits_of(9.0)
+    assert F.cross_entropy(logits / 2, LABELS) < 0.7 * F.cross_entropy(logits, LABELS)
+    halved, whole = (temperature_free_cross_entropy(z, LABELS).item() for z in (logits / 2, logits))
+    assert halved == pytest.approx(whole, rel=1e-12)
+
+
+def test_temperature_free_cross_entropy_has_the_gradient_at_its_temperature() -> None:
+    logits = logits_of(9.0).requires_grad_(True)
+    (found,) = torch.autograd.grad(temperature_free_cross_entropy(logits, LABELS), logits)
+    step = 1e-6 * torch.randn(6, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    with torch.no_grad():
+        rise = temperature_free_cross_entropy(logits + step, LABELS) - temperature_free_cross_entropy(
+            logits - step, LABELS
+        )
+    assert rise.item() == pytest.approx(2 * (found * step).sum().item(), rel=1e-5)
+
+
+def test_relative_cross_entropy_is_a_share_of_the_start_with_a_floor() -> None:
+    logits, start = logits_of(4.0), logits_of(9.0, seed=1).requires_grad_(True)
+    whole = temperature_free_cross_entropy(logits, LABELS) / temperature_free_cross_entropy(start.detach(), LABELS)
+    assert temperature_free_cross_entropy(start.detach(), LABELS) > 0.3
+    assert relative_cross_entropy(logits, start, LABELS).item() == pytest.approx(whole.item(), rel=1e-12)
+    assert not relative_cross_entropy(logits, start, LABELS).requires_grad
+    solved = 20.0 * F.one_hot(LABELS, 3).double()
+    floored = temperature_free_cross_entropy(logits, LABELS).item() / 0.3
+    assert relative_cross_entropy(logits, solved, LABELS).item() == pytest.approx(floored, rel=1e-12)
 
 
 def test_rms_is_the_root_mean_square_and_never_zero() -> None:

@@ -28,6 +28,8 @@ from gformer_cli.core.probe import Probe, statistic_shifts
 
 _POSITIONS = 8
 """Sine and cosine frequencies of a layer's relative depth."""
+_QUIET = 0.02
+"""Nats: gradients that promise less count for little, so that the rounding of a sure batch is no direction."""
 
 
 class ChannelGenerator(Generator):
@@ -72,6 +74,9 @@ class ChannelGenerator(Generator):
         self.channel_head = _Head(channel_width, width, 2)
         # no bias in the two class heads: what moves all classes alike moves no prediction
         self.entry_head = _Head(channel_width, width, 1, bias=False)
+        # per layer and class also a linear map of the evidence, such as how far to step along the gradient
+        self.channel_map = zero_start(nn.Linear(width, 2 * per_channel))
+        self.entry_map = zero_start(nn.Linear(width, per_entry))
         self.mix_head = zero_start(nn.Linear(width, 1))
         self.bias_head = zero_start(nn.Linear(width, 1, bias=False))
 
@@ -95,12 +100,16 @@ class ChannelGenerator(Generator):
         tokens = self.norm(self.transformer(tokens[None])[0])
         layers, classes = tokens[:count], tokens[count:-1]
 
-        moved = self.channel_head(channels, layers[owner]).split(sizes)  # L of (C_l, 2)
+        maps = RESIDUAL_SCALE * self.channel_map(layers).unflatten(1, (2, -1))  # (L, 2, F)
+        along = (maps[owner] * channel_evidence[:, None]).sum(dim=2)  # (ΣC, 2)
+        moved = (along + self.channel_head(channels, layers[owner])).split(sizes)  # L of (C_l, 2)
+        entry_maps = RESIDUAL_SCALE * self.entry_map(classes)  # (K, F)
+        entry_along = (entry_maps[:, None] * entry_evidence).sum(dim=2)  # (K, D)
         return Residuals(
             gammas=tuple(part[:, 0] for part in moved),
             betas=tuple(part[:, 1] for part in moved),
             mix=self.mix_head(layers)[:, 0],
-            weight=self.entry_head(entries, classes[:, None])[..., 0],
+            weight=entry_along + self.entry_head(entries, classes[:, None])[..., 0],
             bias=RESIDUAL_SCALE * self.bias_head(classes)[:, 0],
         )
 
@@ -125,7 +134,9 @@ class ChannelGenerator(Generator):
             assert probe.gradients is not None
             for part in (probe.gradients.gammas, probe.gradients.betas):
                 scale = torch.stack([rms(gradient) for gradient in part])
-                channel.append(torch.cat(part) / scale[owner])
+                # by how many nats the loss changes when the layer moves by its own size along the gradient
+                slope = scale * gamma_rms * torch.bincount(owner).sqrt()
+                channel.append(torch.cat(part) * (slope / (slope + _QUIET) / scale)[owner])
                 layer.append(torch.asinh(100.0 * scale * gamma_rms)[:, None])
         return torch.stack(channel, dim=1), torch.cat(layer, dim=1)
 
