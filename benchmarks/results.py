@@ -2,9 +2,9 @@
 
     python benchmarks/results.py --out DIR [--data digit-cameras] [--seed 0 --seed 1 --seed 2] [--variant channel ...]
 
-Runs the `gformer` commands that a user would type and prints each; `--jobs` runs so many at once, each on one thread, so
-that the figures do not depend on how many. What is finished is kept in DIR and not done again, so a stopped call goes
-on. Target labels are read by `gformer evaluate` alone, at the end.
+Runs the `gformer` commands that a user would type and prints each; `--jobs` runs so many at once, each on one thread,
+so that the figures do not depend on how many. What is finished is kept in DIR and not done again, so a stopped call
+goes on. Target labels are read by `gformer evaluate` alone, at the end.
 """
 
 from __future__ import annotations
@@ -109,7 +109,9 @@ def gformer(*arguments: object) -> None:
     words = [str(argument) for argument in arguments]
     print("$ gformer", *words, file=sys.stderr, flush=True)
     one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-m", "gformer_cli", *words, "--quiet"], check=True, stdout=sys.stderr, env=one_thread)
+    subprocess.run(
+        [sys.executable, "-m", "gformer_cli", *words, "--quiet"], check=True, stdout=sys.stderr, env=one_thread
+    )
 
 
 def print_table(rows: dict[str, list[dict[str, float]]]) -> None:

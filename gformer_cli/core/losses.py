@@ -44,7 +44,7 @@ LEAST_START = 0.3
 
 
 def relative_cross_entropy(logits: torch.Tensor, start: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """`temperature_free_cross_entropy` of logits (B, K) as a share of that of the source's logits `start` (B, K): scalar.
+    """`temperature_free_cross_entropy` of logits (B, K) as a share of that of the source's, `start` (B, K): scalar.
 
     Episodes differ in difficulty by far more than a generator can change. As a share, each has the same say, and
     those under a hopeless shift do not drown the others.
