@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from gformer_cli.files import to_json
 
@@ -128,7 +129,9 @@ class TerminalProgress:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers_from: int = 1) -> Table:
     """A plain table; columns from `numbers_from` on are right-aligned. Cells are shown as they are, not as markup."""
-    made = Table(title=escape(title) if title else None, title_justify="left", box=None, pad_edge=False)
+    # a title is not folded to the width of a narrow table
+    shown = Text(title, no_wrap=True, overflow="ignore") if title else None
+    made = Table(title=shown, title_justify="left", box=None, pad_edge=False)
     for number, column in enumerate(columns):
         made.add_column(escape(column), justify="right" if number >= numbers_from else "left", overflow="fold")
     for row in rows:

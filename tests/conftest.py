@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from gformer_cli.core.gradients import GradientFeatures
 from gformer_cli.core.networks import build_network
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.probe import Probe
+from gformer_cli.stages.evaluate import Cell
 
 
 def randomise(network: nn.Module, seed: int) -> nn.Module:
@@ -130,3 +132,40 @@ def perturb() -> Callable[..., None]:
                 parameter.add_(noise, alpha=scale)
 
     return add
+
+
+@pytest.fixture
+def make_cell() -> Callable[..., Cell]:
+    """`make_cell("bn", "fog", [4, 2])`: a cell by the correct predictions in each of its batches, of five images unless
+    `images` is given; the other figures can be set by name."""
+
+    def make(method: str, target: str, correct: Sequence[int], *, images: Sequence[int] = (), **others: Any) -> Cell:
+        counts = list(images) or [5] * len(correct)
+        accuracy = sum(correct) / sum(counts)
+        figures: dict[str, Any] = {
+            "stream": "stationary",
+            "part": target,
+            "batch_size": max(counts),
+            "seed": 0,
+            "severity": None,
+            **dict.fromkeys(("balanced_accuracy", "macro_f1"), accuracy),
+            **dict.fromkeys(("nll", "ece", "brier"), 1.0 - accuracy),
+            "seconds_per_image": 0.001,
+            "cost_ratio": 1.0,
+            "forwards": 1.0,
+            "backwards": 0.0,
+            "peak_mib": 1.0,
+            "calibration": [(sum(counts), 0.5, accuracy)],
+            "predictions": "",
+        }
+        return Cell(
+            method=method,
+            target=target,
+            n=sum(counts),
+            accuracy=accuracy,
+            batch_images=counts,
+            batch_correct=list(correct),
+            **figures | others,
+        )
+
+    return make

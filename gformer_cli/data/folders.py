@@ -21,6 +21,10 @@ IMAGE_SUFFIXES = frozenset(
 )
 
 
+_LABELS_WANTED = (
+    "Sort the images into one folder per class, DIR/class/image or DIR/domain/class/image; "
+    "gformer adapt takes unlabelled ones."
+)
 _DEPTHS = {0: "DIR/image", 1: "DIR/folder/image", 2: "DIR/folder/folder/image"}
 
 
@@ -105,7 +109,7 @@ def _read_folder(folder: Path, layout: Layout, unlabelled: bool) -> list[Domain]
         if not unlabelled:
             raise InputError(
                 f"labels are needed, but {folder} is to be read as a flat folder",
-                "Sort the images into one folder per class: DIR/class/image or DIR/domain/class/image.",
+                _LABELS_WANTED,
             )
         files = tuple(ImageFile(folder / name, name, None) for name in images)
         return [Domain(_own_name(folder), folder, files, (), tuple(others))]
@@ -157,7 +161,7 @@ def _guess_layout(folder: Path, images: list[str], unlabelled: bool) -> Layout:
     if set(depths) == {0}:
         raise InputError(
             f"{folder} holds images but no class folders, so there are no labels",
-            "Sort the images into one folder per class: DIR/class/image or DIR/domain/class/image.",
+            _LABELS_WANTED,
         )
     if 0 in depths and not unlabelled:
         stray = next(name for name in images if "/" not in name)

@@ -21,6 +21,8 @@ from gformer_cli.seeding import derive_seed
 BATCH_SIZES = (1, 2, 4, 8, 16, 64, 128)
 SAMPLE = 512
 """Images, over all domains, that `batch-sizes` and `--shifts` use: batches of one over everything would take hours."""
+PLAIN = "(none)"
+"""What `--shifts` calls the images as they are."""
 ROUNDS = 3
 """How often the targets come back in `recurring`."""
 SOURCE_AGAIN = "(source again)"
@@ -180,7 +182,7 @@ def shifts(source: Sequence[Domain], batch_size: int, seed: int) -> list[Stream]
     share = max(1, SAMPLE // len(source))
     items = list(chain.from_iterable(_shuffled(domain, seed)[:share] for domain in source))
     random.Random(derive_seed(seed, "shifts")).shuffle(items)
-    found = [_named(items, "(none)", 0, batch_size, seed)]
+    found = [_named(items, PLAIN, 0, batch_size, seed)]
     found += [_named(items, name, severity, batch_size, seed) for name in CORRUPTIONS for severity in SEVERITIES]
     return found
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from gformer_cli.console import percent, table
 from gformer_cli.data.corruptions import CORRUPTIONS
+from gformer_cli.data.streams import PLAIN
 from gformer_cli.metrics import mean
 from gformer_cli.stages.evaluate.limits import Change
 from gformer_cli.stages.evaluate.plan import SHIFTS
@@ -26,6 +27,8 @@ def result_tables(results: Results) -> list[Table]:
             made.append(_by_batch_size(stream, own))
         else:
             made.append(_by_target(stream, own))
+        if stream == SHIFTS:
+            made.append(_by_severity(results))
     return made
 
 
@@ -46,7 +49,7 @@ def tuned_table(choices: Mapping[str, Choice]) -> Table:
 def change_table(changes: Sequence[Change]) -> Table:
     """Averages then and now."""
     rows = [
-        [c.stream, str(c.batch_size), c.method, percent(c.before), percent(c.now), f"{100 * (c.now - c.before):+.1f}"]
+        [c.stream, str(c.batch_size), c.method, percent(c.before), percent(c.now), _points(c.now - c.before)]
         + (["worse"] if c.regressed else [""])
         for c in changes
     ]
@@ -83,12 +86,25 @@ def _by_batch_size(stream: str, summaries: Sequence[Summary]) -> Table:
     return table(f"Accuracy in %, stream {stream}, by batch size", ["method", *map(str, sizes)], rows)
 
 
+def _by_severity(results: Results) -> Table:
+    cells = [cell for cell in results.cells if cell.stream == SHIFTS]
+    severities = sorted({cell.severity or 0 for cell in cells})
+    rows = [
+        [
+            method,
+            *[percent(mean(c.accuracy for c in cells if (c.method, c.severity) == (method, s))) for s in severities],
+        ]
+        for method in results.methods
+    ]
+    return table("Mean accuracy in % over corruptions, by severity", ["method", *map(str, severities)], rows)
+
+
 def _settings(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in settings.items()) or "defaults"
 
 
 def _groups() -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {"(none)": ["(none)"]}
+    found: dict[str, list[str]] = {PLAIN: [PLAIN]}
     for name, corruption in CORRUPTIONS.items():
         found.setdefault(corruption.group, []).append(name)
     return found
@@ -102,7 +118,11 @@ def _with_error(summary: Summary) -> str:
 def _interval(difference: Difference | None) -> str:
     if difference is None:
         return ""
-    shown = f"{100 * difference.mean:+.1f}"
     if math.isnan(difference.low):
-        return shown
-    return f"{shown} [{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"
+        return _points(difference.mean)
+    return f"{_points(difference.mean)} [{_points(difference.low)}, {_points(difference.high)}]"
+
+
+def _points(difference: float) -> str:
+    """A difference of shares in percentage points, with its sign; nothing is never negative."""
+    return f"{round(100 * difference, 1) + 0.0:+.1f}"

@@ -1,60 +1,121 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from rich.console import Console
 from rich.table import Table
 
-from gformer_cli.report.table import accuracy_table
-from gformer_cli.stages.evaluate import Cell, Results
+from gformer_cli.data.corruptions import CORRUPTIONS
+from gformer_cli.report.table import change_table, result_tables, tuned_table
+from gformer_cli.stages.evaluate import Cell, Choice, Results
+from gformer_cli.stages.evaluate.limits import Change
 
-
-def cell(method: str, target: str, accuracy: float, *, seed: int = 0, ms: float = 2.0, ratio: float = 1.0) -> Cell:
-    return Cell(method, "stationary", target, 64, seed, 100, accuracy, ms / 1000, ratio)
+MakeCell = Callable[..., Cell]
 
 
 def lines(table: Table) -> list[str]:
     out = io.StringIO()
-    Console(file=out, width=200).print(table)
+    Console(file=out, width=250).print(table)
     return [line.rstrip() for line in out.getvalue().splitlines()]
 
 
 @pytest.fixture
-def results() -> Results:
-    """Two methods on two targets under two seeds."""
-    cells = [
-        cell("source", "fog", 0.5),
-        cell("gformer", "fog", 0.75, ms=4.0, ratio=2.0),
-        cell("source", "night", 0.25),
-        cell("gformer", "night", 0.5, ms=5.0, ratio=2.5),
-        cell("source", "fog", 0.5, seed=1),
-        cell("gformer", "fog", 0.875, seed=1, ms=4.0, ratio=2.0),
-        cell("source", "night", 0.25, seed=1),
-        cell("gformer", "night", 0.5, seed=1, ms=5.0, ratio=2.5),
+def show(make_cell: MakeCell) -> Callable[..., list[list[str]]]:
+    """Lines of the tables that `(method, target, correct of four batches of ten, changes)` rows make."""
+
+    def call(*rows: tuple[str, str, list[int], dict[str, Any]]) -> list[list[str]]:
+        cells = [make_cell(m, t, right, images=[10] * len(right), **changes) for m, t, right, changes in rows]
+        return [
+            lines(table) for table in result_tables(Results({}, list(dict.fromkeys(r[0] for r in rows)), cells, []))
+        ]
+
+    return call
+
+
+def test_methods_go_down_and_targets_across(show: Callable[..., list[list[str]]]) -> None:
+    ((title, header, *rows),) = show(
+        ("source", "fog", [5, 5, 5, 5], {}),
+        ("gformer", "fog", [8, 7, 8, 7], {"cost_ratio": 2.0}),
+        ("source", "night", [6, 6, 6, 6], {}),
+        ("gformer", "night", [5, 5, 5, 5], {"cost_ratio": 2.5}),
+    )
+    assert title == "Accuracy in %, stream stationary, batches of 10"
+    assert header.split() == ["method", "fog", "night", "average", "to", "source", "harm", "x", "plain", "forward"]
+    assert rows[0].split() == ["source", "50.0", "60.0", "55.0", "0.0", "1.00"]
+    cells = rows[1].split()
+    assert cells[:5] == ["gformer", "75.0", "50.0", "62.5", "+7.5"]
+    assert cells[5].startswith("[") and cells[6].endswith("]")
+    assert cells[7:] == ["10.0", "2.25"]
+    assert len(rows[1]) == len(header)  # numbers stand under each other
+
+
+def test_seeds_give_a_mean_and_its_error(show: Callable[..., list[list[str]]]) -> None:
+    ((_, _, source, bn),) = show(
+        *(("source", "fog", [5], {"seed": seed}) for seed in (0, 1)),
+        *(("bn", "fog", [right], {"seed": seed}) for seed, right in enumerate([6, 8])),
+    )
+    assert source.split()[:5] == ["source", "50.0", "50.0", "±", "0.0"]
+    assert bn.split()[:6] == ["bn", "70.0", "70.0", "±", "10.0", "+20.0"]
+
+
+def test_one_batch_gives_no_interval_and_nothing_is_never_negative(show: Callable[..., list[list[str]]]) -> None:
+    ((_, _, _, bn),) = show(("source", "fog", [5], {}), ("bn", "fog", [5], {}))
+    assert bn.split() == ["bn", "50.0", "50.0", "+0.0", "0.0", "1.00"]
+
+
+def test_every_stream_has_a_table_and_batch_sizes_go_across(show: Callable[..., list[list[str]]]) -> None:
+    sizes = [("source", "fog", [number], {"stream": "batch-sizes", "batch_size": number}) for number in (1, 8, 2)]
+    first, second = show(("source", "fog", [4], {"stream": "mixed"}), *sizes)
+    assert first[0] == "Accuracy in %, stream mixed, batches of 10"
+    assert second == [
+        "Accuracy in %, stream batch-sizes, by batch size",
+        "method     1     2     8",
+        "source  10.0  20.0  80.0",
     ]
-    return Results({}, cells, [])
 
 
-def test_methods_go_down_and_targets_across_in_the_order_of_the_cells(results: Results) -> None:
-    title, header, *rows = lines(accuracy_table(results))
-    assert title == "Accuracy on targets, in %"
-    assert header.split() == ["method", "fog", "night", "average", "ms", "per", "image", "x", "plain", "forward"]
-    assert [row.split()[0] for row in rows] == ["source", "gformer"]
+def test_corruptions_are_shown_by_group_and_by_severity(show: Callable[..., list[list[str]]]) -> None:
+    def rows(severity: int, right: dict[str, int]) -> list[tuple[str, str, list[int], dict[str, Any]]]:
+        names = ["(none)"] if severity == 0 else list(CORRUPTIONS)
+        changes = {"stream": "shifts", "severity": severity}
+        return [
+            ("source", name, [right.get(CORRUPTIONS[name].group if severity else "", 4)], changes) for name in names
+        ]
+
+    groups, severities = show(*rows(0, {"": 9}), *rows(1, {"noise": 8}), *rows(2, {"noise": 6}))
+    header, row = groups[1].split(), groups[2].split()
+    assert header[:8] == ["method", "(none)", "noise", "blur", "weather", "digital", "photometric", "geometric"]
+    assert row[:8] == ["source", "90.0", "70.0", "40.0", "40.0", "40.0", "40.0", "40.0"]
+    assert severities[1].split() == ["method", "0", "1", "2"]
+    noise = sum(corruption.group == "noise" for corruption in CORRUPTIONS.values()) / len(CORRUPTIONS)
+    wanted = [90.0, 40.0 + 40.0 * noise, 40.0 + 20.0 * noise]
+    assert severities[2].split() == ["source", *(f"{value:.1f}" for value in wanted)]
 
 
-def test_figures_are_means_over_seeds(results: Results) -> None:
-    rows = {row.split()[0]: row.split()[1:] for row in lines(accuracy_table(results))[2:]}
-    # 81.25 is shown as 81.2: halves go to the even digit
-    assert rows["gformer"] == ["81.2", "50.0", "65.6", "4.50", "2.25"]
-    assert rows["source"] == ["50.0", "25.0", "37.5", "2.00", "1.00"]
-
-
-def test_numbers_stand_under_each_other(results: Results) -> None:
-    _, header, *rows = lines(accuracy_table(results))
-    assert {len(row) for row in rows} == {len(header)}
-
-
-def test_target_names_are_shown_as_they_are() -> None:
-    header = lines(accuracy_table(Results({}, [cell("bn", "[red]犬", 1.0)], [])))[1]
+def test_target_names_are_shown_as_they_are(show: Callable[..., list[list[str]]]) -> None:
+    ((_, header, *_),) = show(("source", "[red]犬", [1], {}))
     assert "[red]犬" in header
+
+
+def test_what_was_tuned() -> None:
+    choices = {"bn-mix": Choice({"prior_count": 4, "b": 0.5}, 0.75, 0.5, 5), "tent": Choice({}, 0.25, 0.25, 3)}
+    assert [line.split() for line in lines(tuned_table(choices))[2:]] == [
+        ["bn-mix", "prior_count=4,", "b=0.5", "75.0", "50.0"],
+        ["tent", "defaults", "25.0", "25.0"],
+    ]
+
+
+def test_what_changed() -> None:
+    changes = [
+        Change("mixed", 8, "bn", 0.5, 0.75),
+        Change("mixed", 8, "tent", 0.5, 0.45),
+        Change("mixed", 8, "t3a", 1, 1),
+    ]
+    assert [line.split() for line in lines(change_table(changes))[2:]] == [
+        ["mixed", "8", "bn", "50.0", "75.0", "+25.0"],
+        ["mixed", "8", "tent", "50.0", "45.0", "-5.0", "worse"],
+        ["mixed", "8", "t3a", "100.0", "100.0", "+0.0"],
+    ]
