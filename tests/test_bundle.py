@@ -16,6 +16,7 @@ from gformer_cli.bundle import (
     FORMAT_VERSION,
     DataHeader,
     build_generator,
+    control_settings,
     library_versions,
     load_bundle,
     read_header,
@@ -56,12 +57,13 @@ def make_model(settings: Settings) -> tuple[Backbone, Generator]:
     return backbone, generator
 
 
-def save(path: Path, settings: Settings) -> tuple[Backbone, Generator]:
+def save(path: Path, settings: Settings, control: Generator | None = None) -> tuple[Backbone, Generator]:
     backbone, generator = make_model(settings)
     save_bundle(
         path,
         backbone=backbone,
         generator=generator,
+        control=control,
         settings=settings,
         classes=CLASSES,
         data=DATA,
@@ -277,6 +279,42 @@ def test_settings_choose_the_generator() -> None:
     }
     assert channel.transformer.layers[0].self_attn.num_heads == 3
     assert not channel.reads_gradients
+
+
+# --- the input-blind control
+
+
+def test_a_control_comes_back_bit_equally_frozen_and_beside_the_generator(tmp_path: Path) -> None:
+    settings = make_settings()
+    backbone, _ = make_model(settings)
+    control = build_generator(control_settings(settings.generator), backbone)
+    assert isinstance(control, ConstantGenerator)
+    with torch.no_grad():
+        for parameter in control.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    _, generator = save(tmp_path / "both.gformer", settings, control)
+
+    loaded = load_bundle(tmp_path / "both.gformer", torch.device("cpu"))
+
+    assert loaded.control is not None
+    images = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    wanted = GeneralizeFormer(control, prior_count=5.0).eval()(backbone, images).logits
+    assert torch.equal(loaded.control(loaded.backbone, images).logits, wanted)
+    assert not any(p.requires_grad for p in loaded.control.parameters()) and not loaded.control.training
+    state = loaded.method.generator.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in generator.state_dict().items())
+
+
+def test_a_bundle_may_have_no_control(saved: Path) -> None:
+    assert load_bundle(saved).control is None
+
+
+def test_a_control_in_part_is_refused(tmp_path: Path) -> None:
+    settings = make_settings()
+    backbone, _ = make_model(settings)
+    save(tmp_path / "both.gformer", settings, build_generator(control_settings(settings.generator), backbone))
+    remove(tmp_path / "both.gformer", next(name for name in load_file(tmp_path / "both.gformer") if "control." in name))
+    assert_refused(tmp_path / "both.gformer", "damaged bundle")
 
 
 # --- a user's own network

@@ -28,7 +28,7 @@ def test_it_tells_where_the_bundle_came_from(gformer: Gformer, bundle: Path, tra
     assert found["data"] == {"domains": source["domains"], "fingerprint": source["fingerprint"]}
     assert found["classes"] == ["circle", "square", "stripes"]
     assert found["versions"]["gformer"] == __version__
-    assert set(found["validation"]) == {"gformer", "source", "bn"}
+    assert set(found["validation"]) == {"gformer", "source", "bn", "constant"}
 
 
 def test_the_table_says_the_same(gformer: Gformer, bundle: Path) -> None:

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from gformer_cli.bundle import Bundle, BundleHeader, DataHeader, GeneratorHeader
+from gformer_cli.bundle import Bundle, BundleHeader, DataHeader, GeneratorHeader, build_generator, control_settings
 from gformer_cli.config import Settings, validate
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
-from gformer_cli.core.generators import ChannelGenerator
+from gformer_cli.core.generators import ChannelGenerator, Generator
 from gformer_cli.core.networks import build_network
 
 
@@ -39,14 +39,19 @@ def bundle() -> Bundle:
     network.train()
     for _ in range(3):
         network(torch.rand(8, 3, 16, 16))
+    backbone = Backbone(network.double()).freeze()
+    settings = validate({"data": {"image_size": 16, "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}})
     generator = ChannelGenerator(width=8, depth=1, heads=2, channel_width=4)
+    control = build_generator(control_settings(settings.generator), backbone)
+    return Bundle(_header(settings), backbone, _moved(generator), _moved(control))
+
+
+def _moved(generator: Generator) -> GeneralizeFormer:
+    """Off the zeros that training starts from."""
     with torch.no_grad():
         for parameter in generator.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
-    backbone = Backbone(network.double()).freeze()
-    method = GeneralizeFormer(generator.double(), prior_count=16.0).eval().requires_grad_(False)
-    settings = validate({"data": {"image_size": 16, "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}})
-    return Bundle(_header(settings), backbone, method)
+    return GeneralizeFormer(generator.double(), prior_count=16.0).eval().requires_grad_(False)
 
 
 @pytest.fixture

@@ -55,6 +55,25 @@ def test_gformer_has_no_state(bundle: Bundle, batches: list[torch.Tensor]) -> No
         assert torch.equal(method.predict(batches[0]), alone)
 
 
+def test_constant_is_the_control_with_the_same_residuals_whatever_it_sees(
+    bundle: Bundle, batches: list[torch.Tensor]
+) -> None:
+    assert bundle.control is not None
+    method = METHODS["constant"](bundle)
+    for batch in batches:
+        wanted = bundle.control(bundle.backbone, batch)
+        assert torch.equal(method.predict(batch), wanted.logits)
+        assert not torch.equal(wanted.logits, bundle.method(bundle.backbone, batch).logits)
+    one, two = (bundle.control(bundle.backbone, batch).parameters for batch in batches[:2])
+    assert torch.equal(one.weight, two.weight) and torch.equal(one.gammas[0], two.gammas[0])
+
+
+def test_constant_needs_a_bundle_with_a_control(bundle: Bundle) -> None:
+    bundle.control = None
+    with pytest.raises(ValueError, match="no control"):
+        METHODS["constant"](bundle)
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_no_method_writes_to_the_bundle(bundle: Bundle, batches: list[torch.Tensor], name: str) -> None:
     before = {key: value.clone() for key, value in bundle.backbone.state_dict().items()}
