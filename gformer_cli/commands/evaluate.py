@@ -77,6 +77,10 @@ def evaluate(
         float,
         typer.Option(help="Of the stream 'label-shift': Dirichlet concentration; 0 is one class at a time."),
     ] = 0.1,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", metavar="N", help="Most images of each target. Default: all.", show_default=False),
+    ] = None,
     seed: Annotated[
         list[int] | None,
         typer.Option("--seed", help="Seed of the images' order. Repeatable. Default: 0.", show_default=False),
@@ -155,7 +159,7 @@ def evaluate(
     planned = stage.Plan(
         methods=plan.choose(methods or DEFAULT_METHODS, METHODS, "method", cannot[0]),
         streams=[plan.SHIFTS] if shifts else plan.choose(streams or DEFAULT_STREAMS, STREAMS, "stream", cannot[1]),
-        targets=targets,
+        targets=plan.limited(targets, limit),
         batch_size=batch_size,
         seeds=list(dict.fromkeys(seed or [0])),
         skew=label_skew,
@@ -183,7 +187,7 @@ def evaluate(
             "tune": tune,
         }
         files = [output.results, output.table] if output else []
-        show_prediction_plan(terminal, [*targets, *sources], where, threads, files, choices)
+        show_prediction_plan(terminal, [*planned.targets, *sources], where, threads, files, choices)
         return
     make_deterministic(planned.seeds[0])
     with terminal.progress() as progress:

@@ -43,7 +43,7 @@ def make_trainer(domains: list[Domain], run: RunFolder, tiny: Settings) -> Calla
         models = SourceModels(run, run.source(), settings, CPU)
         torch.manual_seed(0)
         method = GeneralizeFormer(build_generator(settings.generator, models.full), prior_count=16.0)
-        return MetaTrainer(method, models, loaded, settings, run, CPU, leave_one_out=leave_one_out)
+        return MetaTrainer(method, models, loaded, settings, run, CPU, label="generator", leave_one_out=leave_one_out)
 
     return make
 
@@ -201,10 +201,34 @@ def test_the_generator_that_was_best_on_validation_is_saved(
         return accuracies[len(states) - 1]
 
     monkeypatch.setattr(MetaTrainer, "accuracy", accuracy)
-    result = meta_train(domains, tiny, run, device=CPU, workers=0)
+    alone = resolve(base=tiny, assignments=["meta_train.control=false"])
+    result = meta_train(domains, alone, run, device=CPU, workers=0)
     assert result.validation == {"gformer": max(accuracies), "source": 0.25, "bn": 0.25}
     saved = load_bundle(run.bundle).method.generator.state_dict()
     assert [same(saved, candidate) for candidate in states] == [number == best for number in range(4)]
+
+
+def test_the_control_is_what_a_constant_generator_would_have_become(
+    domains: list[Domain], pretrained: Path, tiny: Settings, tmp_path: Path
+) -> None:
+    """It is trained on the same episodes in the same order, and takes nothing from the generator."""
+    bundles, results = {}, {}
+    for name, changes in {
+        "both": [],
+        "blind": ["generator.kind=constant"],
+        "alone": ["meta_train.control=false"],
+    }.items():
+        own = RunFolder(Path(shutil.copytree(pretrained, tmp_path / name)))
+        results[name] = meta_train(domains, resolve(base=tiny, assignments=changes), own, device=CPU, workers=0)
+        bundles[name] = load_bundle(own.bundle)
+    control = bundles["both"].control
+    assert control is not None and bundles["blind"].control is None and bundles["alone"].control is None
+    assert same(control.generator.state_dict(), bundles["blind"].method.generator.state_dict())
+    assert same(bundles["both"].method.generator.state_dict(), bundles["alone"].method.generator.state_dict())
+    assert results["both"].validation == {
+        **results["alone"].validation,
+        "constant": results["blind"].validation["gformer"],
+    }
 
 
 def test_accuracy_is_counted_by_hand(make_trainer: Callable[..., MetaTrainer]) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gformer_cli.bundle import Bundle
 from gformer_cli.data.folders import Domain
-from gformer_cli.data.streams import NEEDS_SOURCE, STREAMS, Stream, StreamOptions, shifts
+from gformer_cli.data.streams import NEEDS_SOURCE, STREAMS, Stream, StreamOptions, arrival_order, shifts
 from gformer_cli.errors import InputError, did_you_mean
 from gformer_cli.methods import METHODS
 from gformer_cli.stages.evaluate.results import REFERENCE
@@ -82,6 +82,22 @@ def impossible_methods(bundle: Bundle) -> dict[str, str]:
 def impossible_streams(*, has_source: bool) -> dict[str, str]:
     """Streams that cannot be made without --source, and why."""
     return {} if has_source else dict.fromkeys(NEEDS_SOURCE, "It needs the source images: add --source DIR")
+
+
+def limited(domains: Sequence[Domain], count: int | None) -> list[Domain]:
+    """`domains` with at most `count` images each, drawn by file name; whole without a count.
+
+    Raises `InputError` for a count below one.
+    """
+    if count is None:
+        return list(domains)
+    if count < 1:
+        raise InputError(f"--limit must be 1 or more, got {count}", "It is the most images of each target.")
+    drawn = [set(arrival_order(domain, 0)[:count]) for domain in domains]
+    return [
+        replace(domain, files=tuple(file for file in domain.files if file in own))
+        for domain, own in zip(domains, drawn, strict=True)
+    ]
 
 
 def check_plan(plan: Plan, bundle: Bundle) -> None:
