@@ -209,8 +209,8 @@ def evaluate(
     terminal.result(
         results.to_json() | ({"changes": [vars(change) for change in changes]} if changes else {}),
         *([tuned_table(results.tuned), ""] if tune else []),
-        *result_tables(results),
-        *([change_table(changes)] if changes else []),
+        *[part for table in result_tables(results) for part in ("", table)][1:],
+        *(["", change_table(changes)] if changes else []),
         *([f"\nWrote {output.results} and {output.table}"] if output is not None else []),
     )
     limits.require(results, least, fail_harm, changes)

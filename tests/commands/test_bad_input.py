@@ -248,7 +248,7 @@ def test_classes_that_the_bundle_does_not_know(evaluate: Gformer, own_data: Path
 
 
 def test_a_flat_folder_cannot_be_evaluated(evaluate: Gformer, data: Path) -> None:
-    refused(evaluate(target=data / "targets" / "fog" / "circle"), "no class folders")
+    refused(evaluate(target=data / "targets" / "fog" / "circle"), "no class folders", "gformer adapt")
 
 
 @pytest.mark.parametrize("size", ["0", "-3"])
@@ -258,7 +258,44 @@ def test_a_batch_size_below_one(adapt: Gformer, evaluate: Gformer, size: str) ->
 
 
 def test_an_unknown_method(evaluate: Gformer) -> None:
-    refused(evaluate("--method", "gforma"), "unknown method: 'gforma'", "Did you mean 'gformer'?")
+    refused(evaluate("--methods", "gforma"), "unknown method: 'gforma'", "Did you mean 'gformer'?")
+
+
+def test_an_unknown_stream(evaluate: Gformer) -> None:
+    refused(evaluate("--streams", "mixd"), "unknown stream: 'mixd'", "Did you mean 'mixed'?")
+
+
+def test_what_needs_source_images(evaluate: Gformer, gformer: Gformer, bundle: Path) -> None:
+    refused(evaluate("--streams", "forgetting"), "the stream 'forgetting' cannot be measured here", "--source DIR")
+    refused(evaluate("--tune"), "--tune needs the source images", "Add --source DIR")
+    refused(gformer("evaluate", "--model", bundle, "--shifts"), "--shifts needs the source images")
+    refused(gformer("evaluate", "--model", bundle), "no --target given", "--shifts with --source")
+
+
+def test_what_does_not_go_with_shifts(evaluate: Gformer, gformer: Gformer, bundle: Path, data: Path) -> None:
+    refused(evaluate("--shifts", "--source", data / "sources"), "takes no --target")
+    shifts = ("evaluate", "--model", bundle, "--shifts", "--source", data / "sources")
+    refused(gformer(*shifts, "--streams", "mixed"), "takes no --streams")
+
+
+def test_a_skew_below_zero(evaluate: Gformer) -> None:
+    refused(evaluate("--label-skew", "-1"), "--label-skew must be 0 or more, got -1.0")
+
+
+def test_resuming_what_is_not_there(evaluate: Gformer, gformer: Gformer, bundle: Path, data: Path) -> None:
+    refused(evaluate("--resume"), "nothing to resume in", "without --resume")
+    nowhere = gformer("evaluate", "--model", bundle, "--target", data / "targets", "--resume")
+    refused(nowhere, "--resume needs the --out folder", "Add --out DIR")
+
+
+def test_a_baseline_that_is_none(evaluate: Gformer, bundle: Path, tmp_path: Path) -> None:
+    refused(evaluate("--baseline", tmp_path / "missing.json"), "cannot read baseline", "No such file")
+    refused(evaluate("--baseline", bundle), f"not a results.json: {bundle}")
+
+
+def test_a_harm_limit_that_is_none(evaluate: Gformer) -> None:
+    refused(evaluate("--fail-harm", "2"), "--fail-harm wants a value from 0 to 1, got 2.0")
+    refused(evaluate("--methods", "bn", "--fail-harm", "0.1"), "'gformer', which is not measured")
 
 
 @pytest.mark.parametrize("limit", ["gformer", "gformer=", "gformer=high", "gformer=1.5", "gformer=-1", "gformer=nan"])
@@ -267,7 +304,7 @@ def test_a_limit_that_is_none(evaluate: Gformer, limit: str) -> None:
 
 
 def test_a_limit_on_what_is_not_measured(evaluate: Gformer) -> None:
-    refused(evaluate("--method", "bn", "--fail-under", "tent=0.5"), "--fail-under names 'tent'", "There are: bn.")
+    refused(evaluate("--methods", "bn", "--fail-under", "tent=0.5"), "--fail-under names 'tent'", "There are: bn.")
 
 
 def test_an_output_without_a_known_suffix(gformer: Gformer, bundle: Path, data: Path, tmp_path: Path) -> None:
@@ -365,14 +402,22 @@ def test_a_full_disk_while_adapting_leaves_no_rows(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_while_evaluating_leaves_no_results(
-    gformer: Gformer, bundle: Path, data: Path, tmp_path: Path, full_disk: Callable[[str], None]
+def test_a_full_disk_while_evaluating_leaves_no_results_but_what_resume_needs(
+    gformer: Gformer,
+    bundle: Path,
+    data: Path,
+    tmp_path: Path,
+    full_disk: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    full_disk("results.json")
     out = tmp_path / "results"
-    done = gformer("evaluate", "--model", bundle, "--target", data / "targets" / "fog", "--out", out, "--quiet")
-    refused(done, "results.json: No space left on device")
-    assert list(out.iterdir()) == []
+    command = ["evaluate", "--model", bundle, "--target", data / "targets" / "fog", "--out", out, "--methods", "bn"]
+    full_disk("results.json")
+    refused(gformer(*command, "--quiet"), "results.json: No space left on device")
+    assert [path.name for path in out.iterdir()] == ["cells.jsonl"]
+    monkeypatch.undo()
+    assert gformer(*command, "--resume").status == 0
+    assert sorted(path.name for path in out.iterdir()) == ["results.csv", "results.json"]
 
 
 def test_debug_shows_the_traceback(gformer: Gformer, data: Path, tmp_path: Path) -> None:

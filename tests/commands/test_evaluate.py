@@ -1,35 +1,42 @@
 from __future__ import annotations
 
+import csv
 import json
-import random
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gformer_cli.bundle import load_bundle
+from gformer_cli.data.corruptions import CORRUPTIONS
+from gformer_cli.data.streams import STREAMS
 from gformer_cli.methods.gformer import Gformer
+from gformer_cli.methods.source import Source
 
 Evaluate = Callable[..., Any]
-METHODS = ["source", "bn", "tent", "gformer"]
+DEFAULTS = ["source", "bn", "tent", "gformer"]
 
 
 @pytest.fixture
 def evaluate(gformer: Callable[..., Any], bundle: Path, data: Path) -> Evaluate:
-    """`evaluate(*options)`: both targets unless `target` is given, 8 images a batch."""
+    """`evaluate(*options)`: both targets unless `target` is given (None: no target), 8 images a batch."""
 
-    def call(*options: object, target: Path | None = None) -> Any:
-        return gformer(
-            "evaluate", "--model", bundle, "--target", target or data / "targets", "--batch-size", 8, *options
-        )
+    def call(*options: object, target: Path | None = data / "targets") -> Any:
+        targets = [] if target is None else ["--target", target]
+        return gformer("evaluate", "--model", bundle, *targets, "--batch-size", 8, *options)
 
     return call
 
 
 @pytest.fixture(scope="session")
 def results(bundle: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """results.json of the four methods on both targets."""
+    """results.json of the default methods on both targets."""
     from gformer_cli.app import run
 
     out = tmp_path_factory.mktemp("evaluated") / "results"
@@ -38,43 +45,50 @@ def results(bundle: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) 
     return json.loads((out / "results.json").read_text())
 
 
+@pytest.fixture
+def results_file(results: Any, tmp_path: Path) -> Path:
+    path = tmp_path / "before.json"
+    path.write_text(json.dumps(results))
+    return path
+
+
 def accuracies(document: Any) -> dict[tuple[Any, ...], float]:
     return {(cell["method"], cell["target"], cell["seed"]): cell["accuracy"] for cell in document["cells"]}
+
+
+def averages(document: Any) -> dict[str, float]:
+    return {summary["method"]: summary["accuracy"] for summary in document["summaries"]}
 
 
 def test_results_have_the_documented_form(results: Any, bundle: Path) -> None:
     import hashlib
 
-    assert results["schema_version"] == 1
+    assert results["schema_version"] == 2
     assert results["bundle"]["file"] == "model.gformer"
     assert results["bundle"]["sha256"] == hashlib.sha256(bundle.read_bytes()).hexdigest()
-    assert results["skipped"] == []
-    fields = {"method", "stream", "target", "batch_size", "seed", "n", "accuracy", "seconds_per_image", "cost_ratio"}
+    assert results["skipped"] == [] and results["tuned"] == {}
+    fields = {"method", "stream", "part", "target", "batch_size", "seed", "severity", "n", "accuracy", "nll", "ece"}
+    fields |= {"balanced_accuracy", "macro_f1", "brier", "seconds_per_image", "cost_ratio", "forwards", "backwards"}
     for cell in results["cells"]:
         assert fields <= set(cell)
         assert (cell["stream"], cell["batch_size"], cell["seed"], cell["n"]) == ("stationary", 8, 0, 30)
-        assert cell["seconds_per_image"] > 0
+        assert cell["batch_images"] == [8, 8, 8, 6]
+    fields = {"targets", "to_source", "to_best_other", "worst_target", "harm", "harmed_batches", "standard_error"}
+    assert all(fields <= set(summary) for summary in results["summaries"])
 
 
-def test_there_is_a_cell_per_method_and_target(results: Any) -> None:
+def test_defaults_are_four_methods_on_each_target_alone(results: Any) -> None:
     assert [(cell["target"], cell["method"]) for cell in results["cells"]] == [
-        (target, method) for target in ("fog", "night") for method in METHODS
+        (target, method) for target in ("fog", "night") for method in DEFAULTS
     ]
+    assert [summary["method"] for summary in results["summaries"]] == DEFAULTS
 
 
-def test_averages_are_means_over_the_targets(results: Any) -> None:
+def test_summaries_are_means_over_the_targets(results: Any) -> None:
     found = accuracies(results)
-    for method in METHODS:
+    for method in DEFAULTS:
         expected = (found[method, "fog", 0] + found[method, "night", 0]) / 2
-        assert results["averages"][method] == pytest.approx(expected)
-
-
-def test_costs_are_multiples_of_a_plain_forward(results: Any) -> None:
-    for target in ("fog", "night"):
-        cells = {cell["method"]: cell for cell in results["cells"] if cell["target"] == target}
-        assert cells["source"]["cost_ratio"] == 1.0
-        for cell in cells.values():
-            assert cell["cost_ratio"] == pytest.approx(cell["seconds_per_image"] / cells["source"]["seconds_per_image"])
+        assert averages(results)[method] == pytest.approx(expected)
 
 
 def test_accuracy_of_one_whole_batch_is_that_of_adapt(
@@ -92,19 +106,52 @@ def test_accuracy_of_one_whole_batch_is_that_of_adapt(
             assert found[method, target, 0] == pytest.approx(right / 30)
 
 
-def test_method_chooses_what_is_measured(evaluate: Evaluate, results: Any) -> None:
-    document = evaluate("--method", "tent", "--method", "bn", "--method", "tent", "--json").json
+def test_methods_choose_what_is_measured(evaluate: Evaluate, results: Any) -> None:
+    document = evaluate("--methods", "tent,bn", "--methods", "tent", "--json").json
     assert [cell["method"] for cell in document["cells"]] == ["tent", "bn"] * 2
-    assert list(document["averages"]) == ["tent", "bn"]
+    assert list(averages(document)) == ["tent", "bn"]
     assert accuracies(document).items() <= accuracies(results).items()
+
+
+def test_streams_choose_in_which_order_images_come(evaluate: Evaluate) -> None:
+    document = evaluate("--methods", "source", "--streams", "mixed,recurring", "--json").json
+    assert {(c["stream"], c["target"], c["n"]) for c in document["cells"]} == {
+        ("mixed", "fog", 30),
+        ("mixed", "night", 30),
+        ("recurring", "fog", 90),
+        ("recurring", "night", 90),
+    }
+    assert [s["stream"] for s in document["summaries"]] == ["mixed", "recurring"]
+
+
+def test_all_streams_without_source_leave_out_forgetting_and_say_so(evaluate: Evaluate) -> None:
+    done = evaluate("--methods", "source", "--streams", "all", "--json")
+    assert {s["stream"] for s in done.json["summaries"]} == set(STREAMS) - {"forgetting"}
+    assert "left out: forgetting. It needs the source images: add --source DIR." in done.err
+
+
+def test_forgetting_ends_at_home(evaluate: Evaluate, data: Path) -> None:
+    done = evaluate(
+        "--methods", "source,tent", "--streams", "forgetting", "--source", data / "sources", "--json", "--strict"
+    )
+    assert {c["target"]: c["n"] for c in done.json["cells"]} == {"fog": 30, "night": 30, "(source again)": 18}
+
+
+def test_all_methods_are_measured_and_eata_without_source_is_told(evaluate: Evaluate, bundle: Path, data: Path) -> None:
+    from gformer_cli.methods import METHODS
+
+    done = evaluate("--methods", "all", "--limit", 8, "--json", target=data / "targets" / "fog")
+    assert load_bundle(bundle).control is not None
+    assert list(averages(done.json)) == list(METHODS)
+    assert "without --source nothing holds eata near the source model (eata is ETA then)" in done.err
 
 
 def test_batch_size_is_that_of_the_batches(evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     monkeypatch.setattr(Gformer, "predict", spy(Gformer.predict, seen))
-    document = evaluate("--method", "gformer", "--batch-size", 12, "--json").json
+    document = evaluate("--methods", "gformer", "--batch-size", 12, "--json").json
     assert {cell["batch_size"] for cell in document["cells"]} == {12}
-    assert seen == [12, 12, 12, 6] * 2  # each target begins with one batch that is not counted
+    assert seen == [12, 12, *[12, 12, 6] * 2]  # the first two are not counted
 
 
 def spy(original: Callable[..., Any], sizes: list[int]) -> Callable[..., Any]:
@@ -115,53 +162,46 @@ def spy(original: Callable[..., Any], sizes: list[int]) -> Callable[..., Any]:
     return predict
 
 
+def test_limit_takes_so_many_images_of_each_target(evaluate: Evaluate) -> None:
+    document = evaluate("--methods", "source", "--limit", 12, "--json").json
+    assert [cell["batch_images"] for cell in document["cells"]] == [[8, 4]] * 2
+
+
+def test_fewer_images_than_a_batch_work_and_are_told(evaluate: Evaluate) -> None:
+    done = evaluate("--methods", "bn", "--batch-size", 64, "--json")
+    assert {cell["n"] for cell in done.json["cells"]} == {30}
+    assert "fewer images than one batch of 64, so batches are smaller: fog (30), night (30)" in done.err
+
+
+def test_one_class_alone_works_and_is_told(evaluate: Evaluate, own_data: Path) -> None:
+    for label in ("circle", "square"):
+        shutil.rmtree(own_data / "targets" / "fog" / label)
+    done = evaluate("--methods", "bn", "--json", target=own_data / "targets" / "fog")
+    assert [cell["n"] for cell in done.json["cells"]] == [10]
+    assert "images of one class only, so statistics of a batch mislead: fog" in done.err
+
+
+def test_label_skew_decides_how_classes_come(evaluate: Evaluate) -> None:
+    options = ("--methods", "bn", "--streams", "label-shift", "--json")
+    digests = [
+        [cell["predictions"] for cell in evaluate(*options, "--label-skew", skew).json["cells"]]
+        for skew in (0, 0, 0.1, 100)
+    ]
+    assert digests[0] == digests[1] and len({str(digest) for digest in digests}) == 3
+    assert evaluate(*options).json["cells"][0]["predictions"] == digests[2][0]
+
+
 def test_seeds_repeat_with_other_batches(evaluate: Evaluate, results: Any) -> None:
-    document = evaluate("--seed", 0, "--seed", 5, "--json").json
+    document = evaluate("--seed", 0, "--seed", 5, "--seed", 0, "--json").json
     found = accuracies(document)
-    assert len(found) == 16 and accuracies(results).items() <= found.items()
+    assert len(found) == len(document["cells"]) == 16 and accuracies(results).items() <= found.items()
     for target in ("fog", "night"):  # without batch statistics the order makes no difference
         assert found["source", target, 0] == found["source", target, 5]
     assert any(found[method, target, 0] != found[method, target, 5] for method, target, _ in found)
     expected = sum(found["gformer", target, seed] for target in ("fog", "night") for seed in (0, 5)) / 4
-    assert document["averages"]["gformer"] == pytest.approx(expected)
-
-
-def test_labels_change_no_prediction(
-    evaluate: Evaluate, own_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The same files under shuffled labels: what is predicted stays, what is counted as right does not."""
-    from gformer_cli.data import streams
-    from gformer_cli.data.folders import Domain, ImageFile
-    from gformer_cli.stages import evaluate as stage
-
-    def by_name(domain: Domain, seed: int) -> list[ImageFile]:
-        files = sorted(domain.files, key=lambda file: file.path.name)
-        random.Random(seed).shuffle(files)
-        return files
-
-    assert stage.stationary is streams.stationary
-    monkeypatch.setattr(stage, "stationary", by_name)
-    logits: list[Any] = []
-    original = Gformer.predict
-
-    def predict(self: Gformer, images: Any) -> Any:
-        logits.append(original(self, images))
-        return logits[-1]
-
-    monkeypatch.setattr(Gformer, "predict", predict)
-    target = tmp_path / "mixed"
-    files = sorted((own_data / "targets" / "fog").rglob("*.png"))
-    accuracy = []
-    for shift in (0, 7):
-        shutil.rmtree(target, ignore_errors=True)
-        for number, path in enumerate(files):
-            label = files[(number + shift) % len(files)].parent.name
-            (target / label).mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, target / label / f"{number:03d}.png")
-        accuracy.append(evaluate("--json", target=target).json["averages"]["gformer"])
-    half = len(logits) // 2
-    assert all((a == b).all() for a, b in zip(logits[:half], logits[half:], strict=True))
-    assert accuracy[0] != accuracy[1]
+    assert averages(document)["gformer"] == pytest.approx(expected)
+    assert results["summaries"][1]["standard_error"] is None
+    assert all(summary["standard_error"] is not None for summary in document["summaries"])
 
 
 def test_a_target_may_lack_classes(evaluate: Evaluate, own_data: Path) -> None:
@@ -177,7 +217,7 @@ def test_classes_are_matched_by_name(evaluate: Evaluate, results: Any, own_data:
     for label in ("circle", "square", "stripes"):
         alone = own_data / f"only-{label}"
         shutil.copytree(fog / label, alone / label)
-        right += evaluate("--method", "source", "--json", target=alone).json["averages"]["source"] * 10
+        right += averages(evaluate("--methods", "source", "--json", target=alone).json)["source"] * 10
     assert right / 30 == pytest.approx(accuracies(results)["source", "fog", 0])
 
 
@@ -186,16 +226,65 @@ def test_unreadable_images_count_for_no_method(evaluate: Evaluate, own_data: Pat
     done = evaluate("--json", "--seed", 0, "--seed", 1, target=own_data / "targets")
     assert done.status == 0
     assert {cell["n"] for cell in done.json["cells"] if cell["target"] == "fog"} == {29}
-    (skipped,) = done.json["skipped"]
-    assert skipped["path"].endswith("fog/circle/04.png") and skipped["reason"] == "the file is empty"
-    assert "warning: 1 unreadable image skipped" in done.err
+    assert done.json["skipped"] == [{"path": "fog/circle/04.png", "reason": "the file is empty"}]
+    assert "warning: 1 unreadable image skipped" in done.err and "fog/circle/04.png" in done.err
 
 
-def test_strict_makes_an_unreadable_image_an_error(evaluate: Evaluate, own_data: Path, tmp_path: Path) -> None:
-    (own_data / "targets" / "fog" / "circle" / "04.png").write_bytes(b"")
-    done = evaluate("--strict", "--out", tmp_path / "results", target=own_data / "targets")
-    assert done.status == 2 and "unreadable image" in done.err and "circle/04.png" in done.err
-    assert not (tmp_path / "results").exists()
+def test_strict_makes_an_unreadable_image_an_error_and_resume_goes_on_once_it_is_repaired(
+    evaluate: Evaluate, own_data: Path, tmp_path: Path
+) -> None:
+    broken = own_data / "targets" / "night" / "circle" / "04.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(b"")
+    options = ("--strict", "--methods", "bn", "--out", tmp_path / "results")
+    done = evaluate(*options, target=own_data / "targets")
+    assert done.status == 2 and "unreadable image: night/circle/04.png" in done.err
+    assert not (tmp_path / "results" / "results.json").exists()
+    broken.write_bytes(whole)
+    assert evaluate(*options, "--resume", target=own_data / "targets").status == 0
+
+
+# --- source images
+
+
+def test_shifts_measure_source_images_under_every_corruption(evaluate: Evaluate, data: Path, tmp_path: Path) -> None:
+    done = evaluate("--shifts", "--methods", "source", "--source", data / "sources", "--out", tmp_path, target=None)
+    assert done.status == 0
+    document = json.loads((tmp_path / "results.json").read_text())
+    assert {(c["target"], c["severity"]) for c in document["cells"]} == {
+        ("(none)", 0),
+        *((name, severity) for name in CORRUPTIONS for severity in range(1, 6)),
+    }
+    assert {c["n"] for c in document["cells"]} == {18}  # two of ten images a class and domain are held out
+    (summary,) = document["summaries"]
+    assert list(summary["targets"]) == ["(none)", *CORRUPTIONS]
+    header = next(line for line in done.out.splitlines() if line.startswith("method"))
+    for group in ("(none)", "noise", "blur", "weather", "digital", "photometric", "geometric"):
+        assert group in header
+
+
+def test_tune_chooses_on_source_images_and_records_it(evaluate: Evaluate, data: Path) -> None:
+    options = ("--methods", "bn-mix,source", "--json")
+    tuned = evaluate(*options, "--tune", "--source", data / "sources").json
+    assert set(tuned["tuned"]) == {"bn-mix"}
+    assert set(tuned["tuned"]["bn-mix"]) == {"settings", "accuracy", "default_accuracy", "tried"}
+    shown = evaluate("--methods", "bn-mix", "--tune", "--source", data / "sources").out
+    assert shown.startswith("Chosen on held-out source images, accuracy in %")
+    plain = evaluate(*options).json
+    chosen = tuned["tuned"]["bn-mix"]["settings"]
+    same = [t["predictions"] == p["predictions"] for t, p in zip(tuned["cells"], plain["cells"], strict=True)]
+    assert all(same) or chosen
+    assert plain["tuned"] == {}
+
+
+def test_a_source_that_was_not_trained_on_is_told(evaluate: Evaluate, data: Path) -> None:
+    options = ("--methods", "source", "--streams", "forgetting", "--json")
+    done = evaluate(*options, "--source", data / "targets" / "night", target=data / "targets" / "fog")
+    assert "does not hold the images that this bundle was trained on" in done.err
+    assert {c["target"]: c["n"] for c in done.json["cells"]} == {"fog": 30, "(source again)": 30}
+
+
+# --- limits
 
 
 def test_fail_under_passes_and_misses(evaluate: Evaluate, tmp_path: Path) -> None:
@@ -204,22 +293,77 @@ def test_fail_under_passes_and_misses(evaluate: Evaluate, tmp_path: Path) -> Non
     assert missed.status == 1
     assert missed.json == json.loads((tmp_path / "results" / "results.json").read_text())
     assert missed.err.splitlines()[-2] == (
-        f"error: average accuracy under the limit: gformer {missed.json['averages']['gformer']:.4f} < 1.0000"
+        "error: limits missed: gformer on stationary in batches of 8: "
+        f"accuracy {averages(missed.json)['gformer']:.4f} < 1.0000 (--fail-under)"
     )
 
 
 def test_a_limit_that_is_just_met_passes(evaluate: Evaluate, results: Any) -> None:
-    value = results["averages"]["bn"]
-    assert evaluate("--method", "bn", "--fail-under", f"bn={value!r}").status == 0
-    assert evaluate("--method", "bn", "--fail-under", f"bn={value + 1e-9!r}").status == 1
+    value = averages(results)["bn"]
+    assert evaluate("--methods", "bn", "--fail-under", f"bn={value!r}").status == 0
+    assert evaluate("--methods", "bn", "--fail-under", f"bn={value + 1e-9!r}").status == 1
+
+
+def test_fail_harm_judges_the_worst_target(
+    evaluate: Evaluate, own_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On images that `source` has right in part, a `gformer` that turns its answers round does harm."""
+    monkeypatch.setattr(Gformer, "predict", lambda self, images: -Source.predict(self, images))
+    for label in ("circle", "square", "stripes"):
+        shutil.copytree(own_data / "targets" / "fog" / label, tmp_path / "alone" / f"only-{label}" / label)
+    options = ("--methods", "gformer", "--json")
+    (summary,) = evaluate(*options, target=tmp_path / "alone").json["summaries"]
+    assert summary["harm"] > 0.3
+    assert evaluate(*options, "--fail-harm", summary["harm"], target=tmp_path / "alone").status == 0
+    done = evaluate(*options, "--fail-harm", summary["harm"] - 0.01, target=tmp_path / "alone")
+    assert done.status == 1
+    assert (
+        f"harm on {summary['worst_target']} {summary['harm']:.4f} > {summary['harm'] - 0.01:.4f} (--fail-harm)"
+        in done.err
+    )
+
+
+def test_a_baseline_shows_what_changed(evaluate: Evaluate, results: Any, results_file: Path) -> None:
+    same = evaluate("--baseline", results_file)
+    assert same.status == 0
+    rows = [line.split() for line in same.out.split("Compared with the baseline")[1].splitlines()[2:6]]
+    assert [row[2] for row in rows] == DEFAULTS and {row[5] for row in rows} == {"+0.0"}
+    for summary in results["summaries"]:
+        summary["accuracy"] += 0.1 * (summary["method"] == "bn")
+    results_file.write_text(json.dumps(results))
+    worse = evaluate("--baseline", results_file, "--json")
+    for summary in results["summaries"]:
+        summary["accuracy"] -= 0.1 * (summary["method"] == "bn")
+    assert (
+        worse.status == 1 and "bn on stationary in batches of 8: accuracy" in worse.err and "(--baseline)" in worse.err
+    )
+    assert {c["method"]: round(c["now"] - c["before"], 6) for c in worse.json["changes"]} == {
+        "source": 0.0,
+        "bn": -0.1,
+        "tent": 0.0,
+        "gformer": 0.0,
+    }
+
+
+# --- what is shown and written
 
 
 def test_the_table_shows_percentages_per_target(evaluate: Evaluate, results: Any) -> None:
-    lines = [line.split() for line in evaluate("--method", "source").out.splitlines()]
+    lines = [line.split() for line in evaluate("--methods", "source").out.splitlines()]
     found = accuracies(results)
-    expected = [found["source", "fog", 0], found["source", "night", 0], results["averages"]["source"]]
+    expected = [found["source", "fog", 0], found["source", "night", 0], averages(results)["source"]]
     assert lines[1][:4] == ["method", "fog", "night", "average"]
     assert lines[2][:4] == ["source", *(f"{100 * value:.1f}" for value in expected)]
+
+
+def test_the_csv_has_the_cells(evaluate: Evaluate, tmp_path: Path) -> None:
+    evaluate("--methods", "source,bn", "--out", tmp_path / "r")
+    document = json.loads((tmp_path / "r" / "results.json").read_text())
+    with (tmp_path / "r" / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["method"], row["target"], float(row["accuracy"])) for row in rows] == [
+        (cell["method"], cell["target"], cell["accuracy"]) for cell in document["cells"]
+    ]
 
 
 def test_out_is_refused_when_it_holds_something(evaluate: Evaluate, tmp_path: Path) -> None:
@@ -227,12 +371,44 @@ def test_out_is_refused_when_it_holds_something(evaluate: Evaluate, tmp_path: Pa
     refused = evaluate("--out", tmp_path)
     assert refused.status == 2 and f"output folder is not empty: {tmp_path}" in refused.err
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
-    assert evaluate("--out", tmp_path, "--overwrite").status == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "results.json"]
+    assert evaluate("--methods", "bn", "--out", tmp_path, "--overwrite").status == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "results.csv", "results.json"]
 
 
 def test_a_dry_run_touches_nothing(evaluate: Evaluate, tmp_path: Path) -> None:
-    plan = evaluate("--dry-run", "--json", "--out", tmp_path / "r", "--seed", 4, "--method", "bn").json
-    assert (plan["methods"], plan["seeds"], plan["batch_size"]) == (["bn"], [4], 8)
-    assert plan["outputs"] == [str(tmp_path / "r" / "results.json")]
+    plan = evaluate(
+        "--dry-run", "--json", "--out", tmp_path / "r", "--seed", 4, "--methods", "bn", "--streams", "mixed"
+    ).json
+    assert (plan["methods"], plan["streams"], plan["seeds"], plan["batch_size"]) == (["bn"], ["mixed"], [4], 8)
+    assert plan["outputs"] == [str(tmp_path / "r" / name) for name in ("results.json", "results.csv")]
     assert list(tmp_path.iterdir()) == []
+
+
+def untimed(path: Path) -> Any:
+    document = json.loads(path.read_text())
+    for row in (*document["cells"], *document["summaries"]):
+        for name in ("seconds_per_image", "cost_ratio", "peak_mib"):
+            row.pop(name, None)
+    return document
+
+
+def test_a_process_that_was_killed_resumes_to_the_same_results(
+    evaluate: Evaluate, bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    options = ["--methods", "bn,tent,rotta", "--streams", "stationary,mixed,recurring", "--seed", "0", "--seed", "1"]
+    assert evaluate(*options, "--out", tmp_path / "whole").status == 0
+    command = ["evaluate", "--model", bundle, "--target", data / "targets", "--batch-size", "8", *options]
+    command += ["--out", tmp_path / "broken", "--quiet"]
+    cells = tmp_path / "broken" / "cells.jsonl"
+    with subprocess.Popen([sys.executable, "-m", "gformer_cli", *map(str, command)]) as process:
+        while not (cells.exists() and len(cells.read_bytes().splitlines()) > 2):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    assert not (tmp_path / "broken" / "results.json").exists()
+    refused = evaluate(*options, "--out", tmp_path / "broken")
+    assert refused.status == 2 and "--resume" in refused.err
+    assert evaluate(*options, "--out", tmp_path / "broken", "--resume").status == 0
+    assert untimed(tmp_path / "broken" / "results.json") == untimed(tmp_path / "whole" / "results.json")
+    again = evaluate(*options, "--out", tmp_path / "broken", "--resume")
+    assert again.status == 2 and "is finished" in again.err

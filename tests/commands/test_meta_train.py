@@ -81,8 +81,11 @@ def test_json_agrees_with_the_bundle_and_the_log(meta_train: MetaTrain, pretrain
     assert document["bundle"] == str(pretrained / "model.gformer")
     assert document["generator_parameters"] == header.generator.parameters
     assert document["validation_accuracy"] == header.validation
-    assert header.validation["gformer"] == max(line["validation_accuracy"] for line in log)
-    assert [line["step"] for line in log] == [1, 2]
+    assert [(line["model"], line["step"]) for line in log] == [
+        (model, step) for model in ("generator", "control") for step in (1, 2)
+    ]
+    for name, lines in (("gformer", log[:2]), ("constant", log[2:])):
+        assert header.validation[name] == max(line["validation_accuracy"] for line in lines)
 
 
 def test_a_dry_run_touches_nothing(meta_train: MetaTrain, pretrained: Path, contents: Any) -> None:
@@ -244,10 +247,10 @@ def test_a_finished_bundle_is_not_replaced_unasked(meta_train: MetaTrain, pretra
     assert (pretrained / "model.gformer").read_bytes() == before
     assert meta_train(pretrained, "--overwrite").status == 0
     assert (pretrained / "model.gformer").read_bytes() != before
-    assert len((pretrained / "meta-train.jsonl").read_text().splitlines()) == 2
+    assert len((pretrained / "meta-train.jsonl").read_text().splitlines()) == 4
 
 
-@pytest.mark.parametrize("steps", [1, 3, 5])
+@pytest.mark.parametrize("steps", [1, 3, 5, 7])
 def test_resume_after_an_interruption_equals_an_uninterrupted_run(
     meta_train: MetaTrain,
     pretrained: Path,
@@ -265,8 +268,8 @@ def test_resume_after_an_interruption_equals_an_uninterrupted_run(
     stop_after("meta-train", steps)
     stopped = meta_train(pretrained, *options, "--quiet")
     assert stopped.status == 130
-    assert stopped.err.splitlines() == [
-        f"error: stopped after step {steps} of 5",
+    assert stopped.err.splitlines()[-2:] == [
+        f"error: stopped after step {(steps - 1) % 5 + 1} of 5 of the {'control' if steps > 5 else 'generator'}",
         "  Go on with the same command and --resume.",
     ]
     assert not (pretrained / "model.gformer").exists()

@@ -37,8 +37,8 @@ class Output:
 
     def write(self, results: Results) -> None:
         """Write results.json and results.csv atomically; the cells are in them then."""
-        write_text(self.table, results.to_csv())
         write_json(self.results, results.to_json())
+        write_text(self.table, results.to_csv())
         self.cells.unlink(missing_ok=True)
 
 
