@@ -13,7 +13,8 @@ from gformer_cli.console import Terminal
 from gformer_cli.data.folders import Layout, find_domains
 from gformer_cli.errors import InputError
 
-DEFAULT_METHODS = ["source", "bn", "tent", "gformer"]
+DEFAULT_METHODS = ["source", "bn", "tent", "constant", "gformer"]
+"""Without `constant` where the bundle holds no control."""
 DEFAULT_STREAMS = ["stationary"]
 
 
@@ -51,7 +52,7 @@ def evaluate(
         typer.Option(
             "--methods",
             metavar="NAMES",
-            help="Methods to measure: a,b,c or all. Repeatable. Default: source,bn,tent,gformer.",
+            help="Methods to measure: a,b,c or all. Repeatable. Default: source,bn,tent,constant,gformer.",
             show_default=False,
         ),
     ] = None,
@@ -156,8 +157,9 @@ def evaluate(
 
     bundle = load_bundle(model, own_backbone=backbone)
     cannot = plan.impossible_methods(bundle), plan.impossible_streams(has_source=bool(sources))
+    defaults = [name for name in DEFAULT_METHODS if name not in cannot[0]]
     planned = stage.Plan(
-        methods=plan.choose(methods or DEFAULT_METHODS, METHODS, "method", cannot[0]),
+        methods=plan.choose(methods or defaults, METHODS, "method", cannot[0]),
         streams=[plan.SHIFTS] if shifts else plan.choose(streams or DEFAULT_STREAMS, STREAMS, "stream", cannot[1]),
         targets=plan.limited(targets, limit),
         batch_size=batch_size,
