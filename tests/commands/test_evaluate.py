@@ -20,7 +20,7 @@ from gformer_cli.methods.gformer import Gformer
 from gformer_cli.methods.source import Source
 
 Evaluate = Callable[..., Any]
-DEFAULTS = ["source", "bn", "tent", "gformer"]
+DEFAULTS = ["source", "bn", "tent", "constant", "gformer"]
 
 
 @pytest.fixture
