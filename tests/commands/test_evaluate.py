@@ -77,7 +77,7 @@ def test_results_have_the_documented_form(results: Any, bundle: Path) -> None:
     assert all(fields <= set(summary) for summary in results["summaries"])
 
 
-def test_defaults_are_four_methods_on_each_target_alone(results: Any) -> None:
+def test_defaults_are_five_methods_on_each_target_alone(results: Any) -> None:
     assert [(cell["target"], cell["method"]) for cell in results["cells"]] == [
         (target, method) for target in ("fog", "night") for method in DEFAULTS
     ]
@@ -125,7 +125,7 @@ def test_streams_choose_in_which_order_images_come(evaluate: Evaluate) -> None:
 
 
 def test_all_streams_without_source_leave_out_forgetting_and_say_so(evaluate: Evaluate) -> None:
-    done = evaluate("--methods", "source", "--streams", "all", "--json")
+    done = evaluate("--methods", "source", "--streams", "all", "--limit", 8, "--json")
     assert {s["stream"] for s in done.json["summaries"]} == set(STREAMS) - {"forgetting"}
     assert "left out: forgetting. It needs the source images: add --source DIR." in done.err
 
@@ -194,7 +194,7 @@ def test_label_skew_decides_how_classes_come(evaluate: Evaluate) -> None:
 def test_seeds_repeat_with_other_batches(evaluate: Evaluate, results: Any) -> None:
     document = evaluate("--seed", 0, "--seed", 5, "--seed", 0, "--json").json
     found = accuracies(document)
-    assert len(found) == len(document["cells"]) == 16 and accuracies(results).items() <= found.items()
+    assert len(found) == len(document["cells"]) == 20 and accuracies(results).items() <= found.items()
     for target in ("fog", "night"):  # without batch statistics the order makes no difference
         assert found["source", target, 0] == found["source", target, 5]
     assert any(found[method, target, 0] != found[method, target, 5] for method, target, _ in found)
@@ -268,13 +268,16 @@ def test_tune_chooses_on_source_images_and_records_it(evaluate: Evaluate, data: 
     tuned = evaluate(*options, "--tune", "--source", data / "sources").json
     assert set(tuned["tuned"]) == {"bn-mix"}
     assert set(tuned["tuned"]["bn-mix"]) == {"settings", "accuracy", "default_accuracy", "tried"}
-    shown = evaluate("--methods", "bn-mix", "--tune", "--source", data / "sources").out
-    assert shown.startswith("Chosen on held-out source images, accuracy in %")
     plain = evaluate(*options).json
     chosen = tuned["tuned"]["bn-mix"]["settings"]
     same = [t["predictions"] == p["predictions"] for t, p in zip(tuned["cells"], plain["cells"], strict=True)]
     assert all(same) or chosen
     assert plain["tuned"] == {}
+
+
+def test_the_table_of_tuned_settings_comes_first(evaluate: Evaluate, data: Path) -> None:
+    shown = evaluate("--methods", "source", "--limit", 8, "--tune", "--source", data / "sources").out
+    assert shown.startswith("Chosen on held-out source images, accuracy in %")
 
 
 def test_a_source_that_was_not_trained_on_is_told(evaluate: Evaluate, data: Path) -> None:
@@ -326,7 +329,7 @@ def test_fail_harm_judges_the_worst_target(
 def test_a_baseline_shows_what_changed(evaluate: Evaluate, results: Any, results_file: Path) -> None:
     same = evaluate("--baseline", results_file)
     assert same.status == 0
-    rows = [line.split() for line in same.out.split("Compared with the baseline")[1].splitlines()[2:6]]
+    rows = [line.split() for line in same.out.split("Compared with the baseline")[1].splitlines()[2:7]]
     assert [row[2] for row in rows] == DEFAULTS and {row[5] for row in rows} == {"+0.0"}
     for summary in results["summaries"]:
         summary["accuracy"] += 0.1 * (summary["method"] == "bn")
@@ -341,6 +344,7 @@ def test_a_baseline_shows_what_changed(evaluate: Evaluate, results: Any, results
         "source": 0.0,
         "bn": -0.1,
         "tent": 0.0,
+        "constant": 0.0,
         "gformer": 0.0,
     }
 
@@ -395,7 +399,7 @@ def untimed(path: Path) -> Any:
 def test_a_process_that_was_killed_resumes_to_the_same_results(
     evaluate: Evaluate, bundle: Path, data: Path, tmp_path: Path
 ) -> None:
-    options = ["--methods", "bn,tent,rotta", "--streams", "stationary,mixed,recurring", "--seed", "0", "--seed", "1"]
+    options = ["--methods", "bn,tent,rotta", "--streams", "stationary,mixed,recurring,dynamic"]
     assert evaluate(*options, "--out", tmp_path / "whole").status == 0
     command = ["evaluate", "--model", bundle, "--target", data / "targets", "--batch-size", "8", *options]
     command += ["--out", tmp_path / "broken", "--quiet"]
@@ -412,3 +416,15 @@ def test_a_process_that_was_killed_resumes_to_the_same_results(
     assert untimed(tmp_path / "broken" / "results.json") == untimed(tmp_path / "whole" / "results.json")
     again = evaluate(*options, "--out", tmp_path / "broken", "--resume")
     assert again.status == 2 and "is finished" in again.err
+
+
+def test_a_bundle_without_a_control_is_measured_without_it(
+    gformer: Callable[..., Any], pretrained: Path, data: Path
+) -> None:
+    options = ("--set", "meta_train.control=false", "--steps", 1)
+    gformer("meta-train", "--source", data / "sources", "--run", pretrained, *options)
+    command = ("evaluate", "--model", pretrained / "model.gformer", "--target", data / "targets" / "fog", "--json")
+    assert list(averages(gformer(*command).json)) == ["source", "bn", "tent", "gformer"]
+    done = gformer(*command, "--methods", "constant")
+    assert done.status == 2 and "the method 'constant' cannot be measured here" in done.err
+    assert "meta_train.control=true" in done.err
