@@ -24,7 +24,7 @@ BASELINES = ("source", "bn", "tent", "constant")
 VARIANTS: dict[str, list[str]] = {
     "channel": [],
     "vector": ["generator.kind=vector"],
-    "channel without gradients": ["generator.gradients=false"],
+    "channel with gradients": ["generator.gradients=true"],
     "channel without statistics": ["generator.statistics=false"],
     "channel without features": ["generator.features=false"],
     "channel without mixing": ["generator.mixing=false"],

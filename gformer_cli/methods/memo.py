@@ -34,7 +34,7 @@ class Memo(Method):
     Args:
         learning_rate: the paper's for its BatchNorm network (ResNet-50, ImageNet); it uses 5e-3 for small images.
         copies: augmented copies per image, each a forward and a backward pass. The paper takes 32 for small images and
-            64 for large ones; 8 cost some 30 to 40 times the source model's forward pass instead of well over 100.
+            64 for large ones, well over 100 times the cost of the source model's forward pass; 8 cost 30 to 60 times.
         prior_count: the prior strength N of the source statistics.
         seed: of the copies.
     """
@@ -46,7 +46,7 @@ class Memo(Method):
         bundle: Bundle,
         *,
         learning_rate: float = 2.5e-4,
-        copies: int = 8,
+        copies: int = 4,
         prior_count: float = 16.0,
         seed: int = 0,
     ) -> None:
