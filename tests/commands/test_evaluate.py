@@ -137,6 +137,7 @@ def test_forgetting_ends_at_home(evaluate: Evaluate, data: Path) -> None:
     assert {c["target"]: c["n"] for c in done.json["cells"]} == {"fog": 30, "night": 30, "(source again)": 18}
 
 
+@pytest.mark.slow
 def test_all_methods_are_measured_and_eata_without_source_is_told(evaluate: Evaluate, bundle: Path, data: Path) -> None:
     from gformer_cli.methods import METHODS
 
@@ -396,6 +397,7 @@ def untimed(path: Path) -> Any:
     return document
 
 
+@pytest.mark.slow
 def test_a_process_that_was_killed_resumes_to_the_same_results(
     evaluate: Evaluate, bundle: Path, data: Path, tmp_path: Path
 ) -> None:
