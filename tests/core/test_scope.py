@@ -47,7 +47,8 @@ HEAD = {"weight", "bias"}
         (Scope(last_layers=9), BN | HEAD | {"mix"}),
         (Scope(bn=False, last_layers=2), HEAD | {"mix"}),
     ],
-    ids=str,
+    # a set prints in another order in every process, and names of tests must not
+    ids=lambda value: " ".join(sorted(value)) if isinstance(value, set) else str(value),
 )
 def test_only_what_is_in_scope_is_generated(
     make_backbone: Callable[..., Backbone], images: torch.Tensor, scope: Scope, expected: set[str]
