@@ -9,9 +9,8 @@ DEMO := gformer-demo
 demo: $(VENV)/.installed
 	$(BIN)/gformer demo --out $(DEMO) --overwrite
 
-# one process a core, one thread a process: tiny networks gain nothing from threads
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -q -n auto
+	$(BIN)/python -m pytest -m "not slow" -q
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow -q
