@@ -13,6 +13,7 @@ from gformer_cli.bundle import build_generator, load_bundle
 from gformer_cli.config import Settings, resolve
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
+from gformer_cli.core.losses import relative_cross_entropy
 from gformer_cli.data.folders import Domain
 from gformer_cli.data.labelled import load_labelled
 from gformer_cli.stages import meta_trainer
@@ -299,3 +300,15 @@ def test_keeping_the_untrained_generator_is_told(
     assert all("beat the untrained one" in text for text in listener.warnings)
     assert bool(listener.warnings) == warned
     assert "(source 25.0%, bn 50.0%)" in listener.notes[-1] and "episodes/s" in listener.notes[-1]
+
+
+def test_the_loss_is_relative_or_the_plain_cross_entropy(make_trainer: Callable[..., MetaTrainer]) -> None:
+    plain, relative = (make_trainer(f"meta_train.loss={name}") for name in ("cross_entropy", "relative"))
+    episode = plain.sampler.draw(1)
+    backbone, images, labels = plain.models.unaware_of(episode.domain.name), episode.inputs(CPU), episode.labels(CPU)
+    found = plain.method(backbone, images)
+    expected = torch.nn.functional.cross_entropy(found.logits, labels)
+    torch.testing.assert_close(plain.loss(episode).cross_entropy, expected)
+    share = relative_cross_entropy(found.logits, found.seen.logits, labels)
+    torch.testing.assert_close(relative.loss(episode).cross_entropy, share)
+    assert not torch.isclose(share, expected)
