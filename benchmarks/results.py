@@ -38,12 +38,18 @@ VARIANTS: dict[str, list[str]] = {
 }
 """Each row of the table and what it changes; all else is the preset's. The first trains the control as well."""
 FULL = "channel"
+SETTINGS: dict[str, list[str]] = {
+    "digit-cameras": [],
+    # the angle is the domain: a simulated rotation would show the targets
+    "rotated-mnist": ["shifts.families=[photometric, blur, noise, style]"],
+}
+"""What each data set needs beside the preset."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--data", choices=("digit-cameras", "rotated-mnist"), default="digit-cameras")
+    parser.add_argument("--data", choices=SETTINGS, default="digit-cameras")
     parser.add_argument("--seed", type=int, action="append", help="Repeatable. Default: 0, 1 and 2.")
     parser.add_argument("--variant", choices=VARIANTS, action="append", help="Repeatable. Default: all.")
     parser.add_argument("--preset", default="quick")
@@ -74,8 +80,9 @@ def pretrained(options: argparse.Namespace, data: Path, seed: int) -> Path:
     if not (base / "source.json").is_file():
         weights = ["--weights", options.weights] if options.weights else []
         resume = ["--resume"] if base.is_dir() else []
+        needed = [f"--set={setting}" for setting in SETTINGS[options.data]]
         gformer("pretrain", "--source", data / "sources", "--out", base, "--preset", options.preset, "--seed", seed,
-                *weights, *resume)  # fmt: skip
+                *needed, *weights, *resume)  # fmt: skip
     return base
 
 

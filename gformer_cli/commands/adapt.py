@@ -91,7 +91,7 @@ def adapt(
             strict=strict,
             progress=progress,
         )
-    stage.write_rows(out, done, bundle.header.classes, probabilities=probabilities, name_targets=len(domains) > 1)
+    stage.write_rows(out, done.rows, bundle.header.classes, probabilities=probabilities, name_targets=len(domains) > 1)
     terminal.skipped([(item.path, item.reason) for item in done.skipped])
     terminal.result(
         {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -11,10 +12,24 @@ from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.parameters import Parameters
 
 
+def entropies(logits: torch.Tensor) -> torch.Tensor:
+    """Shannon entropy, in nats, of each image's softmax: (B,) for logits (B, K)."""
+    return _entropy_of(logits.log_softmax(dim=1))
+
+
 def entropy(logits: torch.Tensor) -> torch.Tensor:
     """Mean Shannon entropy, in nats, of the softmax of logits (B, K): scalar. (Tent, arXiv 2006.10726.)"""
-    log_probabilities = logits.log_softmax(dim=1)
-    return -(log_probabilities.exp() * log_probabilities).sum(dim=1).mean()
+    return entropies(logits).mean()
+
+
+def marginal_entropy(logits: torch.Tensor) -> torch.Tensor:
+    """Shannon entropy, in nats, of the mean softmax of logits (B, K): scalar. (SHOT, arXiv 2002.08546.)"""
+    return _entropy_of(logits.log_softmax(dim=1).logsumexp(dim=0) - math.log(len(logits)))
+
+
+def _entropy_of(log_probabilities: torch.Tensor) -> torch.Tensor:
+    # from logarithms, so that a class of probability 0 gives neither 0 * log 0 nor a gradient that is not finite
+    return -(log_probabilities.exp() * log_probabilities).sum(dim=-1)
 
 
 def pseudo_label_cross_entropy(logits: torch.Tensor) -> torch.Tensor:

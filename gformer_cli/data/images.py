@@ -95,6 +95,8 @@ class Batch:
 
     pixels: torch.Tensor
     files: tuple[ImageFile, ...]
+    digests: tuple[str, ...]
+    """SHA-256 of each file's bytes."""
 
 
 def read_batches(
@@ -123,4 +125,8 @@ def read_batches(
 
 
 def _stack(items: Sequence[Decoded]) -> Batch:
-    return Batch(torch.stack([item.pixels for item in items]), tuple(item.file for item in items))
+    return Batch(
+        torch.stack([item.pixels for item in items]),
+        tuple(item.file for item in items),
+        tuple(item.digest for item in items),
+    )

@@ -24,7 +24,7 @@ SAMPLE = 512
 PLAIN = "(none)"
 """What `--shifts` calls the images as they are."""
 ROUNDS = 3
-"""How often the targets come back in `recurring`."""
+"""How often each target comes in `recurring`."""
 SOURCE_AGAIN = "(source again)"
 """What `forgetting` calls the source images after the targets."""
 
@@ -110,11 +110,12 @@ def mixed(options: StreamOptions) -> list[Stream]:
 
 
 def recurring(options: StreamOptions) -> list[Stream]:
-    """The targets one after another, `ROUNDS` times: day and night. Errors that add up show here."""
-    batches: list[StreamBatch] = []
-    for number in range(ROUNDS):
-        for domain in options.targets:
-            batches += _cut(_shuffled(domain, options.seed, number), options.batch_size)
+    """The targets one after another, `ROUNDS` times: day and night. Errors that add up show here.
+
+    Each round brings other images of a target, as a camera does: a method is not asked what it has seen already.
+    """
+    waiting = [_cut(_shuffled(domain, options.seed), options.batch_size) for domain in options.targets]
+    batches = chain.from_iterable(cut[number::ROUNDS] for number in range(ROUNDS) for cut in waiting)
     return [Stream("recurring", "all", options.batch_size, tuple(batches))]
 
 
@@ -144,10 +145,13 @@ def label_shift(options: StreamOptions) -> list[Stream]:
 
 
 def batch_sizes(options: StreamOptions) -> list[Stream]:
-    """The same images of each target in batches of 1 to 128: `SAMPLE` over all targets, but a whole batch of each."""
-    share = max(BATCH_SIZES[-1], SAMPLE // len(options.targets))
+    """The same images of each target in batches of 1 to 128: `SAMPLE` over all targets.
+
+    A batch that is larger than a target's share gets more of that target's images, so that it is whole.
+    """
+    share = SAMPLE // len(options.targets)
     return [
-        _stream("batch-sizes", domain.name, size, _shuffled(domain, options.seed)[:share])
+        _stream("batch-sizes", domain.name, size, _shuffled(domain, options.seed)[: max(size, share)])
         for size in BATCH_SIZES
         for domain in options.targets
     ]
@@ -193,19 +197,18 @@ def _named(items: Sequence[Item], name: str, severity: int, batch_size: int, see
     return Stream("shifts", name, batch_size, batches, severity)
 
 
-def arrival_order(domain: Domain, seed: int, number: int = 0) -> list[ImageFile]:
-    """The images of one domain, shuffled by `seed`; `number` tells repeated visits apart.
+def arrival_order(domain: Domain, seed: int) -> list[ImageFile]:
+    """The images of one domain, shuffled by `seed`.
 
     The order depends on file names alone, not on class folders: relabelling an image moves no batch.
     """
     files = sorted(domain.files, key=lambda file: file.path.name)
-    names = ("stationary", domain.name, number) if number else ("stationary", domain.name)
-    random.Random(derive_seed(seed, *names)).shuffle(files)
+    random.Random(derive_seed(seed, "stationary", domain.name)).shuffle(files)
     return files
 
 
-def _shuffled(domain: Domain, seed: int, number: int = 0) -> list[Item]:
-    return [Item(domain.name, file) for file in arrival_order(domain, seed, number)]
+def _shuffled(domain: Domain, seed: int) -> list[Item]:
+    return [Item(domain.name, file) for file in arrival_order(domain, seed)]
 
 
 def _in_waves(domain: Domain, options: StreamOptions) -> list[Item]:

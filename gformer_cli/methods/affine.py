@@ -1,4 +1,4 @@
-"""What the methods that train γ and β share: a copy of them to train, and the entropies to train them on."""
+"""What the methods that train γ and β share: a copy of them to train."""
 
 from __future__ import annotations
 
@@ -24,9 +24,3 @@ def trainable_affine(backbone: Backbone) -> Parameters:
 def affine(parameters: Parameters) -> list[torch.Tensor]:
     """γ of every layer, then β of every layer: 2L tensors, (C_l,) each."""
     return [*parameters.gammas, *parameters.betas]
-
-
-def entropies(logits: torch.Tensor) -> torch.Tensor:
-    """Shannon entropy, in nats, of each sample's softmax: (B,) for logits (B, K)."""
-    log_probabilities = logits.log_softmax(dim=1)  # (B, K)
-    return -(log_probabilities.exp() * log_probabilities).sum(dim=1)

@@ -38,7 +38,7 @@ class Cotta(Method):
         learning_rate: of Adam with betas 0.9 and 0.999, the authors' for CIFAR.
         momentum: of the teacher.
         threshold: of the mean confidence. None follows the number of classes, see `default_threshold`.
-        copies: views per batch, each a forward pass of the teacher. The authors use 32; 8 keep the cost near 12
+        copies: views per batch, each a forward pass of the teacher. The authors use 32; 4 keep the cost near 8
             forward passes a batch instead of 36.
         restore: probability of step 4.
         seed: of the views and of the weights that are restored.
@@ -53,7 +53,7 @@ class Cotta(Method):
         learning_rate: float = 1e-3,
         momentum: float = 0.999,
         threshold: float | None = None,
-        copies: int = 8,
+        copies: int = 4,
         restore: float = 0.01,
         seed: int = 0,
     ) -> None:

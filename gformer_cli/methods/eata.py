@@ -10,8 +10,8 @@ import torch
 from torch.nn import functional as F
 
 from gformer_cli.bundle import Bundle
-from gformer_cli.core.losses import pseudo_label_cross_entropy
-from gformer_cli.methods.affine import affine, entropies, trainable_affine
+from gformer_cli.core.losses import entropies, pseudo_label_cross_entropy
+from gformer_cli.methods.affine import affine, trainable_affine
 from gformer_cli.methods.base import Method
 
 RENEWED = 0.1

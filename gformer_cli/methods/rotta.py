@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from gformer_cli.bundle import Bundle
 from gformer_cli.core.backbone import Backbone
-from gformer_cli.methods.affine import entropies
+from gformer_cli.core.losses import entropies
 from gformer_cli.methods.augmentations import jitter_views
 from gformer_cli.methods.base import Method
 from gformer_cli.methods.cotta import follow

@@ -10,8 +10,9 @@ from typing import ClassVar
 import torch
 
 from gformer_cli.bundle import Bundle
+from gformer_cli.core.losses import entropies
 from gformer_cli.core.parameters import Parameters
-from gformer_cli.methods.affine import entropies, trainable_affine
+from gformer_cli.methods.affine import trainable_affine
 from gformer_cli.methods.base import Method
 
 RENEWED = 0.1

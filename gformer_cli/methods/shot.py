@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import math
 from typing import ClassVar
 
 import torch
 
 from gformer_cli.bundle import Bundle
-from gformer_cli.core.losses import entropy
+from gformer_cli.core.losses import entropy, marginal_entropy
 from gformer_cli.methods.base import Method
 from gformer_cli.methods.bn import batch_statistics_only
 
@@ -61,12 +60,3 @@ class ShotIM(Method):
             (entropy(logits) - marginal_entropy(logits)).backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
         return logits.detach()  # type: ignore[no-any-return]
-
-
-def marginal_entropy(logits: torch.Tensor) -> torch.Tensor:
-    """Shannon entropy, in nats, of the mean softmax of logits (B, K): scalar.
-
-    In logarithms throughout: a class that no image shows must not give 0 * log 0.
-    """
-    log_mean = logits.log_softmax(dim=1).logsumexp(dim=0) - math.log(len(logits))  # (K,)
-    return -(log_mean.exp() * log_mean).sum()

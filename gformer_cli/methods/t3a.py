@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from gformer_cli.bundle import Bundle
-from gformer_cli.methods.affine import entropies
+from gformer_cli.core.losses import entropies
 from gformer_cli.methods.base import Method
 from gformer_cli.methods.features import logits_and_features
 

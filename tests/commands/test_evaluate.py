@@ -118,8 +118,8 @@ def test_streams_choose_in_which_order_images_come(evaluate: Evaluate) -> None:
     assert {(c["stream"], c["target"], c["n"]) for c in document["cells"]} == {
         ("mixed", "fog", 30),
         ("mixed", "night", 30),
-        ("recurring", "fog", 90),
-        ("recurring", "night", 90),
+        ("recurring", "fog", 30),
+        ("recurring", "night", 30),
     }
     assert [s["stream"] for s in document["summaries"]] == ["mixed", "recurring"]
 

@@ -12,6 +12,7 @@ from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.losses import (
     entropy,
     fine_tuned,
+    marginal_entropy,
     parameter_distance,
     parameter_units,
     pseudo_label_cross_entropy,
@@ -171,3 +172,11 @@ def test_fine_tuning_gives_no_gradients_to_a_model_that_is_not_frozen(
     trainable = Backbone(make_network()).eval()
     fine_tuned(trainable, images, LABELS, start_of(trainable), steps=2, learning_rate=0.1)
     assert all(parameter.grad is None and parameter.requires_grad for parameter in trainable.parameters())
+
+
+def test_the_marginal_entropy_is_finite_when_a_class_is_never_predicted() -> None:
+    logits = torch.tensor([[1e4, 0.0, -1e4], [0.0, 1e4, -1e4]], dtype=torch.float64, requires_grad=True)
+    value = marginal_entropy(logits)
+    (gradient,) = torch.autograd.grad(value, logits)
+    torch.testing.assert_close(value, torch.tensor(2.0, dtype=torch.float64).log())
+    assert gradient.isfinite().all()

@@ -19,7 +19,6 @@ ROWS = [
     Row("north", 'b,"1"\n.png', "cat", 0.75, 0, "cat", (0.75, 0.25)),
     Row("south", "c.png", "dog", 2 / 3, 1, "dog", (1 / 3, 2 / 3)),
 ]
-RESULT = AdaptResult(ROWS, 2, [])
 
 
 @pytest.fixture
@@ -31,12 +30,12 @@ def run(bundle: Bundle, domains: list[Domain]) -> Callable[..., AdaptResult]:
 
 
 def test_counts_and_changes() -> None:
-    assert list(RESULT.counts().items()) == [("cat", 2), ("dog", 1)]
-    assert RESULT.changed == 1
+    assert list(AdaptResult(ROWS, 2, []).counts().items()) == [("cat", 2), ("dog", 1)]
+    assert AdaptResult(ROWS, 2, []).changed == 1
 
 
 def test_csv_rows(tmp_path: Path) -> None:
-    write_rows(tmp_path / "a.csv", RESULT, ["cat", "dog"], probabilities=True, name_targets=True)
+    write_rows(tmp_path / "a.csv", ROWS, ["cat", "dog"], probabilities=True, name_targets=True)
     with (tmp_path / "a.csv").open(newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == [
@@ -54,7 +53,7 @@ def test_csv_rows(tmp_path: Path) -> None:
 
 
 def test_json_lines(tmp_path: Path) -> None:
-    write_rows(tmp_path / "a.jsonl", RESULT, ["cat", "dog"], probabilities=False, name_targets=False)
+    write_rows(tmp_path / "a.jsonl", ROWS, ["cat", "dog"], probabilities=False, name_targets=False)
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert lines[0] == {"path": "a.png", "label": "cat", "confidence": 0.9, "batch": 0, "source_label": "dog"}
     assert lines[1]["path"] == 'b,"1"\n.png'

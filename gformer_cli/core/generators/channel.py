@@ -23,7 +23,7 @@ from gformer_cli.core.generators.base import (
     encoder,
     zero_start,
 )
-from gformer_cli.core.losses import rms
+from gformer_cli.core.losses import entropy, marginal_entropy, rms
 from gformer_cli.core.probe import Probe, statistic_shifts
 
 _POSITIONS = 8
@@ -194,16 +194,11 @@ def _batch_evidence(probe: Probe) -> torch.Tensor:
     return torch.stack(
         [
             probabilities.new_tensor(_log_size(probe)),
-            _entropy(probabilities).mean() / most,
-            _entropy(probabilities.mean(dim=0)) / most,
+            entropy(probe.logits) / most,
+            marginal_entropy(probe.logits) / most,
             probabilities.max(dim=1).values.mean(),
         ]
     )
-
-
-def _entropy(probabilities: torch.Tensor) -> torch.Tensor:
-    values: torch.Tensor = torch.special.entr(probabilities).sum(dim=-1)
-    return values
 
 
 def _positions(layers: int, device: torch.device) -> torch.Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._C import _functorch  # no public function tells how many images a vectorised pass holds
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.hooks import RemovableHandle
@@ -36,13 +37,20 @@ class PassCounter:
         return self  # a method that copies the network is counted all the same
 
     def _seen(self, _module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        images = len(inputs[0])
+        images = _unwrapped(inputs[0]).numel() // inputs[0][0].numel()
         self.forwards += images
         if output.requires_grad:
             output.register_hook(lambda _gradient: self._back(images))  # type: ignore[no-untyped-call]
 
     def _back(self, images: int) -> None:
         self.backwards += images
+
+
+def _unwrapped(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor that holds what every pass of a `torch.func.vmap` around this call sees its share of."""
+    while _functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = _functorch.get_unwrapped(tensor)
+    return tensor
 
 
 def peak_memory(work: Callable[[], object], device: torch.device) -> int:

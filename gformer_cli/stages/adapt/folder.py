@@ -1,0 +1,97 @@
+"""Predict target folders that are complete: every readable image once, batch by batch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from gformer_cli.bundle import Bundle
+from gformer_cli.data.folders import Domain, ImageFile
+from gformer_cli.data.images import Skipped, read_batches
+from gformer_cli.data.labelled import unreadable
+from gformer_cli.data.streams import arrival_order
+from gformer_cli.errors import WorkError
+from gformer_cli.stages.adapt.output import Row
+from gformer_cli.stages.adapt.predictor import Predictor
+from gformer_cli.stages.progress import Progress, Silent
+from gformer_cli.stages.targets import check_batch_size
+
+
+@dataclass(frozen=True)
+class AdaptResult:
+    """What `adapt` did."""
+
+    rows: list[Row]
+    batches: int
+    skipped: list[Skipped]
+
+    def counts(self) -> dict[str, int]:
+        """Images per predicted class, most frequent first."""
+        return dict(Counter(row.label for row in self.rows).most_common())
+
+    @property
+    def changed(self) -> int:
+        """Images whose label differs from the source model's."""
+        return sum(row.label != row.source_label for row in self.rows)
+
+
+def adapt(
+    bundle: Bundle,
+    domains: Sequence[Domain],
+    *,
+    batch_size: int,
+    order: str,
+    seed: int,
+    device: torch.device,
+    workers: int,
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> AdaptResult:
+    """Predict every readable image of `domains`, one generation per batch; labels are not looked at.
+
+    `order` is `shuffle` (deterministic by `seed`; one class after another would break batch statistics) or
+    `name` (order of arrival). Batches never mix domains. Rows come in the order of domains, then names.
+
+    Raises `WorkError` when nothing is readable, and `InputError` for an unreadable image with `strict`.
+    """
+    progress = progress or Silent()
+    check_batch_size(batch_size)
+    predictor = Predictor(bundle, device)
+    rows: list[Row] = []
+    skipped: list[Skipped] = []
+    progress.begin("adapting", sum(-(-len(domain.files) // batch_size) for domain in domains))
+    for domain in domains:
+        stream = read_batches(
+            _ordered(domain, order, seed),
+            bundle.preprocessing,
+            batch_size=batch_size,
+            workers=workers,
+            skipped=skipped,
+        )
+        found: list[Row] = []
+        known = len(skipped)
+        for batch in stream:
+            if strict and skipped:
+                raise unreadable(skipped)
+            found.extend(predictor.predict(batch, domain.name).rows(bundle.header.classes))
+            progress.advance()
+        if strict and skipped:
+            raise unreadable(skipped)
+        rows.extend(sorted(found, key=lambda row: row.path))
+        skipped[known:] = sorted(skipped[known:], key=lambda item: item.path)
+    progress.end()
+    if not rows:
+        raise WorkError(
+            f"no readable image: {len(skipped)} skipped, such as {skipped[0].path} ({skipped[0].reason})",
+            "See: gformer data check DIR",
+        )
+    return AdaptResult(rows, predictor.batches, skipped)
+
+
+def _ordered(domain: Domain, order: str, seed: int) -> list[ImageFile]:
+    if order == "shuffle":
+        return arrival_order(domain, seed)
+    return sorted(domain.files, key=lambda file: file.relative)

@@ -1,0 +1,80 @@
+"""The predictions file: one row per image, as CSV or JSON lines."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gformer_cli.errors import InputError
+from gformer_cli.files import atomic_path
+
+FORMATS = (".csv", ".jsonl")
+_NAMES = "backslashreplace"
+"""A file name that is not UTF-8 is written with escapes (which JSON reads back), not refused."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One predicted image."""
+
+    target: str
+    path: str
+    label: str
+    confidence: float
+    batch: int
+    source_label: str
+    probabilities: tuple[float, ...]
+
+
+def check_output(out: Path, *, overwrite: bool) -> None:
+    """Raises `InputError` for an unknown suffix, and for an existing file without `overwrite`."""
+    if out.suffix not in FORMATS:
+        raise InputError(f"cannot tell the format of {out}", f"Name it with one of the suffixes {', '.join(FORMATS)}.")
+    if out.is_dir():
+        raise InputError(f"{out} is a folder, not a file", "Name a file, such as predictions.csv.")
+    if out.exists() and not overwrite:
+        raise InputError(f"output file exists: {out}", "Replace it with --overwrite, or name another --out.")
+
+
+def write_rows(
+    out: Path, rows: Sequence[Row], classes: Sequence[str], *, probabilities: bool, name_targets: bool
+) -> None:
+    """CSV or JSON lines by suffix, atomically.
+
+    Columns: path, label, confidence, batch, source_label; with `name_targets` the target; with
+    `probabilities` one per class (`probability:CLASS`; in JSON lines one object).
+    """
+    with atomic_path(out) as temporary:
+        if out.suffix == ".csv":
+            with temporary.open("w", newline="", encoding="utf-8", errors=_NAMES) as file:
+                writer = csv.writer(file)
+                records = [_record(row, name_targets) for row in rows]
+                extra = [f"probability:{name}" for name in classes] if probabilities else []
+                writer.writerow([*records[0], *extra])
+                for row, record in zip(rows, records, strict=True):
+                    values = [f"{value:.6f}" for value in row.probabilities] if probabilities else []
+                    writer.writerow([*record.values(), *values])
+        else:
+            with temporary.open("w", encoding="utf-8", errors=_NAMES) as file:
+                for row in rows:
+                    record = _record(row, name_targets)
+                    if probabilities:
+                        record["probabilities"] = {
+                            name: round(value, 6) for name, value in zip(classes, row.probabilities, strict=True)
+                        }
+                    file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def _record(row: Row, name_targets: bool) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "path": row.path,
+        "label": row.label,
+        "confidence": round(row.confidence, 6),
+        "batch": row.batch,
+        "source_label": row.source_label,
+    }
+    return record | {"target": row.target} if name_targets else record
