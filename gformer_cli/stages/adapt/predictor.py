@@ -9,6 +9,7 @@ import torch
 
 from gformer_cli.bundle import Bundle
 from gformer_cli.core.generalizeformer import Prediction
+from gformer_cli.core.guard import Verdict
 from gformer_cli.data.images import Batch
 from gformer_cli.stages.adapt.output import Row
 
@@ -27,6 +28,8 @@ class Outcome:
     """(B, K) of the unadapted model, on the CPU."""
     prediction: Prediction
     """The parameters and what they were generated from."""
+    verdict: Verdict
+    """Whether the guard let the generated parameters predict."""
     seconds: float
     """From decoded images to probabilities."""
 
@@ -66,4 +69,4 @@ class Predictor:
         probabilities = prediction.logits.softmax(dim=1).cpu()
         number = self.batches
         self.batches += 1
-        return Outcome(number, target, batch, probabilities, before, prediction, time.perf_counter() - began)
+        return Outcome(number, target, batch, probabilities, before, prediction, Verdict(), time.perf_counter() - began)
