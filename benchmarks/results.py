@@ -23,8 +23,9 @@ from pathlib import Path
 BASELINES = ("source", "bn", "tent", "constant")
 VARIANTS: dict[str, list[str]] = {
     "channel": [],
-    "vector": ["generator.kind=vector"],
-    "channel with gradients": ["generator.gradients=true"],
+    "vector": ["generator.kind=vector", "generator.probe=forward"],
+    "channel with a probe": ["generator.probe=forward"],
+    "channel with a probe and gradients": ["generator.probe=backward"],
     "channel without statistics": ["generator.statistics=false"],
     "channel without features": ["generator.features=false"],
     "channel without mixing": ["generator.mixing=false"],

@@ -108,7 +108,7 @@ def build_generator(settings: GeneratorSettings, backbone: Backbone) -> Generato
     )
     if settings.kind == "constant":
         return ConstantGenerator(backbone, scope=scope)
-    reads = Reads(gradients=settings.gradients, statistics=settings.statistics, features=settings.features)
+    reads = Reads(gradients=settings.probe == "backward", statistics=settings.statistics, features=settings.features)
     size = {
         "width": settings.width,
         "depth": settings.depth,
@@ -118,6 +118,12 @@ def build_generator(settings: GeneratorSettings, backbone: Backbone) -> Generato
     if settings.kind == "vector":
         return VectorGenerator(backbone, **size, reads=reads, scope=scope)
     return ChannelGenerator(**size, channel_width=settings.channel_width, reads=reads, scope=scope)
+
+
+def build_method(settings: GeneratorSettings, generator: Generator) -> GeneralizeFormer:
+    """The method around a generator of `settings`."""
+    single_pass = settings.kind == "channel" and settings.probe == "none"
+    return GeneralizeFormer(generator, prior_count=settings.prior_count, single_pass=single_pass)
 
 
 def control_settings(settings: GeneratorSettings) -> GeneratorSettings:
@@ -218,8 +224,8 @@ def load_bundle(path: Path, device: torch.device | None = None, *, own_backbone:
         ) from None
     backbone.freeze()
     method, blind = (
-        GeneralizeFormer(made, prior_count=wanted.prior_count).eval().requires_grad_(False)
-        for made in (generator, control)
+        build_method(described, made).eval().requires_grad_(False)
+        for described, made in ((wanted, generator), (control_settings(wanted), control))
     )
     bundle = Bundle(header, backbone, method, blind if parts["control"] else None)
     return bundle if device is None else bundle.to(device)

@@ -84,8 +84,9 @@ class GeneratorSettings(_Section):
     feed_forward: Count = 128
     channel_width: Count = 32
     """Of `channel` alone: width of the networks that read single channels."""
-    gradients: bool = False
-    """Read gradient features; they cost the probe a backward pass."""
+    probe: Literal["none", "forward", "backward"] = "none"
+    """What comes before the prediction: `none`: nothing, each layer's parameters are generated as the batch reaches it;
+    `forward`: a pass of the source model; `backward`: that and a backward pass, for gradient features."""
     statistics: bool = True
     """Read how far each layer's batch statistics lie from the source's."""
     features: bool = True
@@ -105,6 +106,12 @@ class GeneratorSettings(_Section):
     def _heads_divide_width(self) -> GeneratorSettings:
         if self.width % self.heads:
             raise ValueError(f"generator.width {self.width} is not divisible by generator.heads {self.heads}")
+        return self
+
+    @model_validator(mode="after")
+    def _kind_allows_probe(self) -> GeneratorSettings:
+        if self.kind == "vector" and self.probe == "none":
+            raise ValueError("generator.kind vector needs generator.probe forward or backward")
         return self
 
 

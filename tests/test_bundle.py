@@ -16,6 +16,7 @@ from gformer_cli.bundle import (
     FORMAT_VERSION,
     DataHeader,
     build_generator,
+    build_method,
     control_settings,
     library_versions,
     load_bundle,
@@ -110,12 +111,12 @@ def assert_refused(path: Path, match: str, read: Callable[[Path], object] = load
 
 
 @pytest.mark.parametrize("kind", ["channel", "constant"])
-@pytest.mark.parametrize("gradients", [True, False])
-def test_a_loaded_bundle_predicts_bit_equally(tmp_path: Path, kind: str, gradients: bool) -> None:
-    generator_settings = {"kind": kind, "width": 16, "heads": 2, "gradients": gradients, "prior_count": 5.0}
+@pytest.mark.parametrize("probe", ["none", "forward", "backward"])
+def test_a_loaded_bundle_predicts_bit_equally(tmp_path: Path, kind: str, probe: str) -> None:
+    generator_settings = {"kind": kind, "width": 16, "heads": 2, "probe": probe, "prior_count": 5.0}
     settings = make_settings(generator=generator_settings)
     backbone, generator = save(tmp_path / "model.gformer", settings)
-    method = GeneralizeFormer(generator, prior_count=5.0).eval().requires_grad_(False)
+    method = build_method(settings.generator, generator).eval().requires_grad_(False)
     images = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
     loaded = load_bundle(tmp_path / "model.gformer")
@@ -270,7 +271,7 @@ def test_a_header_that_is_no_header_is_refused(tmp_path: Path, text: str) -> Non
 def test_settings_choose_the_generator() -> None:
     backbone, _ = make_model(make_settings())
     constant = build_generator(make_settings(generator={"kind": "constant"}).generator, backbone)
-    options = {"width": 24, "depth": 3, "heads": 3, "channel_width": 5, "gradients": False}
+    options = {"width": 24, "depth": 3, "heads": 3, "channel_width": 5, "probe": "forward"}
     channel = build_generator(make_settings(generator=options).generator, backbone)
     assert isinstance(constant, ConstantGenerator) and isinstance(channel, ChannelGenerator)
     expected = ChannelGenerator(width=24, depth=3, heads=3, channel_width=5, reads=Reads(gradients=False))
@@ -361,7 +362,7 @@ def test_own_code_is_refused_for_a_bundle_of_a_known_network(tmp_path: Path, own
 
 @pytest.mark.parametrize("kind", ["vector", "channel", "constant"])
 def test_every_kind_of_generator_comes_back(tmp_path: Path, kind: str) -> None:
-    _, generator = save(tmp_path / "kind.gformer", make_settings(generator={"kind": kind}))
+    _, generator = save(tmp_path / "kind.gformer", make_settings(generator={"kind": kind, "probe": "forward"}))
     loaded = load_bundle(tmp_path / "kind.gformer").method.generator
     assert type(loaded) is type(generator)
     assert all(torch.equal(t, loaded.state_dict()[name]) for name, t in generator.state_dict().items())

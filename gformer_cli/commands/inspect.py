@@ -42,7 +42,7 @@ def inspect(
         ],
         ["backbone", f"{header.backbone.name}, stem {header.backbone.stem}, width {header.backbone.width:g}"],
         ["generator", f"{kind.kind}{shape}, {header.generator.parameters:,} parameters"],
-        ["gradient features", "yes" if kind.gradients and kind.kind != "constant" else "no"],
+        ["probe", kind.probe],
         ["source domains", ", ".join(f"{name} ({count} images)" for name, count in images.items())],
         ["data fingerprint", header.data.fingerprint[:16]],
         ["validation", validation],

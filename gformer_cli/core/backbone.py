@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -12,6 +12,9 @@ from torch import nn
 from gformer_cli.core.batchnorm import MixedBatchNorm2d
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.errors import InputError
+
+LayerAdapter = Callable[[int, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
+Classifier = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass
@@ -96,6 +99,24 @@ class Backbone(nn.Module):
         with self._observing() as seen:
             logits = self(images, parameters)
         return logits, seen
+
+    def generate(self, images: torch.Tensor, adapt_layer: LayerAdapter, classify: Classifier) -> torch.Tensor:
+        """Logits (B, K) of images (B, 3, H, W) under parameters that are made as the batch reaches them.
+
+        `adapt_layer(index, mean, variance)` gets the batch's statistics at a BatchNorm layer, (C_l,) both, under
+        what was made for the layers before, and returns the (γ, β, mix) to normalise with; `classify` maps the features
+        (B, D) to the classifier's output (B, K).
+        """
+        layers = self.layers
+        handle = self.classifier.register_forward_hook(lambda _module, inputs, _output: classify(inputs[0]))
+        try:
+            for index, layer in enumerate(layers):
+                layer.adapter = lambda mean, var, index=index: adapt_layer(index, mean, var)
+            return self(images)  # type: ignore[no-any-return]
+        finally:
+            handle.remove()
+            for layer in layers:
+                layer.adapter = None
 
     def _assignment(self, parameters: Parameters) -> dict[str, torch.Tensor]:
         tensors: dict[str, torch.Tensor] = {}

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 Observer = Callable[[torch.Tensor, torch.Tensor], None]
+Adapter = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
 
 
 class MixedBatchNorm2d(nn.BatchNorm2d):
@@ -43,6 +44,8 @@ class MixedBatchNorm2d(nn.BatchNorm2d):
         self.act: nn.Module | None = None
         self.observer: Observer | None = None
         """Called with the batch's (mean, variance), both (C,), in each eval-mode pass."""
+        self.adapter: Adapter | None = None
+        """Called likewise; returns the (γ, β, mix) that this pass is normalised with."""
 
     @classmethod
     def from_batchnorm(cls, layer: nn.BatchNorm2d) -> MixedBatchNorm2d:
@@ -74,20 +77,25 @@ class MixedBatchNorm2d(nn.BatchNorm2d):
     def _normalise(self, input: torch.Tensor) -> torch.Tensor:
         if self.training:
             return super().forward(input)
-        if self.mix is None and self.observer is None:
+        if self.mix is None and self.observer is None and self.adapter is None:
             return F.batch_norm(
                 input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
             )
         mean, var = batch_statistics(input)
         if self.observer is not None:
             self.observer(mean.detach(), var.detach())
-        if self.mix is None:
+        gamma: torch.Tensor = self.weight
+        beta: torch.Tensor = self.bias
+        mix = self.mix
+        if self.adapter is not None:
+            gamma, beta, mix = self.adapter(mean, var)
+        if mix is None:
             mean, var = self.running_mean, self.running_var
         else:
-            mean = torch.lerp(self.running_mean, mean, self.mix.to(mean.dtype))
-            var = torch.lerp(self.running_var, var, self.mix.to(var.dtype))
-        scale = self.weight * torch.rsqrt(var + self.eps)
-        shift = self.bias - mean * scale
+            mean = torch.lerp(self.running_mean, mean, mix.to(mean.dtype))
+            var = torch.lerp(self.running_var, var, mix.to(var.dtype))
+        scale = gamma * torch.rsqrt(var + self.eps)
+        shift = beta - mean * scale
         return _scale_and_shift(input, scale, shift)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.generators import Generator
+from gformer_cli.core.generators import ChannelGenerator, Generator, SinglePass
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.probe import Probe, probe
 
@@ -33,8 +33,9 @@ class GeneralizeFormer(nn.Module):
         prior_count: how many images the source statistics count as in the probe's mixing (`probe.prior_mix`).
     """
 
-    def __init__(self, generator: Generator, *, prior_count: float) -> None:
+    def __init__(self, generator: Generator, *, prior_count: float, single_pass: bool = False) -> None:
         super().__init__()
+        self.single_pass = single_pass
         self.generator = generator
         self.prior_count = prior_count
 
@@ -43,6 +44,9 @@ class GeneralizeFormer(nn.Module):
 
         Differentiable in the generator's weights.
         """
+        if self.single_pass:
+            assert isinstance(self.generator, ChannelGenerator)
+            return Prediction(*SinglePass(self.generator, backbone, images, prior_count=self.prior_count).run())
         seen = probe(backbone, images, prior_count=self.prior_count, gradients=self.generator.reads_gradients)
         parameters: Parameters = self.generator(seen)
         return Prediction(backbone(images, parameters), parameters, seen)

@@ -76,9 +76,16 @@ def statistic_shifts(seen: Probe) -> tuple[list[torch.Tensor], list[torch.Tensor
     of the standard deviations; both pass through asinh, so that a dead channel cannot drown the others.
     """
     moved, stretched = [], []
-    for mean_s, var_s, mean_b, var_b in zip(
-        seen.source_means, seen.source_variances, seen.means, seen.variances, strict=True
-    ):
-        moved.append(torch.asinh((mean_b - mean_s) * (var_s + 1e-5).rsqrt()))
-        stretched.append(torch.asinh(0.5 * ((var_b + 1e-5) / (var_s + 1e-5)).log()))
+    for statistics in zip(seen.source_means, seen.source_variances, seen.means, seen.variances, strict=True):
+        pair = statistic_shift(*statistics)
+        moved.append(pair[0])
+        stretched.append(pair[1])
     return moved, stretched
+
+
+def statistic_shift(
+    mean_s: torch.Tensor, var_s: torch.Tensor, mean: torch.Tensor, var: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`statistic_shifts` of one layer: the source's and the batch's statistics, (C,) each, to two tensors (C,)."""
+    moved = torch.asinh((mean - mean_s) * (var_s + 1e-5).rsqrt())
+    return moved, torch.asinh(0.5 * ((var + 1e-5) / (var_s + 1e-5)).log())

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from gformer_cli.bundle import DataHeader, build_generator, control_settings, save_bundle
+from gformer_cli.bundle import DataHeader, build_generator, build_method, control_settings, save_bundle
 from gformer_cli.config import Settings
-from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.core.generators import Generator
 from gformer_cli.data.folders import Domain
 from gformer_cli.data.images import Skipped
@@ -68,7 +67,7 @@ def meta_train(
     for label, described in wanted.items():
         torch.manual_seed(derive_seed(settings.seed, "generator"))
         trained[label] = build_generator(described, models.full).to(device)
-        method = GeneralizeFormer(trained[label], prior_count=described.prior_count)
+        method = build_method(described, trained[label])
         trainer = MetaTrainer(
             method, models, loaded, settings, run, device, label=label, leave_one_out=source.leave_one_out
         )

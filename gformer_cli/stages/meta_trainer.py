@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gformer_cli.config import Settings, to_yaml
 from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.generalizeformer import GeneralizeFormer
+from gformer_cli.core.generalizeformer import GeneralizeFormer, Prediction
 from gformer_cli.core.generators import Generator
 from gformer_cli.core.losses import fine_tuned, parameter_distance, parameter_units, relative_cross_entropy
 from gformer_cli.core.probe import prior_mix
@@ -89,7 +89,7 @@ class MetaTrainer:
             else None
         )
         kept = method.generator if self.average is None else cast(Generator, self.average.module)
-        self.kept = GeneralizeFormer(kept, prior_count=method.prior_count)
+        self.kept = GeneralizeFormer(kept, prior_count=method.prior_count, single_pass=method.single_pass)
         """What is validated and kept: the generator, or the average of its weights."""
         self.sampler = EpisodeSampler(
             domains,
@@ -246,10 +246,17 @@ class MetaTrainer:
         accuracy = float((prediction.logits.argmax(dim=1) == labels).float().mean())
         logits = prediction.logits.float()
         if options.loss == "relative":
-            fit = relative_cross_entropy(logits, prediction.seen.logits.float(), labels)
+            fit = relative_cross_entropy(logits, self._start(backbone, images, prediction).float(), labels)
         else:
             fit = F.cross_entropy(logits, labels)
         return EpisodeLoss(fit, huber, accuracy)
+
+    @torch.no_grad()
+    def _start(self, backbone: Backbone, images: torch.Tensor, prediction: Prediction) -> torch.Tensor:
+        """Logits (B, K) of the untrained generator: the source parameters under mixed statistics."""
+        if not self.method.single_pass:
+            return prediction.seen.logits
+        return backbone(images, prediction.seen.source)  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def accuracy(self, method: str) -> float:

@@ -102,7 +102,7 @@ CHANGES = [
     "generator.heads=4",
     "generator.channel_width=8",
     "generator.feed_forward=16",
-    "generator.gradients=true",
+    "generator.probe=backward",
     "generator.statistics=false",
     "generator.features=false",
     "generator.generates=bn",
@@ -110,7 +110,8 @@ CHANGES = [
     "generator.last_layers=1",
     "generator.classifier_bias=false",
     "generator.mixing=false",
-    "generator.kind=vector",
+    "generator.probe=forward",
+    "generator.probe=forward generator.kind=vector",
     "generator.kind=constant",
     "generator.prior_count=1.0",
     "meta_train.steps=3",
@@ -144,7 +145,8 @@ def test_every_setting_changes_the_generator(
 ) -> None:
     keep_the_last(monkeypatch)
     options = [] if change.startswith("meta_train.steps") else ["--steps", 2]
-    assert meta_train(pretrained, "--set", change, *options, "--set", "meta_train.validate_every=9").status == 0
+    changes = [f"--set={part}" for part in change.split(" ")]
+    assert meta_train(pretrained, *changes, *options, "--set", "meta_train.validate_every=9").status == 0
     assert tensors(pretrained, "generator") != finished_generator
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
-from gformer_cli.core.generators import ChannelGenerator, Generator, VectorGenerator
+from gformer_cli.core.generators import ChannelGenerator, Generator, Reads, VectorGenerator
 from gformer_cli.core.networks import build_network
 from gformer_cli.errors import InputError
 
@@ -37,10 +37,10 @@ FAMILIES = {
 """A member of each family, and the pixels it is run at."""
 
 
-def step(backbone: Backbone, generator: Generator, images: torch.Tensor) -> None:
+def step(backbone: Backbone, generator: Generator, images: torch.Tensor, *, single_pass: bool) -> None:
     """Untrained: the source model under the probe's statistics. Then one update, which moves the prediction."""
     before = {name: tensor.clone() for name, tensor in backbone.network.state_dict().items()}
-    method = GeneralizeFormer(generator, prior_count=4.0)
+    method = GeneralizeFormer(generator, prior_count=4.0, single_pass=single_pass)
     optimizer = torch.optim.SGD(generator.parameters(), lr=0.1)
     prediction = method(backbone, images)
     mix = torch.full((len(backbone.layer_names),), len(images) / (len(images) + 4.0))
@@ -55,16 +55,22 @@ def step(backbone: Backbone, generator: Generator, images: torch.Tensor) -> None
     assert all(torch.equal(tensor, before[name]) for name, tensor in backbone.network.state_dict().items())
 
 
-@pytest.mark.parametrize("kind", ["channel", "vector"])
+@pytest.mark.parametrize("kind", ["single pass", "channel", "vector"])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_every_family_is_probed_generated_for_and_trained_on(name: str, kind: str) -> None:
+def test_every_family_is_generated_for_and_trained_on(name: str, kind: str) -> None:
     if name.startswith("timm:"):
         pytest.importorskip("timm")
     torch.manual_seed(0)
     backbone = Backbone(build_network(name, 3)).freeze()
     small = {"width": 8, "depth": 1, "heads": 2, "feed_forward": 8}
-    generator = ChannelGenerator(**small, channel_width=4) if kind == "channel" else VectorGenerator(backbone, **small)
-    step(backbone, generator, torch.rand(3, 3, FAMILIES[name], FAMILIES[name]))
+    reads = Reads(gradients=kind != "single pass")
+    generator = (
+        VectorGenerator(backbone, **small, reads=reads)
+        if kind == "vector"
+        else ChannelGenerator(**small, channel_width=4, reads=reads)
+    )
+    images = torch.rand(3, 3, FAMILIES[name], FAMILIES[name])
+    step(backbone, generator, images, single_pass=kind == "single pass")
 
 
 @pytest.mark.parametrize("name", ["timm:tf_efficientnet_lite0", "mobilenet_v3_small", "densenet121"])
@@ -126,7 +132,7 @@ def test_a_users_own_network_is_built_and_trained_on(own: Path) -> None:
     network = build_network(f"{own}:small", 3)
     assert isinstance(network, nn.Sequential)
     generator = ChannelGenerator(width=8, depth=1, heads=2, channel_width=4)
-    step(Backbone(network).freeze(), generator, torch.rand(4, 3, 8, 8))
+    step(Backbone(network).freeze(), generator, torch.rand(4, 3, 8, 8), single_pass=False)
 
 
 @pytest.mark.parametrize(

@@ -7,20 +7,21 @@ import torch
 
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer, Prediction
-from gformer_cli.core.generators import ChannelGenerator, Generator
+from gformer_cli.core.generators import ChannelGenerator, Generator, Reads
 from gformer_cli.core.generators.base import Residuals
 from gformer_cli.core.probe import Probe, prior_mix
 
 MakeImages = Callable[..., torch.Tensor]
 
 
-@pytest.fixture
-def method(perturb: Callable[..., None]) -> GeneralizeFormer:
+@pytest.fixture(params=[False, True], ids=["probe", "single pass"])
+def method(perturb: Callable[..., None], request: pytest.FixtureRequest) -> GeneralizeFormer:
     """As if trained: every weight moved off its start."""
     torch.manual_seed(0)
-    generator = ChannelGenerator(width=16, depth=2, heads=2, channel_width=8).double()
+    reads = Reads(gradients=not request.param)
+    generator = ChannelGenerator(width=16, depth=2, heads=2, channel_width=8, reads=reads).double()
     perturb(generator, 0.2)
-    return GeneralizeFormer(generator, prior_count=16.0).eval()
+    return GeneralizeFormer(generator, prior_count=16.0, single_pass=request.param).eval()
 
 
 class Recorder(Generator):
@@ -59,10 +60,12 @@ def test_logits_are_those_of_the_generated_parameters(
     assert not torch.allclose(prediction.logits, backbone(images))
 
 
+@pytest.mark.parametrize("single_pass", [False, True])
 def test_untrained_method_is_the_source_model_under_the_probes_mixing(
-    narrow_resnet: Backbone, images: torch.Tensor
+    narrow_resnet: Backbone, images: torch.Tensor, single_pass: bool
 ) -> None:
-    method = GeneralizeFormer(ChannelGenerator().double(), prior_count=16.0)
+    generator = ChannelGenerator(reads=Reads(gradients=not single_pass)).double()
+    method = GeneralizeFormer(generator, prior_count=16.0, single_pass=single_pass)
     source = narrow_resnet.source_parameters()
     mixed = source.with_mix(prior_mix(narrow_resnet, len(images), 16.0))
     assert torch.equal(method(narrow_resnet, images).logits, narrow_resnet(images, mixed))

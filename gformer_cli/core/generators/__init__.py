@@ -7,6 +7,7 @@ residuals on the source parameters, and its last projections start at zero: untr
 from gformer_cli.core.generators.base import Generator, Reads, Scope
 from gformer_cli.core.generators.channel import ChannelGenerator
 from gformer_cli.core.generators.constant import ConstantGenerator
+from gformer_cli.core.generators.single_pass import SinglePass
 from gformer_cli.core.generators.vector import VectorGenerator
 
-__all__ = ["ChannelGenerator", "ConstantGenerator", "Generator", "Reads", "Scope", "VectorGenerator"]
+__all__ = ["ChannelGenerator", "ConstantGenerator", "Generator", "Reads", "Scope", "SinglePass", "VectorGenerator"]

@@ -31,16 +31,39 @@ class Residuals:
     def added_to(self, source: Parameters) -> Parameters:
         """θ_t = θ_s + Δ."""
         assert source.mix is not None
-        start = torch.logit(source.mix, eps=1e-4)
-        units = [rms(gamma) for gamma in source.gammas]
+        affine = [
+            moved_affine(gamma, beta, d_gamma, d_beta)
+            for gamma, beta, d_gamma, d_beta in zip(source.gammas, source.betas, self.gammas, self.betas, strict=True)
+        ]
+        weight, bias = moved_classifier(source.weight, source.bias, self.weight, self.bias)
         return Parameters(
-            gammas=tuple(s + u * d for s, u, d in zip(source.gammas, units, self.gammas, strict=True)),
-            betas=tuple(s + u * d for s, u, d in zip(source.betas, units, self.betas, strict=True)),
-            # written as a difference so that a zero residual keeps the probe's mixing to the last bit
-            mix=(source.mix + (torch.sigmoid(start + self.mix) - torch.sigmoid(start))).clamp(0.0, 1.0),
-            weight=source.weight + rms(source.weight) * self.weight,
-            bias=source.bias + self.bias,
+            gammas=tuple(gamma for gamma, _ in affine),
+            betas=tuple(beta for _, beta in affine),
+            mix=moved_mix(source.mix, self.mix),
+            weight=weight,
+            bias=bias,
         )
+
+
+Pair = tuple[torch.Tensor, torch.Tensor]
+
+
+def moved_affine(gamma: torch.Tensor, beta: torch.Tensor, d_gamma: torch.Tensor, d_beta: torch.Tensor) -> Pair:
+    """γ and β of one layer, (C,) both, with their residuals added."""
+    unit = rms(gamma)
+    return gamma + unit * d_gamma, beta + unit * d_beta
+
+
+def moved_mix(mix: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
+    """A mixing of any shape with a residual added to its logit."""
+    start = torch.logit(mix, eps=1e-4)
+    # written as a difference so that a zero residual keeps the mixing to the last bit
+    return (mix + (torch.sigmoid(start + delta) - torch.sigmoid(start))).clamp(0.0, 1.0)
+
+
+def moved_classifier(weight: torch.Tensor, bias: torch.Tensor, d_weight: torch.Tensor, d_bias: torch.Tensor) -> Pair:
+    """W (K, D) and b (K,) with their residuals added."""
+    return weight + rms(weight) * d_weight, bias + d_bias
 
 
 RESIDUAL_SCALE = 0.1
@@ -63,20 +86,23 @@ class Scope:
     last_layers: int | None = None
     """γ and β of so many BatchNorm layers nearest to the classifier; None for all."""
 
+    def generates_layer(self, index: int, count: int) -> bool:
+        """Whether γ and β of BatchNorm layer `index` of `count` are generated."""
+        return self.bn and (self.last_layers is None or index >= count - self.last_layers)
+
     def limit(self, residuals: Residuals) -> Residuals:
         """`residuals` with a zero for whatever is not generated."""
         count = len(residuals.gammas)
-        first = (0 if self.last_layers is None else max(0, count - self.last_layers)) if self.bn else count
 
-        def from_first(parts: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-            return tuple(part if index >= first else torch.zeros_like(part) for index, part in enumerate(parts))
+        def of_layers(parts: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+            return tuple(where(self.generates_layer(index, count), part) for index, part in enumerate(parts))
 
         def where(wanted: bool, part: torch.Tensor) -> torch.Tensor:
             return part if wanted else torch.zeros_like(part)
 
         return Residuals(
-            gammas=from_first(residuals.gammas),
-            betas=from_first(residuals.betas),
+            gammas=of_layers(residuals.gammas),
+            betas=of_layers(residuals.betas),
             mix=where(self.mixing, residuals.mix),
             weight=where(self.classifier, residuals.weight),
             bias=where(self.classifier and self.bias, residuals.bias),

@@ -10,6 +10,8 @@ generator serves any BatchNorm network.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -23,7 +25,9 @@ from gformer_cli.core.generators.base import (
     encoder,
     zero_start,
 )
+from gformer_cli.core.gradients import GradientFeatures
 from gformer_cli.core.losses import entropy, marginal_entropy, rms
+from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.probe import Probe, statistic_shifts
 
 _POSITIONS = 8
@@ -81,85 +85,143 @@ class ChannelGenerator(Generator):
         self.bias_head = zero_start(nn.Linear(width, 1, bias=False))
 
     def residuals(self, probe: Probe) -> Residuals:
-        sizes = [len(gamma) for gamma in probe.source.gammas]
+        source = probe.source
+        sizes = [len(gamma) for gamma in source.gammas]
         count = len(sizes)
         device = probe.logits.device
         # (ΣC,): the layer of each channel
         owner = torch.repeat_interleave(torch.arange(count, device=device), torch.tensor(sizes, device=device))
-        channel_evidence, layer_evidence = self._layers(probe, owner)
-        entry_evidence, class_evidence = self._classes(probe)
-        channels = self.channel_input(channel_evidence)  # (ΣC, h)
-        entries = self.entry_input(entry_evidence)  # (K, D, h)
-
-        pooled = _pool_by_owner(channels, owner, sizes)  # (L, 2h)
-        layer_tokens = self.layer_token(torch.cat([pooled, layer_evidence], dim=1))
-        pooled = torch.cat([entries.mean(1), entries.square().mean(1).add(1e-6).sqrt()], dim=1)  # (K, 2h)
-        class_tokens = self.class_token(torch.cat([pooled, class_evidence], dim=1))
-        batch_token = self.batch_token(_batch_evidence(probe))[None]
-        tokens = torch.cat([layer_tokens, class_tokens, batch_token])  # (L + K + 1, width)
+        layers = self.layer_evidence(
+            source.gammas,
+            source.betas,
+            statistic_shifts(probe),
+            None if probe.gradients is None else (probe.gradients.gammas, probe.gradients.betas),
+            positions=layer_positions(count, device),
+            batch_size=len(probe.logits),
+            owner=owner,
+        )
+        classes = self.class_evidence(source, probe.logits, probe.features, probe.gradients)
+        tokens = torch.cat([layers.tokens, classes.tokens, self.batch_evidence(probe.logits)])  # (L + K + 1, width)
         tokens = self.norm(self.transformer(tokens[None])[0])
-        layers, classes = tokens[:count], tokens[count:-1]
-
-        maps = RESIDUAL_SCALE * self.channel_map(layers).unflatten(1, (2, -1))  # (L, 2, F)
-        along = (maps[owner] * channel_evidence[:, None]).sum(dim=2)  # (ΣC, 2)
-        moved = (along + self.channel_head(channels, layers[owner])).split(sizes)  # L of (C_l, 2)
-        entry_maps = RESIDUAL_SCALE * self.entry_map(classes)  # (K, F)
-        entry_along = (entry_maps[:, None] * entry_evidence).sum(dim=2)  # (K, D)
+        moved = torch.split(self.layer_residuals(layers, tokens[:count], owner), sizes)  # L of (C_l, 2)
+        weight, bias = self.class_residuals(classes, tokens[count:-1])
         return Residuals(
             gammas=tuple(part[:, 0] for part in moved),
             betas=tuple(part[:, 1] for part in moved),
-            mix=self.mix_head(layers)[:, 0],
-            weight=entry_along + self.entry_head(entries, classes[:, None])[..., 0],
-            bias=RESIDUAL_SCALE * self.bias_head(classes)[:, 0],
+            mix=self.mix_head(tokens[:count])[:, 0],
+            weight=weight,
+            bias=bias,
         )
 
-    def _layers(self, probe: Probe, owner: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Evidence per channel (ΣC, 2 to 6) and per layer (L, _POSITIONS + 2 to 6)."""
-        source = probe.source
-        gamma_rms = torch.stack([rms(gamma) for gamma in source.gammas])
-        beta_rms = torch.stack([rms(beta) for beta in source.betas])
+    def layer_evidence(
+        self,
+        gammas: Sequence[torch.Tensor],
+        betas: Sequence[torch.Tensor],
+        shifts: tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]],
+        gradients: tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]] | None,
+        *,
+        positions: torch.Tensor,
+        batch_size: int,
+        owner: torch.Tensor,
+    ) -> Evidence:
+        """What is known of some layers: γ, β, statistic shifts and gradients, each a sequence of (C_l,).
+
+        `positions` are those layers' rows of `layer_positions`, `owner` (ΣC,) tells the layer of each channel.
+        """
+        gamma_rms = torch.stack([rms(gamma) for gamma in gammas])
+        beta_rms = torch.stack([rms(beta) for beta in betas])
         unit = gamma_rms[owner]
-        channel = [torch.cat(source.gammas) / unit, torch.cat(source.betas) / unit]
+        channel = [torch.cat(list(gammas)) / unit, torch.cat(list(betas)) / unit]
         layer = [
-            _positions(len(gamma_rms), owner.device),
+            positions,
             (beta_rms / gamma_rms)[:, None],
             # how many values a channel's statistics rest on is unknown here; how many images is what matters
-            torch.full_like(gamma_rms, _log_size(probe))[:, None],
+            torch.full_like(gamma_rms, _log_size(batch_size))[:, None],
         ]
         if self.reads.statistics:
-            shifts = [torch.cat(parts) for parts in statistic_shifts(probe)]
-            channel += shifts
-            layer.append(_mean_by_owner(torch.stack(shifts, dim=1).abs(), owner, len(gamma_rms)))
+            moved = [torch.cat(list(parts)) for parts in shifts]
+            channel += moved
+            layer.append(_mean_by_owner(torch.stack(moved, dim=1).abs(), owner, len(gamma_rms)))
         if self.reads.gradients:
-            assert probe.gradients is not None
-            for part in (probe.gradients.gammas, probe.gradients.betas):
+            assert gradients is not None
+            for part in gradients:
                 scale = torch.stack([rms(gradient) for gradient in part])
                 # by how many nats the loss changes when the layer moves by its own size along the gradient
                 slope = scale * gamma_rms * torch.bincount(owner).sqrt()
-                channel.append(torch.cat(part) * (slope / (slope + _QUIET) / scale)[owner])
+                channel.append(torch.cat(list(part)) * (slope / (slope + _QUIET) / scale)[owner])
                 layer.append(torch.asinh(100.0 * scale * gamma_rms)[:, None])
-        return torch.stack(channel, dim=1), torch.cat(layer, dim=1)
+        items = torch.stack(channel, dim=1)
+        states = self.channel_input(items)  # (ΣC, h)
+        pooled = _pool_by_owner(states, owner, len(gamma_rms))  # (L, 2h)
+        return Evidence(items, states, self.layer_token(torch.cat([pooled, *layer], dim=1)))
 
-    def _classes(self, probe: Probe) -> tuple[torch.Tensor, torch.Tensor]:
-        """Evidence per class-feature (K, D, 1 to 4) and per class (K, 3 or 4)."""
-        source = probe.source
-        probabilities = probe.logits.softmax(dim=1)  # (B, K)
+    def class_evidence(
+        self,
+        source: Parameters,
+        logits: torch.Tensor,
+        features: torch.Tensor,
+        gradients: GradientFeatures | None,
+    ) -> Evidence:
+        """What is known of the classes from logits (B, K) and features (B, D); entries are (K, D, ...)."""
+        probabilities = logits.softmax(dim=1)  # (B, K)
         expected = probabilities.mean(dim=0)  # (K,): the batch's class marginal
         entry = [source.weight / rms(source.weight)]
-        classes = len(expected)
         if self.reads.features:
-            features = probe.features / rms(probe.features)
-            mean = features.mean(dim=0)  # (D,)
+            scaled = features / features.square().mean().sqrt().clamp_min(1e-6)
+            mean = scaled.mean(dim=0)  # (D,)
             # the mean feature of each class under its own predictions; the batch's mean where there are none
-            prototype = (probabilities.t() @ features + mean) / (probabilities.sum(dim=0) + 1.0)[:, None]
+            prototype = (probabilities.t() @ scaled + mean) / (probabilities.sum(dim=0) + 1.0)[:, None]
             entry += [mean.expand_as(source.weight), prototype - mean]
+        classes = len(expected)
         per_class = [source.bias, (expected * classes + 1e-3).log(), (probabilities.max(dim=0).values)]
         if self.reads.gradients:
-            assert probe.gradients is not None
-            scale = rms(probe.gradients.weight)
-            entry.append(probe.gradients.weight / scale)
-            per_class.append(probe.gradients.bias * classes)
-        return torch.stack(entry, dim=2), torch.stack(per_class, dim=1)
+            assert gradients is not None
+            entry.append(gradients.weight / rms(gradients.weight))
+            per_class.append(gradients.bias * classes)
+        items = torch.stack(entry, dim=2)
+        states = self.entry_input(items)  # (K, D, h)
+        pooled = torch.cat([states.mean(1), states.square().mean(1).add(1e-6).sqrt()], dim=1)  # (K, 2h)
+        return Evidence(items, states, self.class_token(torch.cat([pooled, torch.stack(per_class, dim=1)], dim=1)))
+
+    def batch_evidence(self, logits: torch.Tensor) -> torch.Tensor:
+        """The batch's token (1, width): size, entropies as shares of their maximum, confidence."""
+        most = math.log(max(logits.shape[1], 2))
+        evidence = torch.stack(
+            [
+                logits.new_tensor(_log_size(len(logits))),
+                entropy(logits) / most,
+                marginal_entropy(logits) / most,
+                logits.softmax(dim=1).max(dim=1).values.mean(),
+            ]
+        )
+        token: torch.Tensor = self.batch_token(evidence)[None]
+        return token
+
+    def layer_residuals(self, evidence: Evidence, tokens: torch.Tensor, owner: torch.Tensor) -> torch.Tensor:
+        """Of γ and β, (ΣC, 2), from the layers' evidence and the transformer's tokens (L, width)."""
+        maps = RESIDUAL_SCALE * self.channel_map(tokens).unflatten(1, (2, -1))  # (L, 2, F)
+        along = (maps[owner] * evidence.items[:, None]).sum(dim=2)  # (ΣC, 2)
+        moved: torch.Tensor = along + self.channel_head(evidence.states, tokens[owner])
+        return moved
+
+    def class_residuals(self, evidence: Evidence, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of W (K, D) and b (K,), from the classes' evidence and the transformer's tokens (K, width)."""
+        maps = RESIDUAL_SCALE * self.entry_map(tokens)  # (K, F)
+        along = (maps[:, None] * evidence.items).sum(dim=2)  # (K, D)
+        weight = along + self.entry_head(evidence.states, tokens[:, None])[..., 0]
+        return weight, RESIDUAL_SCALE * self.bias_head(tokens)[:, 0]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of layers or of classes: of their channels or class-features, and as tokens."""
+
+    items: torch.Tensor
+    """(ΣC, F) or (K, D, F)"""
+    states: torch.Tensor
+    """The same through the shared network, (ΣC, h) or (K, D, h)."""
+    tokens: torch.Tensor
+    """(L, width) or (K, width), before the transformer."""
 
 
 class _Head(nn.Module):
@@ -183,25 +245,11 @@ def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs), nn.GELU())
 
 
-def _log_size(probe: Probe) -> float:
-    return math.log2(len(probe.logits)) / 8.0  # 0 for one image, 1 for 256
+def _log_size(batch_size: int) -> float:
+    return math.log2(batch_size) / 8.0  # 0 for one image, 1 for 256
 
 
-def _batch_evidence(probe: Probe) -> torch.Tensor:
-    """(4,): size, mean entropy, entropy of the class marginal (both as shares of the maximum), confidence."""
-    probabilities = probe.logits.softmax(dim=1)
-    most = math.log(max(probabilities.shape[1], 2))
-    return torch.stack(
-        [
-            probabilities.new_tensor(_log_size(probe)),
-            entropy(probe.logits) / most,
-            marginal_entropy(probe.logits) / most,
-            probabilities.max(dim=1).values.mean(),
-        ]
-    )
-
-
-def _positions(layers: int, device: torch.device) -> torch.Tensor:
+def layer_positions(layers: int, device: torch.device) -> torch.Tensor:
     """Relative depth 0..1 of each layer in sines and cosines, (L, _POSITIONS)."""
     depth = torch.linspace(0.0, 1.0, layers, device=device)[:, None]
     angles = depth * math.pi * 2.0 ** torch.arange(_POSITIONS // 2, device=device)
@@ -215,8 +263,8 @@ def _mean_by_owner(values: torch.Tensor, owner: torch.Tensor, layers: int) -> to
     return means
 
 
-def _pool_by_owner(values: torch.Tensor, owner: torch.Tensor, sizes: list[int]) -> torch.Tensor:
+def _pool_by_owner(values: torch.Tensor, owner: torch.Tensor, layers: int) -> torch.Tensor:
     """Mean and root mean square over the channels of each layer: (ΣC, h) -> (L, 2h)."""
-    both = _mean_by_owner(torch.cat([values, values.square()], dim=1), owner, len(sizes))
+    both = _mean_by_owner(torch.cat([values, values.square()], dim=1), owner, layers)
     mean, square = both.chunk(2, dim=1)
     return torch.cat([mean, square.add(1e-6).sqrt()], dim=1)

@@ -1,0 +1,166 @@
+"""Generation on the way through the network. What both ways of generating owe is in `test_generalizeformer.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.generalizeformer import GeneralizeFormer, Prediction
+from gformer_cli.core.generators import ChannelGenerator, Reads, Scope, SinglePass
+from gformer_cli.core.generators.base import encoder
+from gformer_cli.core.generators.single_pass import CausalTransformer
+from gformer_cli.core.parameters import Parameters
+
+Make = Callable[..., ChannelGenerator]
+
+
+@pytest.fixture
+def make_generator(perturb: Callable[..., None]) -> Make:
+    def make(scope: Scope | None = None, reads: Reads | None = None) -> ChannelGenerator:
+        torch.manual_seed(0)
+        reads = reads or Reads(gradients=False)
+        generator = ChannelGenerator(width=16, depth=2, heads=2, channel_width=8, reads=reads, scope=scope).double()
+        perturb(generator, 0.2)
+        return generator.eval()
+
+    return make
+
+
+def predict(generator: ChannelGenerator, backbone: Backbone, images: torch.Tensor) -> Prediction:
+    prediction: Prediction = GeneralizeFormer(generator, prior_count=4.0, single_pass=True)(backbone, images)
+    return prediction
+
+
+def test_the_transformer_fed_group_by_group_is_one_with_a_causal_mask() -> None:
+    torch.manual_seed(0)
+    transformer = encoder(16, 2, 4, 32).double().eval()
+    tokens = torch.randn(7, 16, dtype=torch.float64)
+    groups = [1, 1, 2, 3]
+    owner = torch.repeat_interleave(torch.arange(4), torch.tensor(groups))
+    hidden = owner[None] > owner[:, None]  # a token may not look at later groups
+    expected = transformer(tokens[None], mask=hidden)[0]
+    causal = CausalTransformer(transformer)
+    found = torch.cat([causal(group) for group in tokens.split(groups)])
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_layer_depends_on_what_the_batch_showed_before_it(
+    make_generator: Make, make_backbone: Callable[..., Backbone], images: torch.Tensor
+) -> None:
+    straight = predict(make_generator(), make_backbone((4, 6, 5)), images).parameters
+    changed = make_backbone((4, 6, 5))
+    changed.layers[1].running_mean += 1.0
+    moved = predict(make_generator(), changed, images).parameters
+    assert torch.equal(moved.gammas[0], straight.gammas[0])
+    assert not torch.allclose(moved.gammas[1], straight.gammas[1])
+    assert not torch.allclose(moved.gammas[2], straight.gammas[2])
+    assert not torch.allclose(moved.weight, straight.weight)
+
+
+def test_the_statistics_are_those_under_the_parameters_generated_so_far(
+    make_generator: Make, backbone: Backbone, images: torch.Tensor
+) -> None:
+    prediction = predict(make_generator(), backbone, images)
+    _, seen = backbone.observe(images, prediction.parameters)
+    for index in range(2):
+        assert torch.equal(prediction.seen.means[index], seen.means[index])
+        assert torch.equal(prediction.seen.variances[index], seen.variances[index])
+    assert seen.features is not None and torch.equal(prediction.seen.features, seen.features)
+    under_source = replace(prediction.parameters, weight=backbone.classifier.weight, bias=backbone.classifier.bias)
+    assert torch.equal(prediction.seen.logits, backbone(images, under_source))
+
+
+def test_the_network_runs_once(make_generator: Make, backbone: Backbone, images: torch.Tensor) -> None:
+    runs: list[int] = []
+    backbone.network.register_forward_hook(lambda *_: runs.append(1))
+    predict(make_generator(), backbone, images)
+    assert runs == [1]
+
+
+def test_nothing_stays_on_the_network(make_generator: Make, backbone: Backbone, images: torch.Tensor) -> None:
+    before = backbone(images)
+    predict(make_generator(), backbone, images)
+    assert torch.equal(backbone(images), before)
+    with pytest.raises(RuntimeError):
+        predict(make_generator(), backbone, images[:, :2])
+    assert torch.equal(backbone(images), before)
+
+
+@pytest.mark.parametrize(
+    ("scope", "generated"),
+    [
+        (Scope(), {"first", "last", "mix", "weight", "bias"}),
+        (Scope(bn=False), {"mix", "weight", "bias"}),
+        (Scope(classifier=False), {"first", "last", "mix"}),
+        (Scope(bias=False), {"first", "last", "mix", "weight"}),
+        (Scope(mixing=False), {"first", "last", "weight", "bias"}),
+        (Scope(last_layers=1), {"last", "mix", "weight", "bias"}),
+    ],
+    ids=str,
+)
+def test_only_what_is_in_scope_is_generated(
+    make_generator: Make, backbone: Backbone, images: torch.Tensor, scope: Scope, generated: set[str]
+) -> None:
+    prediction = predict(make_generator(scope), backbone, images)
+    found, source = _named(prediction.parameters), _named(prediction.seen.source)
+    assert {name for name in found if not torch.equal(found[name], source[name])} == generated
+
+
+def _named(parameters: Parameters) -> dict[str, torch.Tensor]:
+    assert parameters.mix is not None
+    return {
+        "first": torch.cat([parameters.gammas[0], parameters.betas[0]]),
+        "last": torch.cat([parameters.gammas[-1], parameters.betas[-1]]),
+        "mix": parameters.mix,
+        "weight": parameters.weight,
+        "bias": parameters.bias,
+    }
+
+
+def test_permuting_the_classes_permutes_the_classifier(
+    make_generator: Make, make_network: Callable[..., nn.Module], images: torch.Tensor
+) -> None:
+    order = torch.tensor([2, 0, 1])
+    straight = predict(make_generator(), Backbone(make_network()).freeze(), images)
+    network = make_network()
+    head = network[-1]  # type: ignore[index]
+    with torch.no_grad():
+        head.weight.copy_(head.weight[order])
+        head.bias.copy_(head.bias[order])
+    shuffled = predict(make_generator(), Backbone(network).freeze(), images)
+    torch.testing.assert_close(shuffled.logits, straight.logits[:, order], rtol=1e-9, atol=1e-9)
+
+
+def test_the_gradient_reaches_every_weight_and_is_right(
+    make_generator: Make, backbone: Backbone, images: torch.Tensor
+) -> None:
+    generator, labels = make_generator(), torch.tensor([0, 1, 2, 0, 1, 2])
+
+    def loss() -> torch.Tensor:
+        # from parameters as well: the mean over classes, which predictions do not show, is generated too
+        prediction = predict(generator, backbone, images)
+        return nn.functional.cross_entropy(prediction.logits, labels) + prediction.parameters.weight.square().sum()
+
+    gradients = torch.autograd.grad(loss(), list(generator.parameters()))
+    for parameter, gradient in zip(generator.parameters(), gradients, strict=True):
+        assert gradient.abs().sum() > 0.0
+        at = int(gradient.abs().argmax())
+        with torch.no_grad():
+            flat, step = parameter.view(-1), 1e-6
+            flat[at] += step
+            above = loss()
+            flat[at] -= 2 * step
+            below = loss()
+            flat[at] += step
+        slope = (above - below) / (2 * step)
+        torch.testing.assert_close(gradient.view(-1)[at], slope, rtol=1e-3, atol=1e-7)
+
+
+def test_there_are_no_gradient_features(make_generator: Make, backbone: Backbone, images: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="no gradient features"):
+        SinglePass(make_generator(reads=Reads()), backbone, images, prior_count=4.0)
