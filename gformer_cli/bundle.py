@@ -122,8 +122,7 @@ def build_generator(settings: GeneratorSettings, backbone: Backbone) -> Generato
 
 def build_method(settings: GeneratorSettings, generator: Generator) -> GeneralizeFormer:
     """The method around a generator of `settings`."""
-    single_pass = settings.kind == "channel" and settings.probe == "none"
-    return GeneralizeFormer(generator, prior_count=settings.prior_count, single_pass=single_pass)
+    return GeneralizeFormer(generator, prior_count=settings.prior_count, single_pass=settings.probe == "none")
 
 
 def control_settings(settings: GeneratorSettings) -> GeneratorSettings:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.generators import ChannelGenerator, Generator, SinglePass
+from gformer_cli.core.generators import Generator
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.probe import Probe, probe
 
@@ -29,8 +29,9 @@ class GeneralizeFormer(nn.Module):
     """The method as one module around its generator. Source models are passed in, never stored or changed.
 
     Args:
-        generator: turns a probe into parameters.
-        prior_count: how many images the source statistics count as in the probe's mixing (`probe.prior_mix`).
+        generator: turns what a batch shows into parameters.
+        prior_count: how many images the source statistics count as where mixing starts (`probe.prior_mix`).
+        single_pass: generate while the batch passes, instead of probing the source model with it first.
     """
 
     def __init__(self, generator: Generator, *, prior_count: float, single_pass: bool = False) -> None:
@@ -45,8 +46,7 @@ class GeneralizeFormer(nn.Module):
         Differentiable in the generator's weights.
         """
         if self.single_pass:
-            assert isinstance(self.generator, ChannelGenerator)
-            return Prediction(*SinglePass(self.generator, backbone, images, prior_count=self.prior_count).run())
+            return Prediction(*self.generator.single_pass(backbone, images, prior_count=self.prior_count))
         seen = probe(backbone, images, prior_count=self.prior_count, gradients=self.generator.reads_gradients)
         parameters: Parameters = self.generator(seen)
         return Prediction(backbone(images, parameters), parameters, seen)

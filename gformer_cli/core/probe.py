@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.backbone import Backbone, Observation
 from gformer_cli.core.gradients import GradientFeatures, gradient_features
 from gformer_cli.core.parameters import Parameters
 
@@ -55,6 +55,18 @@ def probe(backbone: Backbone, images: torch.Tensor, *, prior_count: float, gradi
         logits, seen = backbone.observe(images, leaves)
         assert seen.features is not None
         found = gradient_features(logits, seen.features, leaves) if gradients else None
+    return probe_from(backbone, source, seen, logits, found)
+
+
+def probe_from(
+    backbone: Backbone,
+    source: Parameters,
+    seen: Observation,
+    logits: torch.Tensor,
+    gradients: GradientFeatures | None = None,
+) -> Probe:
+    """What a pass has shown, as a `Probe`; `logits` (B, K) are those under the source's classifier."""
+    assert seen.features is not None
     layers = backbone.layers
     order = range(len(layers))
     return Probe(
@@ -65,7 +77,7 @@ def probe(backbone: Backbone, images: torch.Tensor, *, prior_count: float, gradi
         variances=tuple(seen.variances[index] for index in order),
         logits=logits.detach(),
         features=seen.features.detach(),
-        gradients=found,
+        gradients=gradients,
     )
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer, Prediction
-from gformer_cli.core.generators import ChannelGenerator, Reads, Scope, SinglePass
+from gformer_cli.core.generators import ChannelGenerator, ConstantGenerator, Reads, Scope, SinglePass, VectorGenerator
 from gformer_cli.core.generators.base import encoder
 from gformer_cli.core.generators.single_pass import CausalTransformer
 from gformer_cli.core.parameters import Parameters
@@ -164,3 +164,23 @@ def test_the_gradient_reaches_every_weight_and_is_right(
 def test_there_are_no_gradient_features(make_generator: Make, backbone: Backbone, images: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="no gradient features"):
         SinglePass(make_generator(reads=Reads()), backbone, images, prior_count=4.0)
+
+
+def test_the_control_is_the_same_with_a_probe_and_without(
+    backbone: Backbone, images: torch.Tensor, perturb: Callable[..., None]
+) -> None:
+    control = ConstantGenerator(backbone, scope=Scope(bias=False)).double()
+    perturb(control, 0.3)
+    runs: list[int] = []
+    backbone.network.register_forward_hook(lambda *_: runs.append(1))
+    once = GeneralizeFormer(control, prior_count=4.0, single_pass=True)(backbone, images)
+    assert runs == [1]
+    probed = GeneralizeFormer(control, prior_count=4.0)(backbone, images)
+    assert torch.equal(once.logits, probed.logits) and not torch.equal(once.logits, backbone(images))
+    assert torch.equal(once.parameters.bias, backbone.classifier.bias)
+
+
+def test_the_vector_generator_needs_a_probe(backbone: Backbone, images: torch.Tensor) -> None:
+    method = GeneralizeFormer(VectorGenerator(backbone).double(), prior_count=4.0, single_pass=True)
+    with pytest.raises(ValueError, match="VectorGenerator needs a probe"):
+        method(backbone, images)

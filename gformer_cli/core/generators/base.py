@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.losses import rms
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.probe import Probe
@@ -135,6 +137,15 @@ class Generator(nn.Module, ABC):
     def residuals(self, probe: Probe) -> Residuals:
         """Δ for the probed batch; exactly zero while untrained."""
 
+    def single_pass(
+        self, backbone: Backbone, images: torch.Tensor, *, prior_count: float
+    ) -> tuple[torch.Tensor, Parameters, Probe]:
+        """Logits (B, K) of images (B, 3, H, W), the parameters that gave them, and what the one pass showed.
+
+        Raises `ValueError` for a generator that needs a probe first.
+        """
+        raise ValueError(f"{type(self).__name__} needs a probe")
+
     def forward(self, probe: Probe) -> Parameters:
         """θ_t = θ_s + Δ for the probed batch, Δ limited to the generator's scope."""
         return self.scope.limit(self.residuals(probe)).added_to(probe.source)
@@ -156,3 +167,14 @@ def encoder(width: int, depth: int, heads: int, feed_forward: int) -> nn.Transfo
         width, heads, feed_forward, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
     )
     return nn.TransformerEncoder(block, depth, enable_nested_tensor=False)
+
+
+POSITIONS = 8
+"""Sines and cosines of a layer's relative depth."""
+
+
+def positions(layers: int, device: torch.device) -> torch.Tensor:
+    """Relative depth 0..1 of each layer in sines and cosines, (L, POSITIONS)."""
+    depth = torch.linspace(0.0, 1.0, layers, device=device)[:, None]
+    angles = depth * math.pi * 2.0 ** torch.arange(POSITIONS // 2, device=device)
+    return torch.cat([angles.sin(), angles.cos()], dim=1)

@@ -16,22 +16,24 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generators.base import (
+    POSITIONS,
     RESIDUAL_SCALE,
     Generator,
     Reads,
     Residuals,
     Scope,
     encoder,
+    positions,
     zero_start,
 )
+from gformer_cli.core.generators.single_pass import SinglePass
 from gformer_cli.core.gradients import GradientFeatures
 from gformer_cli.core.losses import entropy, marginal_entropy, rms
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.probe import Probe, statistic_shifts
 
-_POSITIONS = 8
-"""Sine and cosine frequencies of a layer's relative depth."""
 _QUIET = 0.02
 """Nats: gradients that promise less count for little, so that the rounding of a sure batch is no direction."""
 
@@ -69,7 +71,7 @@ class ChannelGenerator(Generator):
         per_entry = 1 + 2 * reads.features + reads.gradients
         self.channel_input = _mlp(per_channel, channel_width, channel_width)
         self.entry_input = _mlp(per_entry, channel_width, channel_width)
-        per_layer = _POSITIONS + 2 + 2 * reads.statistics + 2 * reads.gradients
+        per_layer = POSITIONS + 2 + 2 * reads.statistics + 2 * reads.gradients
         self.layer_token = nn.Linear(2 * channel_width + per_layer, width)
         self.class_token = nn.Linear(2 * channel_width + 3 + reads.gradients, width)
         self.batch_token = nn.Linear(4, width)
@@ -96,7 +98,7 @@ class ChannelGenerator(Generator):
             source.betas,
             statistic_shifts(probe),
             None if probe.gradients is None else (probe.gradients.gammas, probe.gradients.betas),
-            positions=layer_positions(count, device),
+            depth=positions(count, device),
             batch_size=len(probe.logits),
             owner=owner,
         )
@@ -113,6 +115,11 @@ class ChannelGenerator(Generator):
             bias=bias,
         )
 
+    def single_pass(
+        self, backbone: Backbone, images: torch.Tensor, *, prior_count: float
+    ) -> tuple[torch.Tensor, Parameters, Probe]:
+        return SinglePass(self, backbone, images, prior_count=prior_count).run()
+
     def layer_evidence(
         self,
         gammas: Sequence[torch.Tensor],
@@ -120,20 +127,20 @@ class ChannelGenerator(Generator):
         shifts: tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]],
         gradients: tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]] | None,
         *,
-        positions: torch.Tensor,
+        depth: torch.Tensor,
         batch_size: int,
         owner: torch.Tensor,
     ) -> Evidence:
         """What is known of some layers: γ, β, statistic shifts and gradients, each a sequence of (C_l,).
 
-        `positions` are those layers' rows of `layer_positions`, `owner` (ΣC,) tells the layer of each channel.
+        `depth` are those layers' rows of `positions`, `owner` (ΣC,) tells the layer of each channel.
         """
         gamma_rms = torch.stack([rms(gamma) for gamma in gammas])
         beta_rms = torch.stack([rms(beta) for beta in betas])
         unit = gamma_rms[owner]
         channel = [torch.cat(list(gammas)) / unit, torch.cat(list(betas)) / unit]
         layer = [
-            positions,
+            depth,
             (beta_rms / gamma_rms)[:, None],
             # how many values a channel's statistics rest on is unknown here; how many images is what matters
             torch.full_like(gamma_rms, _log_size(batch_size))[:, None],
@@ -247,13 +254,6 @@ def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 
 def _log_size(batch_size: int) -> float:
     return math.log2(batch_size) / 8.0  # 0 for one image, 1 for 256
-
-
-def layer_positions(layers: int, device: torch.device) -> torch.Tensor:
-    """Relative depth 0..1 of each layer in sines and cosines, (L, _POSITIONS)."""
-    depth = torch.linspace(0.0, 1.0, layers, device=device)[:, None]
-    angles = depth * math.pi * 2.0 ** torch.arange(_POSITIONS // 2, device=device)
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
 def _mean_by_owner(values: torch.Tensor, owner: torch.Tensor, layers: int) -> torch.Tensor:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generators.base import Generator, Residuals, Scope
-from gformer_cli.core.probe import Probe
+from gformer_cli.core.parameters import Parameters
+from gformer_cli.core.probe import Probe, prior_mix, probe_from
 
 
 class ConstantGenerator(Generator):
@@ -27,4 +29,17 @@ class ConstantGenerator(Generator):
         self.bias = nn.Parameter(torch.zeros_like(source.bias))
 
     def residuals(self, probe: Probe) -> Residuals:
+        return self._residuals()
+
+    def single_pass(
+        self, backbone: Backbone, images: torch.Tensor, *, prior_count: float
+    ) -> tuple[torch.Tensor, Parameters, Probe]:
+        source = backbone.source_parameters().detached().with_mix(prior_mix(backbone, len(images), prior_count))
+        parameters = self.scope.limit(self._residuals()).added_to(source)
+        logits, seen = backbone.observe(images, parameters)
+        assert seen.features is not None
+        under_source = F.linear(seen.features, source.weight, source.bias)
+        return logits, parameters, probe_from(backbone, source, seen, under_source)
+
+    def _residuals(self) -> Residuals:
         return Residuals(tuple(self.gammas), tuple(self.betas), self.mix, self.weight, self.bias)

@@ -7,15 +7,19 @@ last, sees everything.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.generators.base import moved_affine, moved_classifier, moved_mix
-from gformer_cli.core.generators.channel import ChannelGenerator, layer_positions
+from gformer_cli.core.backbone import Backbone, Observation
+from gformer_cli.core.generators.base import moved_affine, moved_classifier, moved_mix, positions
 from gformer_cli.core.parameters import Parameters
-from gformer_cli.core.probe import Probe, prior_mix, statistic_shift
+from gformer_cli.core.probe import Probe, prior_mix, probe_from, statistic_shift
+
+if TYPE_CHECKING:
+    from gformer_cli.core.generators.channel import ChannelGenerator
 
 
 class SinglePass:
@@ -39,17 +43,15 @@ class SinglePass:
         source = backbone.source_parameters().detached()
         self.source = source.with_mix(prior_mix(backbone, len(images), prior_count))
         self.layers = backbone.layers
-        self.positions = layer_positions(len(self.layers), images.device)
+        self.depth = positions(len(self.layers), images.device)
         self.attention = CausalTransformer(generator.transformer)
         self.affine = list(zip(self.source.gammas, self.source.betas, strict=True))
         self.mixes = list(self._start_mix.unbind())
-        self.means: dict[int, torch.Tensor] = {}
-        self.variances: dict[int, torch.Tensor] = {}
+        self.seen = Observation()
 
     def run(self) -> tuple[torch.Tensor, Parameters, Probe]:
         """The logits (B, K), the parameters that gave them, and what those were generated from."""
         logits = self.backbone.generate(self.images, self._layer, self._classify)
-        order = range(len(self.layers))
         parameters = Parameters(
             gammas=tuple(gamma for gamma, _ in self.affine),
             betas=tuple(beta for _, beta in self.affine),
@@ -57,17 +59,7 @@ class SinglePass:
             weight=self.weight,
             bias=self.bias,
         )
-        seen = Probe(
-            source=self.source,
-            source_means=tuple(layer.running_mean for layer in self.layers),
-            source_variances=tuple(layer.running_var for layer in self.layers),
-            means=tuple(self.means[index] for index in order),
-            variances=tuple(self.variances[index] for index in order),
-            logits=self.logits,
-            features=self.features,
-            gradients=None,
-        )
-        return logits, parameters, seen
+        return logits, parameters, probe_from(self.backbone, self.source, self.seen, self.logits)
 
     @property
     def _start_mix(self) -> torch.Tensor:
@@ -77,7 +69,7 @@ class SinglePass:
     def _layer(
         self, index: int, mean: torch.Tensor, variance: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        self.means[index], self.variances[index] = mean.detach(), variance.detach()
+        self.seen.means[index], self.seen.variances[index] = mean.detach(), variance.detach()
         generator, layer, scope = self.generator, self.layers[index], self.generator.scope
         gamma, beta = self.source.gammas[index], self.source.betas[index]
         owner = torch.zeros(len(gamma), dtype=torch.long, device=gamma.device)
@@ -87,7 +79,7 @@ class SinglePass:
             [beta],
             ([moved], [stretched]),
             None,
-            positions=self.positions[index : index + 1],
+            depth=self.depth[index : index + 1],
             batch_size=len(self.images),
             owner=owner,
         )
@@ -102,7 +94,7 @@ class SinglePass:
     def _classify(self, features: torch.Tensor) -> torch.Tensor:
         generator, source, scope = self.generator, self.source, self.generator.scope
         logits = F.linear(features, source.weight, source.bias)
-        self.features, self.logits = features.detach(), logits.detach()
+        self.seen.features, self.logits = features.detach(), logits.detach()
         self.weight, self.bias = source.weight, source.bias
         if scope.classifier:
             evidence = generator.class_evidence(source, logits, features, None)
