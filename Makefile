@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := gformer-demo
+# one process a core, each on one thread: processes of several threads slow each other many times over
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto -q
 
 .PHONY: demo test test-slow lint format clean
 
@@ -10,10 +12,10 @@ demo: $(VENV)/.installed
 	$(BIN)/gformer demo --out $(DEMO) --overwrite
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow" -q
+	$(PYTEST) -m "not slow"
 
 test-slow: $(VENV)/.installed
-	$(BIN)/python -m pytest -m slow -q
+	$(PYTEST) -m slow
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
