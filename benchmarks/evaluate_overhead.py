@@ -20,7 +20,6 @@ from gformer_cli.bundle import Bundle, load_bundle
 from gformer_cli.data.folders import find_domains
 from gformer_cli.stages.evaluate import Plan
 from gformer_cli.stages.evaluate.loading import Loader
-from gformer_cli.stages.evaluate.records import Records
 from gformer_cli.stages.evaluate.run import Harness
 from gformer_cli.stages.progress import Silent
 
@@ -38,18 +37,18 @@ def main() -> None:
     plan = Plan(["source"], ["stationary"], find_domains(options.target), options.batch_size, [0])
     harness = Harness(bundle, plan, device=CPU, workers=0, strict=False)
     right, _ = bare(bundle, plan, harness.loader)  # decodes every image; `Loader` keeps them
-    harness.run(Records(), Silent())  # measures memory, once a process
     ratios = []
-    for number in range(options.rounds):
-        found, plain = bare(bundle, plan, harness.loader)
-        assert found == right
-        began = time.perf_counter()
-        records = Records()
-        harness.run(records, Silent())
-        whole = time.perf_counter() - began
-        assert right == sum(sum(cell.batch_correct) for cell in records.cells)
-        ratios.append(whole / plain)
-        print(f"round {number + 1}: bare loop {plain:.2f} s, harness {whole:.2f} s, ratio {ratios[-1]:.3f}")
+    with harness.ready() as run:
+        for number in range(options.rounds + 1):
+            found, plain = bare(bundle, plan, harness.loader)
+            assert found == right
+            began = time.perf_counter()
+            cells = [cell for seed, stream in plan.drawn() for cell in run(seed, stream, Silent())[0]]
+            whole = time.perf_counter() - began
+            assert right == sum(sum(cell.batch_correct) for cell in cells)
+            if number:  # the first measures memory, once a process
+                ratios.append(whole / plain)
+                print(f"round {number}: bare loop {plain:.2f} s, harness {whole:.2f} s, ratio {ratios[-1]:.3f}")
     print(f"median ratio {statistics.median(ratios):.3f}")
 
 

@@ -18,6 +18,9 @@ class GformerError(Exception):
         self.message = message
         self.hint = hint
 
+    def __reduce__(self) -> tuple[type[Exception], tuple[str, str]]:
+        return type(self), (self.message, self.hint)  # the hint must survive on its way out of another process
+
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
 

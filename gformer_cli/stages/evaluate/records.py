@@ -59,6 +59,11 @@ class Records:
         self._take(key, cells, skipped)
         self._write({"key": key, "cells": [asdict(c) for c in cells], "skipped": [asdict(s) for s in skipped]})
 
+    def sort(self, drawn: Sequence[tuple[int, Stream]]) -> None:
+        """Put the cells in the order of their streams, whichever finished first."""
+        places = {_key(seed, stream): place for place, (seed, stream) in enumerate(drawn)}
+        self.cells.sort(key=lambda cell: places[cell.seed, cell.stream, cell.part, cell.batch_size, cell.severity])
+
     def choose(self, method: str, choice: Choice) -> None:
         """Take in, and write down, what --tune chose for a method."""
         self.choices[method] = choice

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -12,23 +13,24 @@ import torch
 from gformer_cli.bundle import Bundle
 from gformer_cli.data.images import Skipped
 from gformer_cli.data.streams import Item, Stream, StreamBatch
-from gformer_cli.errors import Interrupted, WorkError
+from gformer_cli.errors import WorkError
 from gformer_cli.methods import METHODS, Method
 from gformer_cli.metrics import Scores
 from gformer_cli.seeding import derive_seed
 from gformer_cli.stages.evaluate.cost import PassCounter, counting, peak_memory
 from gformer_cli.stages.evaluate.loading import Loader
 from gformer_cli.stages.evaluate.plan import Plan
-from gformer_cli.stages.evaluate.records import Records
 from gformer_cli.stages.evaluate.results import REFERENCE, Cell
-from gformer_cli.stages.progress import Progress, Silent, stoppable
+from gformer_cli.stages.progress import Progress
 
+Measure = Callable[[int, Stream, Progress], tuple[list[Cell], list[Skipped]]]
+"""Cells and unreadable images of a stream under a seed."""
 PREPARED = 2000
 """Held-out source images that a method may look at before the stream, as EATA's authors have it."""
 
 
 class Harness:
-    """Runs methods over streams and keeps what it measures in `records`."""
+    """Runs the methods of a plan over its streams."""
 
     def __init__(self, bundle: Bundle, plan: Plan, *, device: torch.device, workers: int, strict: bool) -> None:
         self.bundle = bundle.to(device)
@@ -39,25 +41,17 @@ class Harness:
         self.classes = len(bundle.header.classes)
         self._peaks: dict[tuple[str, int], int] = {}
 
-    def run(self, records: Records, progress: Progress) -> None:
-        """Measure what `records` does not hold yet. Raises `Interrupted` after Ctrl-C, between two streams."""
-        drawn = self.plan.drawn()
-        waiting = [(seed, stream) for seed, stream in drawn if not records.has(seed, stream)]
-        total = sum(len(stream.batches) for _, stream in drawn)
-        progress.begin("evaluating", total, total - sum(len(stream.batches) for _, stream in waiting))
-        with counting(self.bundle.backbone.network) as passes, stoppable() as stop:
+    @contextmanager
+    def ready(self) -> Iterator[Measure]:
+        """A function that runs every method over one stream; within the block passes of the network are counted."""
+        with counting(self.bundle.backbone.network) as passes:
             runners = {
                 name: METHODS[name](self.bundle, **self.plan.settings.get(name, {})) for name in self.plan.measured
             }
             for method in runners.values():
                 if method.reads_source and self.plan.source:
                     method.prepare(self._source_images())
-            for seed, stream in waiting:
-                if stop.requested:
-                    again = "Go on with the same command and --resume." if records.path else "With --out it can resume."
-                    raise Interrupted(f"stopped after {len(records)} of {len(drawn)} streams", again)
-                records.add(seed, stream, *self._stream(stream, seed, runners, passes, progress))
-        progress.end()
+            yield lambda seed, stream, progress: self._stream(stream, seed, runners, passes, progress)
 
     def _source_images(self) -> Iterator[torch.Tensor]:
         items = [Item(domain.name, file) for domain in self.plan.source for file in domain.files]
@@ -171,23 +165,3 @@ class _Tally:
             predictions=self.digest.hexdigest(),
             **asdict(measures),
         )
-
-
-def measure(
-    bundle: Bundle,
-    plan: Plan,
-    *,
-    device: torch.device,
-    workers: int,
-    strict: bool = False,
-    records: Records | None = None,
-    progress: Progress | None = None,
-) -> Records:
-    """Measure `plan` (see `check_plan`), beyond what `records` holds already; returns them.
-
-    Unreadable images are left out of every method alike and listed. Raises `WorkError` for a stream without any
-    readable image, `InputError` for an unreadable one with `strict`, `Interrupted` after Ctrl-C.
-    """
-    records = Records() if records is None else records
-    Harness(bundle, plan, device=device, workers=workers, strict=strict).run(records, progress or Silent())
-    return records

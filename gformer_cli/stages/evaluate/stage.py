@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from gformer_cli.bundle import Bundle
+from gformer_cli.bundle import Bundle, load_bundle
 from gformer_cli.data.folders import Domain
 from gformer_cli.errors import WorkError
+from gformer_cli.stages.evaluate.measure import measure
 from gformer_cli.stages.evaluate.output import Output
 from gformer_cli.stages.evaluate.plan import Plan
 from gformer_cli.stages.evaluate.records import Records, describe_bundle, identity
 from gformer_cli.stages.evaluate.results import Results
-from gformer_cli.stages.evaluate.run import measure
 from gformer_cli.stages.evaluate.source import held_out
 from gformer_cli.stages.evaluate.tune import tune as choose_settings
 from gformer_cli.stages.progress import Progress, Silent
@@ -26,21 +27,23 @@ def evaluate(
     plan: Plan,
     *,
     model: Path,
+    own_backbone: str | None = None,
     source: Sequence[Domain] = (),
     tune: bool = False,
     output: Output | None = None,
     resume: bool = False,
     device: torch.device,
     workers: int,
+    jobs: int = 1,
     strict: bool = False,
     progress: Progress | None = None,
 ) -> Results:
-    """Measure `plan` (see `check_plan`) with the bundle that was read from `model`.
+    """Measure `plan` (see `check_plan`) with the bundle that was read from `model` (and `own_backbone`).
 
-    `source` holds the source domains whole; what training held out of them goes into the plan. With `output` every
-    finished stream is on disk at once, and the results at the end. Raises `WorkError` where no image can be read,
-    `InputError` for an unreadable image with `strict` and for an `output` that cannot be resumed, `Interrupted` after
-    Ctrl-C.
+    `jobs` streams run at once, each in a process of its own. `source` holds the source domains whole; what training
+    held out of them goes into the plan. With `output` every finished stream is on disk at once, and the results at the
+    end. Raises `WorkError` where no image can be read, `InputError` for an unreadable image with `strict` and for an
+    `output` that cannot be resumed, `Interrupted` after Ctrl-C.
     """
     progress = progress or Silent()
     if source:
@@ -66,7 +69,8 @@ def evaluate(
             progress=progress,
         )
         plan = replace(plan, settings={name: choice.settings for name, choice in records.choices.items()})
-    measure(bundle, plan, device=device, workers=workers, strict=strict, records=records, progress=progress)
+    load = partial(load_bundle, model, own_backbone=own_backbone) if jobs > 1 else lambda: bundle
+    measure(load, plan, device=device, workers=workers, jobs=jobs, strict=strict, records=records, progress=progress)
     results = Results(described, plan.methods, records.cells, list(records.skipped.values()), records.choices)
     if output is not None:
         output.write(results)

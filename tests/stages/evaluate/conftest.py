@@ -96,7 +96,7 @@ def run(bundle: Bundle, make_plan: Callable[..., Plan]) -> Callable[..., Records
 
     def call(*methods: str, records: Records | None = None, strict: bool = False, **changes: Any) -> Records:
         plan = make_plan(*methods, **changes)
-        return measure(bundle, plan, device=CPU, workers=0, strict=strict, records=records)
+        return measure(lambda: bundle, plan, device=CPU, workers=0, strict=strict, records=records)
 
     return call
 
