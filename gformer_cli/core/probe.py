@@ -75,10 +75,9 @@ def statistic_shifts(seen: Probe) -> tuple[list[torch.Tensor], list[torch.Tensor
     The first is the difference of the means in source standard deviations, the second the logarithm of the ratio
     of the standard deviations; both pass through asinh, so that a dead channel cannot drown the others.
     """
-    moved, stretched = [], []
-    for mean_s, var_s, mean_b, var_b in zip(
-        seen.source_means, seen.source_variances, seen.means, seen.variances, strict=True
-    ):
-        moved.append(torch.asinh((mean_b - mean_s) * (var_s + 1e-5).rsqrt()))
-        stretched.append(torch.asinh(0.5 * ((var_b + 1e-5) / (var_s + 1e-5)).log()))
-    return moved, stretched
+    mean_s, var_s = torch.cat(seen.source_means), torch.cat(seen.source_variances)
+    mean_b, var_b = torch.cat(seen.means), torch.cat(seen.variances)
+    moved = torch.asinh((mean_b - mean_s) * (var_s + 1e-5).rsqrt())
+    stretched = torch.asinh(0.5 * ((var_b + 1e-5) / (var_s + 1e-5)).log())
+    sizes = [len(mean) for mean in seen.means]
+    return list(torch.split(moved, sizes)), list(torch.split(stretched, sizes))
