@@ -131,7 +131,7 @@ def adapt(
             f"the guard does not trust what was generated for {len(done.flagged)} of {done.batches} batches"
             + ("; with --guard warn they are predicted with it all the same" if guard is GuardMode.warn else "")
         )
-        terminal.listed([f"batch {number} of {target}: {_told(verdict)}" for number, target, verdict in done.flagged])
+        terminal.listed([f"{target}, batch {number}: {_told(verdict)}" for number, target, verdict in done.flagged])
     terminal.result(
         {
             "out": str(out),

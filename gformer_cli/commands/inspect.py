@@ -65,12 +65,16 @@ def _guard_rows(header: BundleHeader) -> list[list[str]]:
         for name, value in found.items()
         if name.startswith("flagged_")
     ]
-    kept = f", {percent(found['gain_guarded'] / found['gain'])} % of it kept" if found["gain"] > 0.0 else ""
+    gain = found.get("gain", 0.0)
+    kept = f", {percent(found.get('gain_guarded', 0.0) / gain)} % of it kept" if gain > 0.0 else ""
     return [
         ["guard limits", ", ".join(f"{name} {value:.3g}" for name, value in header.guard.rule.limits.items())],
         ["guard flags", f"of held-out batches: {', '.join(flagged)}"],
-        ["guard gain", f"{_points(found['gain'])} without{kept}"],
-        ["guard harm", f"{_points(found['harm'])} without, {_points(found['harm_guarded'])} with, at worst"],
+        ["guard gain", f"{_points(gain)} without{kept}"],
+        [
+            "guard harm",
+            f"{_points(found.get('harm', 0.0))} without, {_points(found.get('harm_guarded', 0.0))} with, at worst",
+        ],
     ]
 
 

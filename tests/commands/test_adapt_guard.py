@@ -58,7 +58,7 @@ def test_a_trusted_batch_is_predicted_as_without_a_guard(adapt: Adapt) -> None:
     done, on = adapt(*limits(*TRUST), "--json")
     assert on == off and {row["decision"] for row in on} == {"generated"}
     assert done.json["decisions"] == {"generated": 4, "blended": 0, "source": 0}
-    assert (done.json["guard"], done.json["flagged"], done.err) == ("on", [], "adapting: 4 in 0.0 s\n") or not done.err
+    assert (done.json["guard"], done.json["flagged"]) == ("on", []) and "guard" not in done.err
 
 
 def test_a_refused_batch_gets_the_source_models_answer(adapt: Adapt) -> None:
@@ -85,7 +85,7 @@ def test_warn_says_what_on_would_do_and_predicts_as_generated(adapt: Adapt) -> N
     assert predicted(warned) == predicted(off)
     assert {row["decision"] for row in warned} == {"source"}
     assert "warning: the guard does not trust what was generated for 4 of 4 batches; with --guard warn" in done.err
-    assert "  batch 0 of fog: source, because of strangeness" in done.err
+    assert "  fog, batch 0: source, because of strangeness" in done.err
     assert "Guard: 0 generated, 0 blended, 4 source" in done.out
 
 

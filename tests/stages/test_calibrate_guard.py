@@ -95,9 +95,9 @@ def test_a_decision_gains_what_its_parameters_gain(calibration: GuardCalibration
 def test_meta_train_puts_the_guard_into_the_bundle_unless_it_is_switched_off(
     domains: list[Domain], run: RunFolder, tiny: Settings
 ) -> None:
-    meta_train(domains, tiny, run, device=CPU, workers=0)
+    with_guard = resolve(base=tiny, assignments=["meta_train.guard_batches=1"])
+    meta_train(domains, with_guard, run, device=CPU, workers=0)
     found = read_header(run.bundle).guard
     assert found is not None and found.rule.sizes == (1, 2) and "gain_guarded" in found.figures
-    without = resolve(base=tiny, assignments=["meta_train.guard_batches=0"])
-    meta_train(domains, without, run, device=CPU, workers=0, overwrite=True)
+    meta_train(domains, tiny, run, device=CPU, workers=0, overwrite=True)
     assert read_header(run.bundle).guard is None
