@@ -31,6 +31,7 @@ from gformer_cli.core.generators import (
     Scope,
     VectorGenerator,
 )
+from gformer_cli.core.guard import Guard
 from gformer_cli.core.networks import build_network, own_code
 from gformer_cli.data.images import Preprocessing
 from gformer_cli.errors import InputError
@@ -59,6 +60,16 @@ class DataHeader(_Part):
     fingerprint: str
 
 
+class GuardHeader(_Part):
+    """The guard as it was calibrated."""
+
+    rule: Guard
+    figures: dict[str, float]
+    """On held-out source images, by guards that were fitted without the domain and the hostile kinds at hand:
+    `flagged_*` shares of batches, accuracy gained over the source model and the worst domain's loss (`harm`), without
+    and with (`_guarded`) the guard."""
+
+
 class BundleHeader(_Part):
     """Everything about a bundle that is not a tensor."""
 
@@ -72,6 +83,8 @@ class BundleHeader(_Part):
     """Figures on held-out source images under held-out shifts, by name."""
     versions: dict[str, str]
     settings: Settings
+    guard: GuardHeader | None = None
+    """None for a bundle without a calibrated guard."""
 
 
 @dataclass
@@ -88,6 +101,11 @@ class Bundle:
     def preprocessing(self) -> Preprocessing:
         data = self.header.preprocessing
         return Preprocessing(data.image_size, data.resize, data.mean, data.std)
+
+    @property
+    def guard(self) -> Guard | None:
+        """The guard as it was calibrated, where there is one."""
+        return None if self.header.guard is None else self.header.guard.rule
 
     def to(self, device: torch.device) -> Bundle:
         self.backbone.to(device)
@@ -152,6 +170,7 @@ def save_bundle(
     classes: list[str],
     data: DataHeader,
     validation: dict[str, float],
+    guard: GuardHeader | None = None,
 ) -> None:
     """Write a bundle atomically. The same contents give the same bytes."""
     # where files lie on this machine is nobody's business elsewhere; their names are
@@ -171,6 +190,7 @@ def save_bundle(
         validation=validation,
         versions=library_versions(),
         settings=settings,
+        guard=guard,
     )
     tensors = {f"backbone.{name}": tensor for name, tensor in backbone.network.state_dict().items()}
     tensors |= {f"generator.{name}": tensor for name, tensor in generator.state_dict().items()}

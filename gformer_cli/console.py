@@ -16,7 +16,7 @@ from rich.text import Text
 from gformer_cli.files import to_json
 
 LISTED = 5
-"""Skipped files named without --verbose."""
+"""Items of a warning, such as skipped files, that are named without --verbose."""
 
 
 class Terminal:
@@ -57,11 +57,15 @@ class Terminal:
             return
         noun = "image" if len(files) == 1 else "images"
         self.warning(f"{len(files)} unreadable {noun} skipped")
-        shown = files if self.verbose else files[:LISTED]
-        for path, reason in shown:
-            self.err.print(f"  {escape(one_line(path))}: {escape(reason)}")
-        if len(files) > len(shown):
-            self.err.print(f"  ... and {len(files) - len(shown)} more: --verbose lists all")
+        self.listed([f"{one_line(path)}: {reason}" for path, reason in files])
+
+    def listed(self, items: Sequence[str]) -> None:
+        """The first few of a warning's items, all of them with --verbose."""
+        shown = items if self.verbose else items[:LISTED]
+        for item in shown:
+            self.err.print(f"  {escape(item)}")
+        if len(items) > len(shown):
+            self.err.print(f"  ... and {len(items) - len(shown)} more: --verbose lists all")
 
     def progress(self) -> TerminalProgress:
         """A listener for a stage."""

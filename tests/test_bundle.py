@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from gformer_cli.bundle import (
     FORMAT_VERSION,
     DataHeader,
+    GuardHeader,
     build_generator,
     build_method,
     control_settings,
@@ -27,6 +28,7 @@ from gformer_cli.config import Settings, validate
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.core.generators import ChannelGenerator, ConstantGenerator, Generator, Reads
+from gformer_cli.core.guard import WEIGHED, Guard, Score
 from gformer_cli.core.networks import build_network
 from gformer_cli.errors import InputError
 
@@ -58,7 +60,9 @@ def make_model(settings: Settings) -> tuple[Backbone, Generator]:
     return backbone, generator
 
 
-def save(path: Path, settings: Settings, control: Generator | None = None) -> tuple[Backbone, Generator]:
+def save(
+    path: Path, settings: Settings, control: Generator | None = None, guard: GuardHeader | None = None
+) -> tuple[Backbone, Generator]:
     backbone, generator = make_model(settings)
     save_bundle(
         path,
@@ -69,6 +73,7 @@ def save(path: Path, settings: Settings, control: Generator | None = None) -> tu
         classes=CLASSES,
         data=DATA,
         validation=VALIDATION,
+        guard=guard,
     )
     return backbone, generator
 
@@ -316,6 +321,49 @@ def test_a_control_in_part_is_refused(tmp_path: Path) -> None:
     save(tmp_path / "both.gformer", settings, build_generator(control_settings(settings.generator), backbone))
     remove(tmp_path / "both.gformer", next(name for name in load_file(tmp_path / "both.gformer") if "control." in name))
     assert_refused(tmp_path / "both.gformer", "damaged bundle")
+
+
+# --- the guard
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> tuple[Path, Guard]:
+    rule = Guard(
+        sizes=(1, 64),
+        typical=dict.fromkeys(WEIGHED, (0.1, 1 / 3)),
+        spread=dict.fromkeys(WEIGHED, (0.2, 0.7)),
+        strangeness=Score(dict.fromkeys(WEIGHED, 0.3), -1.0, 2.0, 4.0),
+        expected_loss=Score({"agreement": 1.0}, 0.0, 0.1, 0.2),
+        smallest_batch=1.0,
+    )
+    save(tmp_path / "guarded.gformer", make_settings(), guard=GuardHeader(rule=rule, figures={"gain": 0.1}))
+    return tmp_path / "guarded.gformer", rule
+
+
+def test_a_guard_comes_back_as_it_was(guarded: tuple[Path, Guard]) -> None:
+    path, rule = guarded
+    loaded = load_bundle(path)
+    assert loaded.guard == rule
+    assert loaded.header.guard is not None and loaded.header.guard.figures == {"gain": 0.1}
+
+
+def test_a_bundle_without_a_guard_has_none(saved: Path, bundle: Path) -> None:
+    assert load_bundle(saved).guard is None
+
+    def older(_: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
+        del header["guard"]
+
+    rewrite(bundle, older)
+    assert load_bundle(bundle).guard is None
+
+
+@pytest.mark.parametrize("part", ["sizes", "typical", "strangeness"])
+def test_a_guard_in_part_is_refused(guarded: tuple[Path, Guard], part: str) -> None:
+    def damage(_: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
+        header["guard"]["rule"][part] = type(header["guard"]["rule"][part])()
+
+    rewrite(guarded[0], damage)
+    assert_refused(guarded[0], "damaged bundle .*guard", read_header)
 
 
 # --- a user's own network

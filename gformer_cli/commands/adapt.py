@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,17 @@ from gformer_cli.commands import options
 from gformer_cli.commands.dry_run import show_prediction_plan
 from gformer_cli.console import Terminal, table
 from gformer_cli.data.folders import Layout, find_domains
+
+if TYPE_CHECKING:
+    from gformer_cli.core.guard import Verdict
+
+
+class GuardMode(str, Enum):
+    """What the guard may do."""
+
+    off = "off"
+    warn = "warn"
+    on = "on"
 
 
 class Order(str, Enum):
@@ -42,6 +53,21 @@ def adapt(
         typer.Option(help="shuffle mixes the images (repeatably); name keeps the order of arrival."),
     ] = Order.shuffle,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Add one column per class.")] = False,
+    guard: Annotated[
+        GuardMode,
+        typer.Option(
+            help="on leaves a batch that generated parameters may harm to the source model, in part or in whole; "
+            "warn decides and says so, but predicts as generated; off does not look."
+        ),
+    ] = GuardMode.on,
+    guard_limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--guard-limit",
+            metavar="NAME=VALUE",
+            help="Another threshold for the guard than the calibrated one; gformer inspect lists them. Repeatable.",
+        ),
+    ] = None,
     backbone: options.OwnBackbone = None,
     layout: options.LayoutOption = Layout.auto,
     seed: options.Seed = None,
@@ -57,7 +83,8 @@ def adapt(
 ) -> None:
     """Predict every readable image of a folder, generating parameters for each batch. Needs no labels.
 
-    Rows are in name order: path, label, confidence, batch, source_label (the unadapted model's answer).
+    Rows are in name order: path, label, confidence, batch, source_label (the unadapted model's answer), decision
+    (the guard's: generated, blended or source).
 
     Example: gformer adapt --model runs/site/model.gformer --target incoming --out predictions.csv
     """
@@ -74,9 +101,13 @@ def adapt(
     stage.check_output(out, overwrite=overwrite)
     where, threads = pick_device(device), pick_workers(workers)
     bundle = load_bundle(model, own_backbone=backbone)
+    rule = stage.choose_guard(bundle, wanted=guard is not GuardMode.off, limits=guard_limit or ())
     if dry_run:
-        show_prediction_plan(terminal, domains, where, threads, [out], {"batch_size": batch_size, "order": order.value})
+        choices: dict[str, object] = {"batch_size": batch_size, "order": order.value, "guard": guard.value}
+        show_prediction_plan(terminal, domains, where, threads, [out], choices)
         return
+    if rule is None and guard is not GuardMode.off:
+        terminal.warning("the bundle holds no calibrated guard, so every batch is predicted as generated")
     make_folder(out.parent)
     make_deterministic(seed or 0)
     with terminal.progress() as progress:
@@ -89,10 +120,18 @@ def adapt(
             device=where,
             workers=threads,
             strict=strict,
+            guard=rule,
+            obeyed=guard is GuardMode.on,
             progress=progress,
         )
     stage.write_rows(out, done.rows, bundle.header.classes, probabilities=probabilities, name_targets=len(domains) > 1)
     terminal.skipped([(item.path, item.reason) for item in done.skipped])
+    if done.flagged:
+        terminal.warning(
+            f"the guard does not trust what was generated for {len(done.flagged)} of {done.batches} batches"
+            + ("; with --guard warn they are predicted with it all the same" if guard is GuardMode.warn else "")
+        )
+        terminal.listed([f"{target}, batch {number}: {_told(verdict)}" for number, target, verdict in done.flagged])
     terminal.result(
         {
             "out": str(out),
@@ -100,9 +139,28 @@ def adapt(
             "batches": done.batches,
             "changed": done.changed,
             "counts": done.counts(),
+            "guard": guard.value if rule is not None else GuardMode.off.value,
+            "decisions": done.decisions,
+            "flagged": [
+                {
+                    "batch": number,
+                    "target": target,
+                    "decision": verdict.decision,
+                    "share": verdict.share,
+                    "reasons": list(verdict.reasons),
+                    "signals": verdict.signals,
+                }
+                for number, target, verdict in done.flagged
+            ],
             "skipped": [{"path": item.path, "reason": item.reason} for item in done.skipped],
         },
         table("Predicted labels", ["label", "images"], [[k, str(v)] for k, v in done.counts().items()]),
         f"\n{len(done.rows)} images in {done.batches} batches; "
         f"{done.changed} labels differ from the source model's. Wrote {out}",
+        *([f"Guard: {', '.join(f'{count} {name}' for name, count in done.decisions.items())}"] if rule else []),
     )
+
+
+def _told(verdict: Verdict) -> str:
+    share = f" ({verdict.share:.0%} generated)" if 0.0 < verdict.share < 1.0 else ""
+    return f"{verdict.decision}{share}, because of {', '.join(verdict.reasons)}"

@@ -42,3 +42,19 @@ class Parameters:
     def with_mix(self, mix: torch.Tensor | None) -> Parameters:
         """The same parameters under other statistics: `mix` (L,), or None for the source's alone."""
         return replace(self, mix=mix)
+
+    def towards(self, other: Parameters, share: float) -> Parameters:
+        """self + share (other − self) for every tensor; statistics of the source alone count as mixing 0."""
+        assert other.mix is not None
+        start = torch.zeros_like(other.mix) if self.mix is None else self.mix
+
+        def between(ours: tuple[torch.Tensor, ...], theirs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+            return tuple(torch.lerp(a, b, share) for a, b in zip(ours, theirs, strict=True))
+
+        return Parameters(
+            gammas=between(self.gammas, other.gammas),
+            betas=between(self.betas, other.betas),
+            mix=torch.lerp(start, other.mix, share),
+            weight=torch.lerp(self.weight, other.weight, share),
+            bias=torch.lerp(self.bias, other.bias, share),
+        )

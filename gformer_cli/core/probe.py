@@ -87,17 +87,15 @@ def statistic_shifts(seen: Probe) -> tuple[list[torch.Tensor], list[torch.Tensor
     The first is the difference of the means in source standard deviations, the second the logarithm of the ratio
     of the standard deviations; both pass through asinh, so that a dead channel cannot drown the others.
     """
-    moved, stretched = [], []
-    for statistics in zip(seen.source_means, seen.source_variances, seen.means, seen.variances, strict=True):
-        pair = statistic_shift(*statistics)
-        moved.append(pair[0])
-        stretched.append(pair[1])
+    shifts = statistic_shift(*map(torch.cat, (seen.source_means, seen.source_variances, seen.means, seen.variances)))
+    sizes = [len(mean) for mean in seen.means]
+    moved, stretched = (list(torch.split(part, sizes)) for part in shifts)
     return moved, stretched
 
 
 def statistic_shift(
     mean_s: torch.Tensor, var_s: torch.Tensor, mean: torch.Tensor, var: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`statistic_shifts` of one layer: the source's and the batch's statistics, (C,) each, to two tensors (C,)."""
+    """`statistic_shifts` of channels: the source's and the batch's statistics, (C,) each, to two tensors (C,)."""
     moved = torch.asinh((mean - mean_s) * (var_s + 1e-5).rsqrt())
     return moved, torch.asinh(0.5 * ((var + 1e-5) / (var_s + 1e-5)).log())

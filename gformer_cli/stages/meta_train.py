@@ -15,6 +15,7 @@ from gformer_cli.data.images import Skipped
 from gformer_cli.data.labelled import LabelledDomain, fingerprint
 from gformer_cli.errors import InputError
 from gformer_cli.seeding import derive_seed
+from gformer_cli.stages.calibrate_guard import GuardCalibration
 from gformer_cli.stages.meta_trainer import CONTROL, GENERATOR, MetaTrainer, SourceModels
 from gformer_cli.stages.pretrain import read_source
 from gformer_cli.stages.progress import Progress, Silent
@@ -73,6 +74,10 @@ def meta_train(
         )
         found = trainer.train(progress)
         validation |= {"constant": found["gformer"]} if label == CONTROL else found
+    guard = None
+    if settings.meta_train.guard_batches:
+        method = build_method(settings.generator, trained[GENERATOR])
+        guard = GuardCalibration(method, models, loaded, settings, device).run(progress)
     save_bundle(
         run.bundle,
         backbone=models.full,
@@ -82,6 +87,7 @@ def meta_train(
         classes=source.classes,
         data=DataHeader(domains=source.domains, fingerprint=source.fingerprint),
         validation=validation,
+        guard=guard,
     )
     run.drop_checkpoints()
     return MetaTrainResult(validation, sum(p.numel() for p in trained[GENERATOR].parameters()), skipped)

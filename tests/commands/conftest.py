@@ -27,7 +27,8 @@ data: {image_size: 16}
 backbone: {stem: small, width: 0.125, weights: none}
 pretrain: {steps: 4, batch_size: 9, learning_rate: 0.01, validate_every: 2}
 generator: {width: 8, depth: 1, heads: 2, channel_width: 4}
-meta_train: {steps: 2, episodes_per_step: 2, largest_batch: 8, validate_every: 1, validation_batches: 1}
+meta_train: {steps: 2, episodes_per_step: 2, largest_batch: 8, validate_every: 1, validation_batches: 1,
+             guard_batches: 0}
 """
 
 
@@ -141,10 +142,10 @@ def pretrained(finished_pretrain: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(data: Path, finished_pretrain: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with a bundle whose generator moves the parameters visibly. Not to be written to."""
+    """A run with a bundle that has a guard and whose generator moves the parameters visibly. Not to be written to."""
     folder = Path(shutil.copytree(finished_pretrain, tmp_path_factory.mktemp("trained") / "run"))
     changes = ["--set", "meta_train.steps=6", "--set", "meta_train.learning_rate=0.05"]
-    changes += ["--set", "meta_train.validate_every=6"]
+    changes += ["--set", "meta_train.validate_every=6", "--set", "meta_train.guard_batches=1"]
     assert run(["meta-train", "--source", f"{data}/sources", "--run", str(folder), *changes]) == 0
     return folder
 

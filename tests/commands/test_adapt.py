@@ -15,17 +15,18 @@ from gformer_cli.data.images import Decoded, read_image
 
 Adapt = Callable[..., Any]
 ReadCsv = Callable[[Path], list[dict[str, str]]]
-COLUMNS = ["path", "label", "confidence", "batch", "source_label"]
+COLUMNS = ["path", "label", "confidence", "batch", "source_label", "decision"]
 CLASSES = ["circle", "square", "stripes"]
 
 
 @pytest.fixture
 def adapt(gformer: Callable[..., Any], bundle: Path, data: Path) -> Adapt:
-    """`adapt(out, *options)`: the fog domain unless `target` is given, 8 images a batch."""
+    """`adapt(out, *options)`: the fog domain unless `target` is given, 8 images a batch, without the guard."""
 
     def call(out: Path, *options: object, target: Path | None = None) -> Any:
         target = target or data / "targets" / "fog"
-        return gformer("adapt", "--model", bundle, "--target", target, "--out", out, "--batch-size", 8, *options)
+        fixed = ("--model", bundle, "--target", target, "--out", out, "--batch-size", 8, "--guard", "off")
+        return gformer("adapt", *fixed, *options)
 
     return call
 

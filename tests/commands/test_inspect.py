@@ -49,3 +49,18 @@ def test_the_table_says_the_same(gformer: Gformer, bundle: Path) -> None:
 def test_verbose_shows_the_settings(gformer: Gformer, bundle: Path) -> None:
     assert "learning_rate: 0.05" in gformer("inspect", bundle, "--verbose").err
     assert gformer("inspect", bundle).err == ""
+
+
+def test_it_shows_the_limits_and_figures_of_the_guard(gformer: Gformer, bundle: Path) -> None:
+    found = gformer("inspect", bundle, "--json").json["guard"]
+    out = gformer("inspect", bundle).out
+    assert f"strangeness {found['rule']['strangeness']['limit']:.3g}, strangeness-far" in out
+    assert f"hostile {100 * found['figures']['flagged_hostile']:.1f} %" in out
+    assert f"{100 * found['figures']['gain']:.1f} points without" in out
+    assert f"{100 * found['figures']['harm_guarded']:.1f} points with, at worst" in out
+
+
+def test_it_says_when_there_is_no_guard(gformer: Gformer, pretrained: Path, data: Path) -> None:
+    options = ("--set", "meta_train.control=false", "--steps", 1)
+    gformer("meta-train", "--source", data / "sources", "--run", pretrained, *options)
+    assert "not calibrated" in gformer("inspect", pretrained / "model.gformer").out

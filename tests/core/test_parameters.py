@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.probe import Probe
 
@@ -46,3 +47,16 @@ def test_with_mix_changes_the_mixing_alone(parameters: Parameters) -> None:
     changed = parameters.with_mix(None)
     assert changed.mix is None and parameters.mix is not None
     assert changed.gammas is parameters.gammas and changed.bias is parameters.bias
+
+
+def test_towards_moves_every_tensor_by_the_share_and_counts_no_mixing_as_zero(
+    make_backbone: Callable[..., Backbone],
+) -> None:
+    start = make_backbone(seed=0).source_parameters()
+    end = make_backbone(seed=1).source_parameters().with_mix(torch.tensor([0.4, 0.8], dtype=torch.float64))
+    found = start.towards(end, 0.25)
+    for a, b, c in zip(start.trainable(), end.trainable(), found.trainable(), strict=True):
+        torch.testing.assert_close(c, a + 0.25 * (b - a))
+    assert found.mix is not None and found.mix.tolist() == pytest.approx([0.1, 0.2])
+    both = found.towards(end, 0.5)
+    assert both.mix is not None and both.mix.tolist() == pytest.approx([0.25, 0.5])

@@ -9,11 +9,20 @@ import pytest
 import torch
 from torch import nn
 
-from gformer_cli.bundle import Bundle, BundleHeader, DataHeader, GeneratorHeader, build_generator, control_settings
+from gformer_cli.bundle import (
+    Bundle,
+    BundleHeader,
+    DataHeader,
+    GeneratorHeader,
+    GuardHeader,
+    build_generator,
+    control_settings,
+)
 from gformer_cli.config import Settings, validate
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.core.generators import ChannelGenerator, Generator
+from gformer_cli.core.guard import WEIGHED, Guard, Score
 from gformer_cli.core.networks import build_network
 
 
@@ -28,6 +37,19 @@ def _header(settings: Settings) -> BundleHeader:
         validation={},
         versions={},
         settings=settings,
+        guard=GuardHeader(rule=_half_way(), figures={}),
+    )
+
+
+def _half_way() -> Guard:
+    """A guard that blends every batch: its strangeness is half-way between its limits whatever it sees."""
+    return Guard(
+        sizes=(1,),
+        typical=dict.fromkeys(WEIGHED, (0.0,)),
+        spread=dict.fromkeys(WEIGHED, (1.0,)),
+        strangeness=Score({}, 0.5, 0.0, 1.0),
+        expected_loss=Score({}, 0.0, 0.0, 0.0),
+        smallest_batch=1.0,
     )
 
 

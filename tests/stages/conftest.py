@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from gformer_cli.bundle import Bundle, load_bundle
-from gformer_cli.config import Settings, validate
+from gformer_cli.config import Settings, resolve, validate
 from gformer_cli.data.folders import Domain, find_domains
 from gformer_cli.stages.meta_train import meta_train
 from gformer_cli.stages.pretrain import pretrain
@@ -24,7 +24,7 @@ SETTINGS = validate(
         "backbone": {"stem": "small", "width": 0.125, "weights": "none"},
         "pretrain": {"steps": 4, "batch_size": 7, "learning_rate": 0.01, "validate_every": 1},
         "generator": {"width": 8, "depth": 1, "heads": 2, "channel_width": 4},
-        "meta_train": {"steps": 3, "episodes_per_step": 2, "largest_batch": 4, "validate_every": 1},
+        "meta_train": {"steps": 3, "episodes_per_step": 2, "largest_batch": 4, "validate_every": 1, "guard_batches": 0},
     }
 )
 
@@ -69,7 +69,8 @@ def pretrained(domains: list[Domain], tmp_path_factory: pytest.TempPathFactory) 
 def _bundle_file(domains: list[Domain], tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = RunFolder(tmp_path_factory.mktemp("trained") / "run")
     pretrain(domains, SETTINGS, run, device=CPU, workers=0)
-    meta_train(domains, SETTINGS, run, device=CPU, workers=0)
+    with_guard = resolve(base=SETTINGS, assignments=["meta_train.guard_batches=1"])
+    meta_train(domains, with_guard, run, device=CPU, workers=0)
     return run.bundle
 
 

@@ -16,7 +16,7 @@ from gformer_cli.stages.adapt import AdaptResult, Row, adapt, check_output, writ
 CPU = torch.device("cpu")
 ROWS = [
     Row("north", "a.png", "cat", 0.9, 0, "dog", (0.9, 0.1)),
-    Row("north", 'b,"1"\n.png', "cat", 0.75, 0, "cat", (0.75, 0.25)),
+    Row("north", 'b,"1"\n.png', "cat", 0.75, 0, "cat", (0.75, 0.25), "blended"),
     Row("south", "c.png", "dog", 2 / 3, 1, "dog", (1 / 3, 2 / 3)),
 ]
 
@@ -44,18 +44,26 @@ def test_csv_rows(tmp_path: Path) -> None:
         "confidence",
         "batch",
         "source_label",
+        "decision",
         "target",
         "probability:cat",
         "probability:dog",
     ]
-    assert rows[2] == ['b,"1"\n.png', "cat", "0.75", "0", "cat", "north", "0.750000", "0.250000"]
+    assert rows[2] == ['b,"1"\n.png', "cat", "0.75", "0", "cat", "blended", "north", "0.750000", "0.250000"]
     assert rows[3][2] == "0.666667"
 
 
 def test_json_lines(tmp_path: Path) -> None:
     write_rows(tmp_path / "a.jsonl", ROWS, ["cat", "dog"], probabilities=False, name_targets=False)
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
-    assert lines[0] == {"path": "a.png", "label": "cat", "confidence": 0.9, "batch": 0, "source_label": "dog"}
+    assert lines[0] == {
+        "path": "a.png",
+        "label": "cat",
+        "confidence": 0.9,
+        "batch": 0,
+        "source_label": "dog",
+        "decision": "generated",
+    }
     assert lines[1]["path"] == 'b,"1"\n.png'
 
 

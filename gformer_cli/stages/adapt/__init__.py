@@ -1,7 +1,8 @@
 """Predict unlabelled target images, generating parameters for each batch. `folder.py` is where it starts."""
 
 from gformer_cli.stages.adapt.folder import AdaptResult, adapt
+from gformer_cli.stages.adapt.guarding import choose_guard
 from gformer_cli.stages.adapt.output import Row, check_output, write_rows
 from gformer_cli.stages.adapt.predictor import Outcome, Predictor
 
-__all__ = ["AdaptResult", "Outcome", "Predictor", "Row", "adapt", "check_output", "write_rows"]
+__all__ = ["AdaptResult", "Outcome", "Predictor", "Row", "adapt", "check_output", "choose_guard", "write_rows"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from gformer_cli.bundle import Bundle
+from gformer_cli.core.guard import DECISIONS, GENERATED, Guard, Verdict
 from gformer_cli.data.folders import Domain, ImageFile
 from gformer_cli.data.images import Skipped, read_batches
 from gformer_cli.data.labelled import unreadable
@@ -27,6 +28,10 @@ class AdaptResult:
     rows: list[Row]
     batches: int
     skipped: list[Skipped]
+    decisions: dict[str, int] = field(default_factory=dict)
+    """Batches by the guard's decision, each of `DECISIONS`; empty without a guard."""
+    flagged: list[tuple[int, str, Verdict]] = field(default_factory=list)
+    """Number, target and verdict of every batch that was not `generated`."""
 
     def counts(self) -> dict[str, int]:
         """Images per predicted class, most frequent first."""
@@ -48,18 +53,23 @@ def adapt(
     device: torch.device,
     workers: int,
     strict: bool = False,
+    guard: Guard | None = None,
+    obeyed: bool = True,
     progress: Progress | None = None,
 ) -> AdaptResult:
     """Predict every readable image of `domains`, one generation per batch; labels are not looked at.
 
     `order` is `shuffle` (deterministic by `seed`; one class after another would break batch statistics) or
-    `name` (order of arrival). Batches never mix domains. Rows come in the order of domains, then names.
+    `name` (order of arrival). Batches never mix domains. With a `guard`, that one decides which parameters predict,
+    or only says so unless `obeyed`. Rows come in the order of domains, then names.
 
     Raises `WorkError` when nothing is readable, and `InputError` for an unreadable image with `strict`.
     """
     progress = progress or Silent()
     check_batch_size(batch_size)
-    predictor = Predictor(bundle, device)
+    predictor = Predictor(bundle, device, guard, obeyed=obeyed)
+    decisions = dict.fromkeys(DECISIONS, 0) if guard is not None else {}
+    flagged: list[tuple[int, str, Verdict]] = []
     rows: list[Row] = []
     skipped: list[Skipped] = []
     progress.begin("adapting", sum(-(-len(domain.files) // batch_size) for domain in domains))
@@ -76,7 +86,12 @@ def adapt(
         for batch in stream:
             if strict and skipped:
                 raise unreadable(skipped)
-            found.extend(predictor.predict(batch, domain.name).rows(bundle.header.classes))
+            outcome = predictor.predict(batch, domain.name)
+            found.extend(outcome.rows(bundle.header.classes))
+            if guard is not None:
+                decisions[outcome.verdict.decision] += 1
+            if outcome.verdict.decision != GENERATED:
+                flagged.append((outcome.number, domain.name, outcome.verdict))
             progress.advance()
         if strict and skipped:
             raise unreadable(skipped)
@@ -88,7 +103,7 @@ def adapt(
             f"no readable image: {len(skipped)} skipped, such as {skipped[0].path} ({skipped[0].reason})",
             "See: gformer data check DIR",
         )
-    return AdaptResult(rows, predictor.batches, skipped)
+    return AdaptResult(rows, predictor.batches, skipped, decisions, flagged)
 
 
 def _ordered(domain: Domain, order: str, seed: int) -> list[ImageFile]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gformer_cli.core.guard import GENERATED
 from gformer_cli.errors import InputError
 from gformer_cli.files import atomic_path
 
@@ -28,6 +29,8 @@ class Row:
     batch: int
     source_label: str
     probabilities: tuple[float, ...]
+    decision: str = GENERATED
+    """The guard's, on the batch."""
 
 
 def check_output(out: Path, *, overwrite: bool) -> None:
@@ -45,7 +48,7 @@ def write_rows(
 ) -> None:
     """CSV or JSON lines by suffix, atomically.
 
-    Columns: path, label, confidence, batch, source_label; with `name_targets` the target; with
+    Columns: path, label, confidence, batch, source_label, decision; with `name_targets` the target; with
     `probabilities` one per class (`probability:CLASS`; in JSON lines one object).
     """
     with atomic_path(out) as temporary:
@@ -76,5 +79,6 @@ def _record(row: Row, name_targets: bool) -> dict[str, Any]:
         "confidence": round(row.confidence, 6),
         "batch": row.batch,
         "source_label": row.source_label,
+        "decision": row.decision,
     }
     return record | {"target": row.target} if name_targets else record

@@ -9,7 +9,7 @@ import torch
 
 from gformer_cli.bundle import Bundle
 from gformer_cli.core.generalizeformer import Prediction
-from gformer_cli.core.guard import Verdict
+from gformer_cli.core.guard import Guard, Verdict, batch_signals, guarded_logits
 from gformer_cli.data.images import Batch
 from gformer_cli.stages.adapt.output import Row
 
@@ -23,13 +23,13 @@ class Outcome:
     target: str
     batch: Batch
     probabilities: torch.Tensor
-    """(B, K) under the generated parameters, on the CPU."""
+    """(B, K) under the parameters that the guard let predict, on the CPU."""
     source_probabilities: torch.Tensor
     """(B, K) of the unadapted model, on the CPU."""
     prediction: Prediction
     """The parameters and what they were generated from."""
     verdict: Verdict
-    """Whether the guard let the generated parameters predict."""
+    """What the guard decided; where it only warns, `probabilities` are the generated parameters' all the same."""
     seconds: float
     """From decoded images to probabilities."""
 
@@ -45,6 +45,7 @@ class Outcome:
                 confidence=float(confidence[index]),
                 batch=self.number,
                 source_label=classes[int(before[index])],
+                decision=self.verdict.decision,
                 probabilities=tuple(self.probabilities[index].tolist()),
             )
             for index, file in enumerate(self.batch.files)
@@ -52,11 +53,18 @@ class Outcome:
 
 
 class Predictor:
-    """Predicts batch after batch with parameters of their own. No state but a counter of batches."""
+    """Predicts batch after batch with parameters of their own. No state but a counter of batches.
 
-    def __init__(self, bundle: Bundle, device: torch.device) -> None:
+    With a `guard`, that one decides which parameters predict; unless `obeyed`, it decides and nobody follows.
+    """
+
+    def __init__(
+        self, bundle: Bundle, device: torch.device, guard: Guard | None = None, *, obeyed: bool = True
+    ) -> None:
         self.bundle = bundle.to(device)
         self.device = device
+        self.guard = guard
+        self.obeyed = obeyed
         self.batches = 0
 
     @torch.no_grad()
@@ -64,9 +72,14 @@ class Predictor:
         """Everything about one batch; the next has the next number."""
         began = time.perf_counter()
         images = self.bundle.preprocessing.network_input(batch.pixels, self.device)
-        before = self.bundle.backbone(images).softmax(dim=1).cpu()
+        source = self.bundle.backbone(images)
         prediction: Prediction = self.bundle.method(self.bundle.backbone, images)
-        probabilities = prediction.logits.softmax(dim=1).cpu()
+        verdict, logits = Verdict(), prediction.logits
+        if self.guard is not None:
+            verdict = self.guard.decide(batch_signals(source, prediction))
+            if self.obeyed:
+                logits = guarded_logits(self.bundle.backbone, images, source, prediction, verdict)
+        probabilities, before = logits.softmax(dim=1).cpu(), source.softmax(dim=1).cpu()
         number = self.batches
         self.batches += 1
-        return Outcome(number, target, batch, probabilities, before, prediction, Verdict(), time.perf_counter() - began)
+        return Outcome(number, target, batch, probabilities, before, prediction, verdict, time.perf_counter() - began)

@@ -74,9 +74,12 @@ def asks_for_all(words: Sequence[str]) -> bool:
 
 def impossible_methods(bundle: Bundle) -> dict[str, str]:
     """Methods that a bundle cannot be measured with, and why."""
-    if bundle.control is not None:
-        return {}
-    return {"constant": "This bundle holds no control; meta-train with meta_train.control=true makes one"}
+    found: dict[str, str] = {}
+    if bundle.control is None:
+        found["constant"] = "This bundle holds no control; meta-train with meta_train.control=true makes one"
+    if bundle.guard is None:
+        found["gformer-guard"] = "This bundle holds no calibrated guard; gformer meta-train makes one"
+    return found
 
 
 def impossible_streams(*, has_source: bool) -> dict[str, str]:

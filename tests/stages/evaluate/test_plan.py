@@ -55,6 +55,8 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
 def test_what_is_impossible_depends_on_the_bundle_and_on_source_images(bundle: Bundle) -> None:
     assert impossible_methods(bundle) == {}
     assert "meta_train.control=true" in impossible_methods(replace(bundle, control=None))["constant"]
+    unguarded = replace(bundle, header=bundle.header.model_copy(update={"guard": None}))
+    assert list(impossible_methods(unguarded)) == ["gformer-guard"]
     assert impossible_streams(has_source=True) == {}
     assert "--source" in impossible_streams(has_source=False)["forgetting"]
 

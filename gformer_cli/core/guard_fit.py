@@ -1,0 +1,141 @@
+"""Calibrating a guard: from batches whose nature is known to the ranges, scores and limits of `core.guard.Guard`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from gformer_cli.core.guard import FURTHEST, WEIGHED, Guard, Score
+
+CLEAN, ONE_CLASS, HOSTILE = "clean", "one_class", "hostile"
+STRANGE, COSTLY = 0.025, 0.02
+"""Shares of clean batches that the strangeness and the expected loss may put above their limits."""
+MISSED = 0.03
+"""Share of hostile batches that may stay below the limit, where clean ones leave room for it."""
+KEPT = 0.97
+"""Share of the accuracy gained on clean batches that the limit of the expected loss must keep."""
+HARMLESS = 0.005
+"""Accuracy, half a point: a smaller loss is none."""
+_RIDGE = 0.003
+"""Penalty on weights, per batch."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One batch of calibration."""
+
+    kind: str
+    """`clean`: labelled images under any shift; `one_class`: such images of one class; `hostile`: anything else."""
+    size: int
+    """The calibrated size that it stands for."""
+    signals: dict[str, float]
+    gain: float | None
+    """Accuracy of the generated parameters minus that of the source model; None without labels."""
+
+
+def fit_guard(batches: Sequence[Observation]) -> Guard:
+    """The guard that `batches` ask for. Each size needs clean batches; hostile ones must be there.
+
+    Readings are standardised by the clean batches of a size. The strangeness is a logistic regression of hostile
+    against clean batches, both kinds weighing alike; its limit lies half-way between the two where they leave a gap,
+    else at the quantile of the clean ones. The expected loss is a ridge regression on the labelled batches, sizes
+    weighing alike; its limit is the lowest that keeps `KEPT` of the gain and flags no more than `COSTLY`.
+    """
+    sizes = tuple(sorted({batch.size for batch in batches}))
+    clean = [batch for batch in batches if batch.kind == CLEAN]
+    labelled = [batch for batch in batches if batch.gain is not None]
+    hostile = [batch for batch in batches if batch.kind == HOSTILE]
+    typical: dict[str, tuple[float, ...]] = {}
+    spread: dict[str, tuple[float, ...]] = {}
+    for name in WEIGHED:
+        values = [torch.tensor([b.signals[name] for b in clean if b.size == size]).double() for size in sizes]
+        typical[name] = tuple(float(own.quantile(0.5)) for own in values)
+        spread[name] = tuple(float(own.std(correction=0)) + 1e-3 for own in values)
+
+    def readings(chosen: Sequence[Observation]) -> torch.Tensor:
+        """(N, signals + 1): the last column is the constant."""
+        rows = []
+        for batch in chosen:
+            place = sizes.index(batch.size)
+            own = [(batch.signals[n] - typical[n][place]) / spread[n][place] for n in WEIGHED]
+            rows.append([max(-FURTHEST, min(FURTHEST, value)) for value in own] + [1.0])
+        return torch.tensor(rows, dtype=torch.float64)
+
+    of_clean, of_hostile, of_labelled = readings(clean), readings(hostile), readings(labelled)
+    strange = _logistic(of_clean, of_hostile)
+    known, foreign = of_clean @ strange, of_hostile @ strange
+    highest, lowest = float(known.quantile(1.0 - STRANGE)), float(foreign.quantile(MISSED))
+    limit = max(highest, 0.5 * (highest + lowest))
+
+    gains = torch.tensor([b.gain for b in labelled], dtype=torch.float64)
+    count = {size: sum(b.size == size for b in labelled) for size in sizes}
+    weights = torch.tensor([1.0 / count[b.size] for b in labelled], dtype=torch.float64)
+    loss = _ridge(of_labelled, -gains, weights / weights.mean())
+    allowed = _loss_limit(of_clean @ loss, torch.tensor([b.gain for b in clean], dtype=torch.float64))
+    return Guard(
+        sizes=sizes,
+        typical=typical,
+        spread=spread,
+        strangeness=_score(strange, limit, max(limit, float(foreign.quantile(0.5)))),
+        expected_loss=_score(loss, allowed, 2.0 * allowed),
+        smallest_batch=float(_smallest_batch(clean, sizes)),
+    )
+
+
+def _score(weights: torch.Tensor, limit: float, far: float) -> Score:
+    *own, constant = weights.tolist()
+    return Score(dict(zip(WEIGHED, own, strict=True)), constant, limit, far)
+
+
+def _logistic(zeros: torch.Tensor, ones: torch.Tensor) -> torch.Tensor:
+    """Weights of a ridge logistic regression, the two classes weighing alike, by Newton's method."""
+    rows = torch.cat([zeros, ones])
+    wanted = torch.cat([rows.new_zeros(len(zeros)), rows.new_ones(len(ones))])
+    share = torch.where(wanted > 0, 0.5 / len(ones), 0.5 / len(zeros)) * len(rows)
+    penalty = _penalty(rows)
+    weights = rows.new_zeros(rows.shape[1])
+    for _ in range(25):
+        odds = (rows @ weights).sigmoid()
+        slope = rows.t() @ (share * (odds - wanted)) + penalty @ weights
+        bend = (rows * (share * odds * (1.0 - odds))[:, None]).t() @ rows + penalty
+        weights = weights - torch.linalg.solve(bend, slope)
+    return weights
+
+
+def _ridge(rows: torch.Tensor, wanted: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    """Weights of a least-squares fit with a penalty on all but the constant."""
+    weighted = rows * share[:, None]
+    weights: torch.Tensor = torch.linalg.solve(weighted.t() @ rows + _penalty(rows), weighted.t() @ wanted)
+    return weights
+
+
+def _penalty(rows: torch.Tensor) -> torch.Tensor:
+    own = torch.full((rows.shape[1],), _RIDGE * len(rows), dtype=rows.dtype)
+    own[-1] = 1e-6
+    return own.diag()
+
+
+def _loss_limit(expected: torch.Tensor, gains: torch.Tensor) -> float:
+    """The lowest limit of the expected loss under which clean batches keep their gain; never below `HARMLESS`."""
+    total = float(gains.sum())
+    for value in sorted({max(HARMLESS, float(v)) for v in expected}):
+        refused = expected > value
+        if float(refused.double().mean()) > COSTLY:
+            continue
+        if float(gains[~refused].sum()) >= KEPT * total:
+            return value
+    return max(HARMLESS, float(expected.max()))
+
+
+def _smallest_batch(clean: Sequence[Observation], sizes: Sequence[int]) -> int:
+    """The smallest size from which on no size loses accuracy on clean batches; beyond all sizes if the largest does."""
+    smallest = 2 * sizes[-1]
+    for size in reversed(sizes):
+        gains = [batch.gain for batch in clean if batch.size == size and batch.gain is not None]
+        if math.fsum(gains) < -HARMLESS * len(gains):
+            break
+        smallest = size
+    return smallest

@@ -1,0 +1,189 @@
+"""Calibrate the guard on held-out source images under shifts, and on hostile batches. No target is read."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from gformer_cli.bundle import GuardHeader
+from gformer_cli.config import Settings
+from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.generalizeformer import GeneralizeFormer
+from gformer_cli.core.guard import BLENDED, GENERATED, SOURCE, Guard, batch_signals, guarded_logits
+from gformer_cli.core.guard_fit import CLEAN, HOSTILE, ONE_CLASS, Observation, fit_guard
+from gformer_cli.data import hostile
+from gformer_cli.data.episodes import Episode
+from gformer_cli.data.labelled import LabelledDomain
+from gformer_cli.data.shifts import FAMILIES, HELD_OUT_FAMILIES, draw_shift
+from gformer_cli.seeding import derive_seed
+from gformer_cli.stages.meta_trainer import SourceModels
+from gformer_cli.stages.progress import Progress
+
+_STEP = 4
+"""Calibrated batch sizes rise by this factor; between them the guard interpolates."""
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """A batch to calibrate on: an episode of labelled images, or hostile pixels."""
+
+    kind: str
+    size: int
+    fold: int
+    """Batches of a fold are measured with a guard that was fitted without them."""
+    backbone: Backbone
+    place: str = ""
+    """Domain, and whether the model knows it: harm is reported by place."""
+    episode: Episode | None = None
+    hostile: str = ""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class _Seen:
+    batch: _Batch
+    observation: Observation
+    source: float
+    """Accuracy of the source model; 0 without labels."""
+
+
+class GuardCalibration:
+    """Batches of calibration and what a guard does with them."""
+
+    def __init__(
+        self,
+        method: GeneralizeFormer,
+        models: SourceModels,
+        domains: Sequence[LabelledDomain],
+        settings: Settings,
+        device: torch.device,
+    ) -> None:
+        self.method = method
+        self.models = models
+        self.domains = [domain for domain in domains if domain.validation]
+        self.settings = settings
+        self.device = device
+        self.folds = max(2, len(self.domains))
+
+    @torch.no_grad()
+    def run(self, progress: Progress) -> GuardHeader:
+        """The guard fitted on all batches, with figures of guards that had not seen the batches they are taken on."""
+        batches = [*self._labelled(), *self._hostile()]
+        progress.begin("calibrating the guard", len(batches))
+        seen = []
+        for batch in batches:
+            seen.append(self._observe(batch))
+            progress.advance()
+        progress.end()
+        guard = fit_guard([item.observation for item in seen])
+        return GuardHeader(rule=guard, figures=self._figures(seen))
+
+    def sizes(self) -> list[int]:
+        """1, 4, 16, ... and the largest batch size that every domain's validation images fill."""
+        most = min(self.settings.meta_train.largest_batch, *(len(domain.validation) for domain in self.domains))
+        return sorted({*(_STEP**power for power in range(most.bit_length()) if _STEP**power < most), most})
+
+    def _labelled(self) -> Iterator[_Batch]:
+        """Per domain and size: clean batches that the model does not know, some that it does, and one-class batches.
+
+        A quarter is unshifted, a half under held-out shifts, a quarter under any: the guard's world should be wide.
+        """
+        strength = self.settings.shifts.strength
+        for index, domain in enumerate(self.domains):
+            away = self.models.unaware_of(domain.name)
+            for size in self.sizes():
+                for number in range(self.settings.meta_train.guard_batches):
+                    rng = random.Random(derive_seed(self.settings.seed, "guard", domain.name, size, number))
+                    fold = index if len(self.domains) > 1 else number % 2
+                    plain = number % _STEP == 0
+                    families = tuple(FAMILIES) if number % _STEP == 3 else HELD_OUT_FAMILIES
+                    shift = None if plain else draw_shift(rng, families, strength)
+                    chosen = tuple(rng.sample(domain.validation, size))
+                    episode = Episode(domain, chosen, shift)
+                    yield _Batch(CLEAN, size, fold, away, f"{domain.name}, unknown to the model", episode)
+                    if plain:
+                        known = f"{domain.name}, known to the model"
+                        yield _Batch(CLEAN, size, fold, self.models.full, known, episode)
+                    pool = _one_class(domain, rng)
+                    if number % 2 == 0 and size > 1:
+                        alike = Episode(domain, tuple(rng.sample(pool, min(size, len(pool)))), shift)
+                        yield _Batch(ONE_CLASS, size, fold, away, "one class", alike)
+
+    def _hostile(self) -> Iterator[_Batch]:
+        models = [self.models.full, *(self.models.unaware_of(domain.name) for domain in self.domains)]
+        for index, kind in enumerate(hostile.HOSTILE):
+            for size in self.sizes():
+                for number in range(-(-self.settings.meta_train.guard_batches // _STEP)):
+                    seed = derive_seed(self.settings.seed, "hostile", kind, size, number)
+                    model = models[(index + number) % len(models)]
+                    yield _Batch(HOSTILE, size, index % self.folds, model, hostile=kind, seed=seed)
+
+    def _inputs(self, batch: _Batch) -> torch.Tensor:
+        if batch.episode is not None:
+            return batch.episode.inputs(self.device)
+        preprocessing = self.domains[0].preprocessing
+        pixels = hostile.hostile_batch(batch.hostile, batch.size, preprocessing.image_size, batch.seed)
+        return preprocessing.network_input(pixels, self.device)
+
+    def _observe(self, batch: _Batch) -> _Seen:
+        images = self._inputs(batch)
+        source = batch.backbone(images)
+        prediction = self.method(batch.backbone, images)
+        signals = batch_signals(source, prediction)
+        if batch.episode is None:
+            return _Seen(batch, Observation(batch.kind, batch.size, signals, None), 0.0)
+        labels = batch.episode.labels(self.device)
+        before, after = _accuracy(source, labels), _accuracy(prediction.logits, labels)
+        return _Seen(batch, Observation(batch.kind, batch.size, signals, after - before), before)
+
+    def _figures(self, seen: Sequence[_Seen]) -> dict[str, float]:
+        """Flagged shares, and gain and worst harm on clean batches without and with the guard."""
+        guards = [
+            fit_guard([item.observation for item in seen if item.batch.fold != fold]) for fold in range(self.folds)
+        ]
+        flagged: dict[str, list[float]] = {}
+        plain: dict[str, list[float]] = {}
+        guarded: dict[str, list[float]] = {}
+        for item in seen:
+            rule = guards[item.batch.fold]
+            decision = rule.decide(item.observation.signals).decision
+            flagged.setdefault(item.batch.kind, []).append(float(decision != GENERATED))
+            if item.observation.gain is not None:
+                plain.setdefault(item.batch.place, []).append(item.observation.gain)
+                guarded.setdefault(item.batch.place, []).append(self._gain(item, rule))
+        places = [place for place in plain if place != "one class"]
+        figures = {f"flagged_{kind}": _mean(values) for kind, values in flagged.items()}
+        for suffix, gains in (("", plain), ("_guarded", guarded)):
+            figures[f"gain{suffix}"] = _mean([gain for place in places for gain in gains[place]])
+            figures[f"harm{suffix}"] = max(0.0, *(-_mean(gains[place]) for place in places))
+            figures[f"one_class_gain{suffix}"] = _mean(gains.get("one class", [0.0]))
+        return figures
+
+    def _gain(self, item: _Seen, rule: Guard) -> float:
+        """Accuracy gained over the source model on a labelled batch under `rule`."""
+        verdict = rule.decide(item.observation.signals)
+        assert item.observation.gain is not None and item.batch.episode is not None
+        if verdict.decision != BLENDED:
+            return 0.0 if verdict.decision == SOURCE else item.observation.gain
+        images = self._inputs(item.batch)
+        source = item.batch.backbone(images)
+        prediction = self.method(item.batch.backbone, images)
+        logits = guarded_logits(item.batch.backbone, images, source, prediction, verdict)
+        return _accuracy(logits, item.batch.episode.labels(self.device)) - item.source
+
+
+def _one_class(domain: LabelledDomain, rng: random.Random) -> list[int]:
+    """The validation images of one class, drawn."""
+    label = int(domain.labels[rng.choice(domain.validation)])
+    return [position for position in domain.validation if int(domain.labels[position]) == label]
+
+
+def _accuracy(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    return float((logits.argmax(dim=1) == labels).float().mean())
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
