@@ -42,6 +42,27 @@ def adapt(
         typer.Option(help="shuffle mixes the images (repeatably); name keeps the order of arrival."),
     ] = Order.shuffle,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Add one column per class.")] = False,
+    audit: Annotated[
+        Path | None,
+        typer.Option(
+            "--audit",
+            metavar="FILE",
+            help="Append one line a batch to this log (.jsonl): see gformer audit.",
+            show_default=False,
+        ),
+    ] = None,
+    audit_append: Annotated[
+        bool, typer.Option("--audit-append", help="Continue a log that another bundle or other settings wrote.")
+    ] = False,
+    save_parameters: Annotated[
+        Path | None,
+        typer.Option(
+            "--save-parameters",
+            metavar="DIR",
+            help="Keep the parameters of each batch, one safetensors file each.",
+            show_default=False,
+        ),
+    ] = None,
     backbone: options.OwnBackbone = None,
     layout: options.LayoutOption = Layout.auto,
     seed: options.Seed = None,
@@ -67,6 +88,7 @@ def adapt(
     from gformer_cli.bundle import load_bundle
     from gformer_cli.files import make_folder
     from gformer_cli.stages import adapt as stage
+    from gformer_cli.stages.audit.sinks import plan_sinks
     from gformer_cli.stages.targets import check_batch_size
     from gformer_cli.stages.training import make_deterministic, pick_device, pick_workers
 
@@ -74,12 +96,24 @@ def adapt(
     stage.check_output(out, overwrite=overwrite)
     where, threads = pick_device(device), pick_workers(workers)
     bundle = load_bundle(model, own_backbone=backbone)
+    kept = plan_sinks(
+        bundle,
+        model,
+        where,
+        {"batch_size": batch_size, "order": order.value, "seed": seed or 0},
+        audit=audit,
+        append=audit_append,
+        parameters=save_parameters,
+        overwrite=overwrite,
+        others=[out],
+    )
     if dry_run:
-        show_prediction_plan(terminal, domains, where, threads, [out], {"batch_size": batch_size, "order": order.value})
+        choices: dict[str, object] = {"batch_size": batch_size, "order": order.value}
+        show_prediction_plan(terminal, domains, where, threads, [out, *kept.outputs], choices)
         return
     make_folder(out.parent)
     make_deterministic(seed or 0)
-    with terminal.progress() as progress:
+    with terminal.progress() as progress, kept.open() as sinks:
         done = stage.adapt(
             bundle,
             domains,
@@ -89,6 +123,7 @@ def adapt(
             device=where,
             workers=threads,
             strict=strict,
+            sinks=sinks,
             progress=progress,
         )
     stage.write_rows(out, done.rows, bundle.header.classes, probabilities=probabilities, name_targets=len(domains) > 1)

@@ -87,7 +87,7 @@ class Backbone(nn.Module):
         if parameters is None:
             logits = self.network(images)
         else:
-            logits = torch.func.functional_call(self.network, self._assignment(parameters), (images,))
+            logits = torch.func.functional_call(self.network, self.assignment(parameters), (images,))
         assert isinstance(logits, torch.Tensor)
         return logits
 
@@ -97,7 +97,8 @@ class Backbone(nn.Module):
             logits = self(images, parameters)
         return logits, seen
 
-    def _assignment(self, parameters: Parameters) -> dict[str, torch.Tensor]:
+    def assignment(self, parameters: Parameters) -> dict[str, torch.Tensor]:
+        """`parameters` by the names that they have in `network`; a layer's mixing is `LAYER.mix`."""
         tensors: dict[str, torch.Tensor] = {}
         for index, name in enumerate(self.layer_names):
             tensors[f"{name}.weight"] = parameters.gammas[index]

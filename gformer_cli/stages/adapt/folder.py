@@ -15,7 +15,7 @@ from gformer_cli.data.labelled import unreadable
 from gformer_cli.data.streams import arrival_order
 from gformer_cli.errors import WorkError
 from gformer_cli.stages.adapt.output import Row
-from gformer_cli.stages.adapt.predictor import Predictor
+from gformer_cli.stages.adapt.predictor import Predictor, Sink
 from gformer_cli.stages.progress import Progress, Silent
 from gformer_cli.stages.targets import check_batch_size
 
@@ -48,12 +48,14 @@ def adapt(
     device: torch.device,
     workers: int,
     strict: bool = False,
+    sinks: Sequence[Sink] = (),
     progress: Progress | None = None,
 ) -> AdaptResult:
     """Predict every readable image of `domains`, one generation per batch; labels are not looked at.
 
     `order` is `shuffle` (deterministic by `seed`; one class after another would break batch statistics) or
     `name` (order of arrival). Batches never mix domains. Rows come in the order of domains, then names.
+    `sinks` are given each batch's outcome, one after another, before its rows count.
 
     Raises `WorkError` when nothing is readable, and `InputError` for an unreadable image with `strict`.
     """
@@ -76,7 +78,10 @@ def adapt(
         for batch in stream:
             if strict and skipped:
                 raise unreadable(skipped)
-            found.extend(predictor.predict(batch, domain.name).rows(bundle.header.classes))
+            outcome = predictor.predict(batch, domain.name)
+            for sink in sinks:
+                sink(outcome)
+            found.extend(outcome.rows(bundle.header.classes))
             progress.advance()
         if strict and skipped:
             raise unreadable(skipped)

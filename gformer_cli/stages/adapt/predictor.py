@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,7 @@ import torch
 from gformer_cli.bundle import Bundle
 from gformer_cli.core.generalizeformer import Prediction
 from gformer_cli.core.guard import Verdict
+from gformer_cli.core.parameters import Parameters
 from gformer_cli.data.images import Batch
 from gformer_cli.stages.adapt.output import Row
 
@@ -27,9 +29,11 @@ class Outcome:
     source_probabilities: torch.Tensor
     """(B, K) of the unadapted model, on the CPU."""
     prediction: Prediction
-    """The parameters and what they were generated from."""
+    """What was generated, and from what."""
     verdict: Verdict
     """Whether the guard let the generated parameters predict."""
+    parameters: Parameters
+    """Those that predicted, after the guard's decision."""
     seconds: float
     """From decoded images to probabilities."""
 
@@ -51,6 +55,10 @@ class Outcome:
         ]
 
 
+Sink = Callable[[Outcome], None]
+"""Takes each outcome in turn, before the next batch is predicted: an audit log, a folder of parameters."""
+
+
 class Predictor:
     """Predicts batch after batch with parameters of their own. No state but a counter of batches."""
 
@@ -69,4 +77,14 @@ class Predictor:
         probabilities = prediction.logits.softmax(dim=1).cpu()
         number = self.batches
         self.batches += 1
-        return Outcome(number, target, batch, probabilities, before, prediction, Verdict(), time.perf_counter() - began)
+        return Outcome(
+            number=number,
+            target=target,
+            batch=batch,
+            probabilities=probabilities,
+            source_probabilities=before,
+            prediction=prediction,
+            verdict=Verdict(),
+            parameters=prediction.parameters,
+            seconds=time.perf_counter() - began,
+        )
