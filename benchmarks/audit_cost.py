@@ -2,10 +2,10 @@
 
     python benchmarks/audit_cost.py --model run/model.gformer --target data/targets [--batch-size 64] [--rounds 5]
 
-Each round predicts all images once and times what goes into audit lines apart from the rest, decoding included: within
-one run, so that a busy machine slows both alike. Of the audit's share it tells how much is measuring the change of
-parameters and statistics, and how much is forcing lines to the disk. That depends on the disk: `--folder` names a folder
-on the one that the log is to lie on. The share of `--save-parameters` is told beside it.
+Each round predicts all images once and times what goes into audit lines apart from the rest, decoding included:
+within one run, so that a busy machine slows both alike. Of the audit's share it tells how much is measuring the change
+of parameters and statistics, and how much is forcing lines to the disk. That depends on the disk: `--folder` names a
+folder on the one that the log is to lie on. The share of `--save-parameters` is told beside it.
 """
 
 from __future__ import annotations

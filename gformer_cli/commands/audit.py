@@ -109,7 +109,7 @@ def audit(
     if found.equal < found.batches:
         raise WorkError(
             f"{found.batches - found.equal} of {found.batches} batches could not be proved",
-            "The list above says why." if verbose or len(found.differences) <= LISTED else "--verbose lists all.",
+            "The list above says why." if verbose else "The list above says why; --verbose names every image.",
         )
 
 
@@ -175,11 +175,15 @@ def _groups(title: str, first: str, groups: dict[str, Group]) -> Table:
 
 
 def _compared(found: Replay, verbose: bool) -> Iterable[str]:
-    shown = found.differences if verbose else found.differences[:LISTED]
-    for difference in shown:
-        yield _told(difference)
-    if len(found.differences) > len(shown):
-        yield f"... and {len(found.differences) - len(shown):,} more differences: --verbose lists all"
+    kinds: dict[tuple[int, str], list[Difference]] = {}
+    for difference in found.differences:
+        kinds.setdefault((difference.line, difference.kind), []).append(difference)
+    for alike in list(kinds.values())[: None if verbose else LISTED]:
+        for difference in alike if verbose else alike[:1]:
+            more = f" (and {len(alike) - 1} more of this batch)" if len(alike) > 1 and not verbose else ""
+            yield _told(difference) + more
+    if len(kinds) > LISTED and not verbose:
+        yield f"... and {len(kinds) - LISTED:,} more such lines: --verbose shows all"
     bits = "all of them" if found.identical == found.batches else f"{found.identical:,} of them"
     limits = " or ".join(f"{limit:g}" for limit in sorted(found.tolerances))
     yield (

@@ -176,16 +176,25 @@ def test_a_replay_says_where_it_differs_and_ends_with_1(
     assert [difference["kind"] for difference in document["differences"]] == ["missing"]
 
 
-def test_many_differences_are_listed_in_full_with_verbose(
+def test_many_differences_are_one_line_a_batch_and_in_full_with_verbose(
     log: Path, gformer: Gformer, bundle: Path, own_data: Path
 ) -> None:
     for path in (own_data / "targets" / "fog").rglob("*.png"):
         path.write_bytes(b"")
     arguments = ["audit", "--replay", log, "--model", bundle, "--target", own_data / "targets"]
     short, full = gformer(*arguments), gformer(*arguments, "--verbose")
-    assert short.out.count("other content") == 10 and "... and 20 more differences" in short.out
-    assert full.out.count("other content") == 30
-    assert "--verbose lists all" in short.err and "--verbose" not in full.err
+    assert short.out.count("other content") == 4 and "(and 7 more of this batch)" in short.out
+    assert full.out.count("other content") == 30 and "more of this batch" not in full.out
+    assert "--verbose names every image" in short.err and "--verbose" not in full.err
+
+
+def test_only_the_first_batches_that_differ_are_listed(log: Path, gformer: Gformer, bundle: Path, data: Path) -> None:
+    other = json.dumps(lines(log)[0] | {"bundle": "f" * 64}, separators=(",", ":"))
+    log.write_text(f"{other}\n" * 12)
+    arguments = ["audit", "--replay", log, "--model", bundle, "--target", data / "targets"]
+    short, full = gformer(*arguments).out, gformer(*arguments, "--verbose").out
+    assert short.count("another bundle") == 10 and "... and 2 more such lines" in short
+    assert full.count("another bundle") == 12
 
 
 @pytest.mark.parametrize("option", [["--model", "m"], ["--target", "t"], ["--tolerance", "0.1"]])

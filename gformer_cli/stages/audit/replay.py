@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from gformer_cli.bundle import Bundle, load_bundle
+from gformer_cli.bundle import Bundle, load_bundle, read_header
 from gformer_cli.data.folders import Domain, ImageFile
 from gformer_cli.data.images import Batch, Decoded, read_images
 from gformer_cli.errors import InputError
@@ -112,7 +112,9 @@ def replay(
     """
     progress = progress or Silent()
     files, here, found = Files(domains), environment(device), Replay()
-    paths = {bundle_hash(_existing(model)): model for model in models}
+    for model in models:
+        read_header(model)  # a file that is no bundle is an error of its own, not "another bundle"
+    paths = {bundle_hash(model): model for model in models}
     bundles: dict[str, Predictor] = {}
     progress.begin("replaying", sum(1 for _ in read_log(log)))
     for line, record in read_log(log):
@@ -157,17 +159,20 @@ def _replay_batch(
     now = image_records(outcome, predictor.bundle.header.classes)
     if record.decision != outcome.verdict.decision:
         found.differences.append(_of_batch(line, record, "decision", record.decision, outcome.verdict.decision))
-    found.identical += now == record.images
+    identical = True
     for logged, again in zip(record.images, now, strict=True):
         for name in ("", "source_"):
             label, confidence = f"{name}label", f"{name}confidence"
             if getattr(logged, label) != getattr(again, label):
                 found.differences.append(_of_image(line, record, logged, label, again))
+                identical = False
                 continue
             distance = _distance(getattr(logged, confidence), getattr(again, confidence))
             found.largest = max(found.largest, distance)
+            identical = identical and distance == 0.0
             if distance > limit:
                 found.differences.append(_of_image(line, record, logged, confidence, again))
+    found.identical += identical
 
 
 def _read(
@@ -210,9 +215,3 @@ def _distance(before: Figure, now: Figure) -> float:
     if before is None or now is None:
         return 0.0 if before is now else 1.0
     return abs(before - now)
-
-
-def _existing(model: Path) -> Path:
-    if not model.is_file():
-        raise InputError(f"no such bundle: {model}", "Give the .gformer file that gformer meta-train wrote.")
-    return model

@@ -92,7 +92,7 @@ def test_the_order_within_a_batch_is_the_logs_not_that_of_names(again: Again, lo
 
 
 def test_domains_named_one_by_one_are_the_same_files(again: Again, images: Path) -> None:
-    assert again(*sorted(images.iterdir())).equal == 9
+    assert again(*sorted(images.iterdir())).identical == 9
 
 
 def test_a_renamed_domain_is_found_while_its_paths_are_unique(again: Again, images: Path, log: Path) -> None:
@@ -199,6 +199,11 @@ def test_another_decision_is_told(again: Again, change: Callable[..., None]) -> 
 def test_a_missing_bundle_is_told(again: Again, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such bundle"):
         again(models=[tmp_path / "none.gformer"])
+
+
+def test_a_file_that_is_no_bundle_is_told(again: Again, log: Path) -> None:
+    with pytest.raises(InputError, match="not a bundle"):
+        again(models=[log])
 
 
 def test_an_empty_log_proves_nothing(again: Again, log: Path) -> None:
