@@ -115,7 +115,7 @@ def replay(
     for model in models:
         read_header(model)  # a file that is no bundle is an error of its own, not "another bundle"
     paths = {bundle_hash(model): model for model in models}
-    bundles: dict[str, Predictor] = {}
+    predictors: dict[tuple[str, str], Predictor] = {}
     progress.begin("replaying", sum(1 for _ in read_log(log)))
     for line, record in read_log(log):
         known = len(found.differences)
@@ -128,10 +128,11 @@ def replay(
             given = ", ".join(sha256[:12] for sha256 in paths)
             found.differences.append(_of_batch(line, record, "bundle", record.bundle[:12], given))
         else:
-            if record.bundle not in bundles:
+            writer = record.bundle, record.settings_hash
+            if writer not in predictors:
                 bundle = load_bundle(paths[record.bundle], own_backbone=own_backbone)
-                bundles[record.bundle] = Predictor(bundle, device)
-            _replay_batch(line, record, bundles[record.bundle], files, workers, limit, found)
+                predictors[writer] = Predictor(bundle, device)
+            _replay_batch(line, record, predictors[writer], files, workers, limit, found)
         found.batches += 1
         found.images += len(record.images)
         found.equal += len(found.differences) == known
