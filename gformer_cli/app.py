@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from gformer_cli import __version__
-from gformer_cli.commands import adapt, data, demo, doctor, evaluate, inspect, meta_train, presets, pretrain
+from gformer_cli.commands import adapt, audit, data, demo, doctor, evaluate, inspect, meta_train, presets, pretrain
 from gformer_cli.commands.options import wants_traceback
 from gformer_cli.errors import GformerError
 
@@ -27,6 +27,7 @@ app = typer.Typer(
 app.command("pretrain")(pretrain.pretrain)
 app.command("meta-train")(meta_train.meta_train)
 app.command("adapt")(adapt.adapt)
+app.command("audit")(audit.audit)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(data.app, name="data")
 app.add_typer(presets.app, name="presets")

@@ -58,15 +58,18 @@ def write_json(path: Path, document: Any) -> None:
 
 def to_json(document: Any) -> str:
     """Readable JSON that ends in a newline; file names of any script stay readable."""
-    return _encodable(json.dumps(document, indent=2, ensure_ascii=False)) + "\n"
+    return encodable(json.dumps(document, indent=2, ensure_ascii=False)) + "\n"
 
 
 def append_json_line(path: Path, record: dict[str, Any]) -> None:
     """Append one record to a JSON-lines log."""
     with writing_to(path), path.open("a", encoding="utf-8") as log:
-        log.write(_encodable(json.dumps(record, ensure_ascii=False)) + "\n")
+        log.write(encodable(json.dumps(record, ensure_ascii=False)) + "\n")
 
 
-def _encodable(text: str) -> str:
-    # a file name that is not UTF-8 holds surrogates, which cannot be written; JSON reads their escapes back
+def encodable(text: str) -> str:
+    """`text` with what UTF-8 cannot hold spelled out: a file name of other bytes carries surrogates.
+
+    Inside of JSON, its readers take the escapes back.
+    """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -66,6 +66,28 @@ def adapt(
             "--guard-limit",
             metavar="NAME=VALUE",
             help="Another threshold for the guard than the calibrated one; gformer inspect lists them. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    audit: Annotated[
+        Path | None,
+        typer.Option(
+            "--audit",
+            metavar="FILE",
+            help="Append one line a batch to this log (.jsonl): see gformer audit.",
+            show_default=False,
+        ),
+    ] = None,
+    audit_append: Annotated[
+        bool, typer.Option("--audit-append", help="Continue a log that another bundle or other settings wrote.")
+    ] = False,
+    save_parameters: Annotated[
+        Path | None,
+        typer.Option(
+            "--save-parameters",
+            metavar="DIR",
+            help="Keep the parameters of each batch, one safetensors file each.",
+            show_default=False,
         ),
     ] = None,
     backbone: options.OwnBackbone = None,
@@ -94,6 +116,7 @@ def adapt(
     from gformer_cli.bundle import load_bundle
     from gformer_cli.files import make_folder
     from gformer_cli.stages import adapt as stage
+    from gformer_cli.stages.audit.sinks import plan_sinks
     from gformer_cli.stages.targets import check_batch_size
     from gformer_cli.stages.training import make_deterministic, pick_device, pick_workers
 
@@ -102,15 +125,32 @@ def adapt(
     where, threads = pick_device(device), pick_workers(workers)
     bundle = load_bundle(model, own_backbone=backbone)
     rule = stage.choose_guard(bundle, wanted=guard is not GuardMode.off, limits=guard_limit or ())
+    kept = plan_sinks(
+        bundle,
+        model,
+        where,
+        {
+            "batch_size": batch_size,
+            "order": order.value,
+            "seed": seed or 0,
+            "guard": guard.value,
+            "guard_limits": [*sorted(guard_limit or ())],
+        },
+        audit=audit,
+        append=audit_append,
+        parameters=save_parameters,
+        overwrite=overwrite,
+        others=[out],
+    )
     if dry_run:
         choices: dict[str, object] = {"batch_size": batch_size, "order": order.value, "guard": guard.value}
-        show_prediction_plan(terminal, domains, where, threads, [out], choices)
+        show_prediction_plan(terminal, domains, where, threads, [out, *kept.outputs], choices)
         return
     if rule is None and guard is not GuardMode.off:
         terminal.warning("the bundle holds no calibrated guard, so every batch is predicted as generated")
     make_folder(out.parent)
     make_deterministic(seed or 0)
-    with terminal.progress() as progress:
+    with terminal.progress() as progress, kept.open() as sinks:
         done = stage.adapt(
             bundle,
             domains,
@@ -122,6 +162,7 @@ def adapt(
             strict=strict,
             guard=rule,
             obeyed=guard is GuardMode.on,
+            sinks=sinks,
             progress=progress,
         )
     stage.write_rows(out, done.rows, bundle.header.classes, probabilities=probabilities, name_targets=len(domains) > 1)

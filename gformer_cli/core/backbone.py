@@ -90,7 +90,7 @@ class Backbone(nn.Module):
         if parameters is None:
             logits = self.network(images)
         else:
-            logits = torch.func.functional_call(self.network, self._assignment(parameters), (images,))
+            logits = torch.func.functional_call(self.network, self.assignment(parameters), (images,))
         assert isinstance(logits, torch.Tensor)
         return logits
 
@@ -118,7 +118,8 @@ class Backbone(nn.Module):
             for layer in layers:
                 layer.adapter = None
 
-    def _assignment(self, parameters: Parameters) -> dict[str, torch.Tensor]:
+    def assignment(self, parameters: Parameters) -> dict[str, torch.Tensor]:
+        """`parameters` by the names that they have in `network`; a layer's mixing is `LAYER.mix`."""
         tensors: dict[str, torch.Tensor] = {}
         for index, name in enumerate(self.layer_names):
             tensors[f"{name}.weight"] = parameters.gammas[index]

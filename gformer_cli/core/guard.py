@@ -12,6 +12,7 @@ import torch
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import Prediction
 from gformer_cli.core.losses import entropy, marginal_entropy, rms
+from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.probe import statistic_shifts
 from gformer_cli.errors import InputError, did_you_mean
 
@@ -216,17 +217,17 @@ class Guard:
         )
 
 
-def guarded_logits(
+def guarded(
     backbone: Backbone, images: torch.Tensor, source_logits: torch.Tensor, prediction: Prediction, verdict: Verdict
-) -> torch.Tensor:
-    """Logits (B, K) under the parameters that `verdict` lets predict. Only `blended` costs a forward pass."""
+) -> tuple[torch.Tensor, Parameters]:
+    """Logits (B, K) under the parameters that `verdict` lets predict, and these. Only `blended` costs a pass."""
     if verdict.decision == GENERATED:
-        return prediction.logits
-    if verdict.decision == SOURCE:
-        return source_logits
+        return prediction.logits, prediction.parameters
     source = backbone.source_parameters().detached()
-    logits: torch.Tensor = backbone(images, source.towards(prediction.parameters, verdict.share))
-    return logits
+    if verdict.decision == SOURCE:
+        return source_logits, source
+    blended = source.towards(prediction.parameters, verdict.share)
+    return backbone(images, blended), blended
 
 
 def _squares(after: Sequence[torch.Tensor], before: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from gformer_cli.bundle import Bundle
-from gformer_cli.core.guard import batch_signals, guarded_logits
+from gformer_cli.core.guard import batch_signals, guarded
 from gformer_cli.methods.base import Method
 
 
@@ -27,4 +27,5 @@ class GformerGuard(Method):
         source = self.backbone(images)
         prediction = self.method(self.backbone, images)
         verdict = self.guard.decide(batch_signals(source, prediction))
-        return guarded_logits(self.backbone, images, source, prediction, verdict)
+        logits, _ = guarded(self.backbone, images, source, prediction, verdict)
+        return logits

@@ -12,7 +12,7 @@ from gformer_cli.bundle import GuardHeader
 from gformer_cli.config import Settings
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
-from gformer_cli.core.guard import BLENDED, GENERATED, SOURCE, Guard, batch_signals, guarded_logits
+from gformer_cli.core.guard import BLENDED, GENERATED, SOURCE, Guard, batch_signals, guarded
 from gformer_cli.core.guard_fit import CLEAN, HOSTILE, ONE_CLASS, Observation, fit_guard
 from gformer_cli.data import hostile
 from gformer_cli.data.episodes import Episode
@@ -171,7 +171,7 @@ class GuardCalibration:
         images = self._inputs(item.batch)
         source = item.batch.backbone(images)
         prediction = self.method(item.batch.backbone, images)
-        logits = guarded_logits(item.batch.backbone, images, source, prediction, verdict)
+        logits, _ = guarded(item.batch.backbone, images, source, prediction, verdict)
         return _accuracy(logits, item.batch.episode.labels(self.device)) - item.source
 
 

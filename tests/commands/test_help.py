@@ -17,6 +17,7 @@ COMMANDS = [
     ("pretrain",),
     ("meta-train",),
     ("adapt",),
+    ("audit",),
     ("evaluate",),
     ("data",),
     ("data", "check"),

@@ -11,7 +11,7 @@ import torch
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer, Prediction
 from gformer_cli.core.generators import ChannelGenerator
-from gformer_cli.core.guard import FURTHEST, WEIGHED, Guard, Score, batch_signals, guarded_logits
+from gformer_cli.core.guard import FURTHEST, WEIGHED, Guard, Score, batch_signals, guarded
 from gformer_cli.core.probe import statistic_shifts
 from gformer_cli.errors import InputError
 
@@ -212,7 +212,7 @@ def test_each_decision_predicts_with_its_parameters(
 
     def under(change: float) -> torch.Tensor:
         verdict = guard.decide(signals(entropy_change=change))
-        return guarded_logits(backbone, images, source, prediction, verdict)
+        return guarded(backbone, images, source, prediction, verdict)[0]
 
     assert under(0.0) is prediction.logits
     assert under(5.0) is source
@@ -227,5 +227,6 @@ def test_a_small_share_is_nearly_the_source_model_with_its_own_statistics(
 ) -> None:
     verdict = guard.decide(signals(entropy_change=2.0 - 1e-9))
     assert verdict.decision == "blended"
-    found = guarded_logits(backbone, images, backbone(images), prediction, verdict)
+    found, parameters = guarded(backbone, images, backbone(images), prediction, verdict)
+    assert torch.equal(found, backbone(images, parameters))
     torch.testing.assert_close(found, backbone(images), atol=1e-6, rtol=0)

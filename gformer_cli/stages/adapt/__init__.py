@@ -3,6 +3,18 @@
 from gformer_cli.stages.adapt.folder import AdaptResult, adapt
 from gformer_cli.stages.adapt.guarding import choose_guard
 from gformer_cli.stages.adapt.output import Row, check_output, write_rows
-from gformer_cli.stages.adapt.predictor import Outcome, Predictor
+from gformer_cli.stages.adapt.parameters import ParameterFolder
+from gformer_cli.stages.adapt.predictor import Outcome, Predictor, Sink
 
-__all__ = ["AdaptResult", "Outcome", "Predictor", "Row", "adapt", "check_output", "choose_guard", "write_rows"]
+__all__ = [
+    "AdaptResult",
+    "Outcome",
+    "ParameterFolder",
+    "Predictor",
+    "Row",
+    "Sink",
+    "adapt",
+    "check_output",
+    "choose_guard",
+    "write_rows",
+]

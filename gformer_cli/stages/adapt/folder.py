@@ -16,7 +16,7 @@ from gformer_cli.data.labelled import unreadable
 from gformer_cli.data.streams import arrival_order
 from gformer_cli.errors import WorkError
 from gformer_cli.stages.adapt.output import Row
-from gformer_cli.stages.adapt.predictor import Predictor
+from gformer_cli.stages.adapt.predictor import Predictor, Sink
 from gformer_cli.stages.progress import Progress, Silent
 from gformer_cli.stages.targets import check_batch_size
 
@@ -55,6 +55,7 @@ def adapt(
     strict: bool = False,
     guard: Guard | None = None,
     obeyed: bool = True,
+    sinks: Sequence[Sink] = (),
     progress: Progress | None = None,
 ) -> AdaptResult:
     """Predict every readable image of `domains`, one generation per batch; labels are not looked at.
@@ -62,6 +63,7 @@ def adapt(
     `order` is `shuffle` (deterministic by `seed`; one class after another would break batch statistics) or
     `name` (order of arrival). Batches never mix domains. With a `guard`, that one decides which parameters predict,
     or only says so unless `obeyed`. Rows come in the order of domains, then names.
+    `sinks` are given each batch's outcome, one after another, before its rows count.
 
     Raises `WorkError` when nothing is readable, and `InputError` for an unreadable image with `strict`.
     """
@@ -87,11 +89,13 @@ def adapt(
             if strict and skipped:
                 raise unreadable(skipped)
             outcome = predictor.predict(batch, domain.name)
-            found.extend(outcome.rows(bundle.header.classes))
             if guard is not None:
                 decisions[outcome.verdict.decision] += 1
             if outcome.verdict.decision != GENERATED:
                 flagged.append((outcome.number, domain.name, outcome.verdict))
+            for sink in sinks:
+                sink(outcome)
+            found.extend(outcome.rows(bundle.header.classes))
             progress.advance()
         if strict and skipped:
             raise unreadable(skipped)

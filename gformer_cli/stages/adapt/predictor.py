@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from gformer_cli.bundle import Bundle
 from gformer_cli.core.generalizeformer import Prediction
-from gformer_cli.core.guard import Guard, Verdict, batch_signals, guarded_logits
+from gformer_cli.core.guard import Guard, Verdict, batch_signals, guarded
+from gformer_cli.core.parameters import Parameters
 from gformer_cli.data.images import Batch
 from gformer_cli.stages.adapt.output import Row
 
@@ -27,9 +29,11 @@ class Outcome:
     source_probabilities: torch.Tensor
     """(B, K) of the unadapted model, on the CPU."""
     prediction: Prediction
-    """The parameters and what they were generated from."""
+    """What was generated, and from what."""
     verdict: Verdict
     """What the guard decided; where it only warns, `probabilities` are the generated parameters' all the same."""
+    parameters: Parameters
+    """Those that predicted, after the guard's decision."""
     seconds: float
     """From decoded images to probabilities."""
 
@@ -50,6 +54,10 @@ class Outcome:
             )
             for index, file in enumerate(self.batch.files)
         ]
+
+
+Sink = Callable[[Outcome], None]
+"""Takes each outcome in turn, before the next batch is predicted: an audit log, a folder of parameters."""
 
 
 class Predictor:
@@ -74,12 +82,22 @@ class Predictor:
         images = self.bundle.preprocessing.network_input(batch.pixels, self.device)
         source = self.bundle.backbone(images)
         prediction: Prediction = self.bundle.method(self.bundle.backbone, images)
-        verdict, logits = Verdict(), prediction.logits
+        verdict, logits, parameters = Verdict(), prediction.logits, prediction.parameters
         if self.guard is not None:
             verdict = self.guard.decide(batch_signals(source, prediction))
             if self.obeyed:
-                logits = guarded_logits(self.bundle.backbone, images, source, prediction, verdict)
+                logits, parameters = guarded(self.bundle.backbone, images, source, prediction, verdict)
         probabilities, before = logits.softmax(dim=1).cpu(), source.softmax(dim=1).cpu()
         number = self.batches
         self.batches += 1
-        return Outcome(number, target, batch, probabilities, before, prediction, verdict, time.perf_counter() - began)
+        return Outcome(
+            number=number,
+            target=target,
+            batch=batch,
+            probabilities=probabilities,
+            source_probabilities=before,
+            prediction=prediction,
+            verdict=verdict,
+            parameters=parameters,
+            seconds=time.perf_counter() - began,
+        )

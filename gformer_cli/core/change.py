@@ -1,0 +1,64 @@
+"""How far a batch's parameters lie from the source's, and its statistics from those of training, in one number each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from gformer_cli.core.generalizeformer import Prediction
+from gformer_cli.core.probe import statistic_shifts
+
+FIGURES = ("gamma", "beta", "mixing", "mixing_change", "mean_shift", "spread_shift")
+
+
+@dataclass(frozen=True)
+class Change:
+    """Sizes of what was generated for one batch, on the CPU. L BatchNorm layers."""
+
+    layers: torch.Tensor
+    """(L, 6), the columns of `FIGURES`:
+
+    - `gamma`, `beta`: root mean square of the residual of γ and of β, as shares of rms(γ_s). β is measured against
+      γ as well: it shifts what γ spreads, and its own source values may be near zero.
+    - `mixing`: the share of the batch's own statistics, and `mixing_change`, what was added to the probe's.
+    - `mean_shift`, `spread_shift`: root mean square over channels of `probe.statistic_shifts`.
+    """
+    weight: float
+    """rms(ΔW) / rms(W_s) of the classifier."""
+    bias: float
+    """rms(Δb) of the classifier, in logits."""
+
+
+@torch.no_grad()
+def measure_change(prediction: Prediction) -> Change:
+    """The change of one batch. All layers together, so that it costs a few kernels and one copy to the CPU."""
+    seen, made = prediction.seen, prediction.parameters
+    source = seen.source
+    assert source.mix is not None
+    gammas = torch.cat(source.gammas)
+    counts = [len(gamma) for gamma in source.gammas]
+    sizes = torch.tensor(counts)
+    layer_of = torch.repeat_interleave(torch.arange(len(counts)), sizes).to(gammas.device)
+    # the statistics of all layers as those of a single one
+    joined = replace(
+        seen,
+        source_means=(torch.cat(seen.source_means),),
+        source_variances=(torch.cat(seen.source_variances),),
+        means=(torch.cat(seen.means),),
+        variances=(torch.cat(seen.variances),),
+    )
+    (moved,), (stretched,) = statistic_shifts(joined)
+    values = [gammas, torch.cat(made.gammas) - gammas, torch.cat(made.betas) - torch.cat(source.betas)]
+    squares = torch.stack([*values, moved, stretched]).square()
+    sums = squares.new_zeros(len(squares), len(counts)).index_add_(1, layer_of, squares)
+    unit, gamma, beta, mean, spread = (sums / sizes.to(sums)).sqrt()
+    mix = torch.zeros_like(source.mix) if made.mix is None else made.mix
+    tiny = torch.finfo(unit.dtype).tiny
+    layers = torch.stack(
+        [gamma / unit.clamp_min(tiny), beta / unit.clamp_min(tiny), mix, mix - source.mix, mean, spread], dim=1
+    )
+    weight = (made.weight - source.weight).norm() / source.weight.norm().clamp_min(tiny)
+    bias = (made.bias - source.bias).square().mean().sqrt()
+    flat = torch.cat([layers.flatten(), weight[None], bias[None]]).cpu()
+    return Change(flat[:-2].view(-1, len(FIGURES)), float(flat[-2]), float(flat[-1]))

@@ -1,0 +1,75 @@
+"""What is kept of each batch beside its predictions: opened together, in the order that makes the log true."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import JsonValue
+
+from gformer_cli.bundle import Bundle
+from gformer_cli.errors import InputError
+from gformer_cli.files import make_folder
+from gformer_cli.stages.adapt.parameters import ParameterFolder
+from gformer_cli.stages.adapt.predictor import Sink
+from gformer_cli.stages.audit.writer import AuditLog, bundle_hash, environment
+
+
+@dataclass
+class Kept:
+    """An audit log, a folder of parameters, or neither. Nothing is touched before `open`."""
+
+    log: AuditLog | None
+    parameters: ParameterFolder | None
+
+    @property
+    def outputs(self) -> list[Path]:
+        """What is written to."""
+        found = [self.log.path] if self.log is not None else []
+        return found + ([self.parameters.folder] if self.parameters is not None else [])
+
+    @contextmanager
+    def open(self) -> Iterator[list[Sink]]:
+        """The sinks, for as long as the block lasts. The log is the last: what a line tells of is there by then."""
+        sinks: list[Sink] = []
+        if self.parameters is not None:
+            sinks.append(self.parameters.begin())
+        if self.log is None:
+            yield sinks
+            return
+        make_folder(self.log.path.parent)
+        with self.log:
+            yield [*sinks, self.log]
+
+
+def plan_sinks(
+    bundle: Bundle,
+    model: Path,
+    device: torch.device,
+    settings: dict[str, JsonValue],
+    *,
+    audit: Path | None,
+    append: bool,
+    parameters: Path | None,
+    overwrite: bool,
+    others: list[Path],
+) -> Kept:
+    """What `--audit` and `--save-parameters` ask for; `settings` are the command's choices that decide predictions.
+
+    Raises `InputError` for a log or folder that may not be written to, and a log that is one of the `others`, which
+    would take its place.
+    """
+    if append and audit is None:
+        raise InputError("--audit-append needs a log", "Add --audit FILE.")
+    if audit is not None and audit.resolve() in {path.resolve() for path in others}:
+        raise InputError(f"{audit} cannot hold both predictions and audit log", "Give them two names.")
+    if audit is None and parameters is None:
+        return Kept(None, None)
+    sha256 = bundle_hash(model)
+    return Kept(
+        None if audit is None else AuditLog(audit, bundle, sha256, settings | environment(device), append=append),
+        None if parameters is None else ParameterFolder(parameters, bundle, sha256, overwrite=overwrite),
+    )
