@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -87,7 +87,7 @@ class Backbone(nn.Module):
         if parameters is None:
             logits = self.network(images)
         else:
-            logits = torch.func.functional_call(self.network, self._assignment(parameters), (images,))
+            logits = torch.func.functional_call(self.network, self.assignment(parameters), (images,))
         assert isinstance(logits, torch.Tensor)
         return logits
 
@@ -97,16 +97,49 @@ class Backbone(nn.Module):
             logits = self(images, parameters)
         return logits, seen
 
-    def _assignment(self, parameters: Parameters) -> dict[str, torch.Tensor]:
+    def assignment(self, parameters: Parameters) -> dict[str, torch.Tensor]:
+        """`parameters` by the names that the network's state dict has for them; and `LAYER.mix`, which it never has."""
         tensors: dict[str, torch.Tensor] = {}
         for index, name in enumerate(self.layer_names):
             tensors[f"{name}.weight"] = parameters.gammas[index]
             tensors[f"{name}.bias"] = parameters.betas[index]
             if parameters.mix is not None:
                 tensors[f"{name}.mix"] = parameters.mix[index]
+            if parameters.means is not None and parameters.variances is not None:
+                tensors[f"{name}.running_mean"] = parameters.means[index]
+                tensors[f"{name}.running_var"] = parameters.variances[index]
         tensors[f"{self.classifier_name}.weight"] = parameters.weight
         tensors[f"{self.classifier_name}.bias"] = parameters.bias
         return tensors
+
+    def parameters_from(self, tensors: Mapping[str, torch.Tensor]) -> Parameters:
+        """The opposite of `assignment`, for parameters with statistics of their own and without mixing.
+
+        Raises `KeyError` for a tensor that is missing or too many, `ValueError` for one of another shape.
+        """
+        state = self.network.state_dict()
+        left = dict(tensors)
+
+        def take(name: str) -> torch.Tensor:
+            if left[name].shape != state[name].shape:
+                raise ValueError(f"{name} has shape {tuple(left[name].shape)}, not {tuple(state[name].shape)}")
+            return left.pop(name)
+
+        def per_layer(part: str) -> tuple[torch.Tensor, ...]:
+            return tuple(take(f"{name}.{part}") for name in self.layer_names)
+
+        made = Parameters(
+            gammas=per_layer("weight"),
+            betas=per_layer("bias"),
+            mix=None,
+            weight=take(f"{self.classifier_name}.weight"),
+            bias=take(f"{self.classifier_name}.bias"),
+            means=per_layer("running_mean"),
+            variances=per_layer("running_var"),
+        )
+        for name in left:
+            raise KeyError(name)
+        return made
 
     @contextmanager
     def _observing(self) -> Iterator[Observation]:

@@ -20,9 +20,9 @@ class Prediction:
     logits: torch.Tensor
     """(B, K) under the generated parameters."""
     parameters: Parameters
-    """θ_t, generated for this batch and for no other."""
-    seen: Probe
-    """What they were generated from."""
+    """θ_t, generated for this batch and for no other; or those of a static model, the same for every batch."""
+    seen: Probe | None
+    """What they were generated from; None for a static model, which looks at no batch."""
 
 
 class GeneralizeFormer(nn.Module):
@@ -43,6 +43,11 @@ class GeneralizeFormer(nn.Module):
 
         Differentiable in the generator's weights.
         """
+        parameters, seen = self.generate(backbone, images)
+        return Prediction(backbone(images, parameters), parameters, seen)
+
+    def generate(self, backbone: Backbone, images: torch.Tensor) -> tuple[Parameters, Probe]:
+        """θ_t for a batch (B, 3, H, W), and what it was generated from, without predicting the batch."""
         seen = probe(backbone, images, prior_count=self.prior_count, gradients=self.generator.reads_gradients)
         parameters: Parameters = self.generator(seen)
-        return Prediction(backbone(images, parameters), parameters, seen)
+        return parameters, seen

@@ -246,6 +246,7 @@ class MetaTrainer:
         accuracy = float((prediction.logits.argmax(dim=1) == labels).float().mean())
         logits = prediction.logits.float()
         if options.loss == "relative":
+            assert prediction.seen is not None
             fit = relative_cross_entropy(logits, prediction.seen.logits.float(), labels)
         else:
             fit = F.cross_entropy(logits, labels)

@@ -25,7 +25,9 @@ COMMANDS = [
     ("presets", "list"),
     ("presets", "show"),
     ("presets", "copy"),
+    ("freeze",),
     ("inspect",),
+    ("diff",),
     ("doctor",),
     ("demo",),
 ]

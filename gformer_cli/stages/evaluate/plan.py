@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gformer_cli.bundle import Bundle
+from gformer_cli.bundle import Bundle, StaticHeader
 from gformer_cli.data.folders import Domain
 from gformer_cli.data.streams import NEEDS_SOURCE, STREAMS, Stream, StreamOptions, arrival_order, shifts
 from gformer_cli.errors import InputError, did_you_mean
@@ -76,6 +76,8 @@ def impossible_methods(bundle: Bundle) -> dict[str, str]:
     """Methods that a bundle cannot be measured with, and why."""
     if bundle.control is not None:
         return {}
+    if bundle.header.static is not None:
+        return {"constant": "A static bundle holds no control; measure the bundle that it was made from"}
     return {"constant": "This bundle holds no control; meta-train with meta_train.control=true makes one"}
 
 
@@ -108,11 +110,16 @@ def check_plan(plan: Plan, bundle: Bundle) -> None:
     check_known_classes(plan.targets, bundle.header.classes)
 
 
-def remarks(plan: Plan, *, has_source: bool) -> list[str]:
-    """What a user should know of a plan that works all the same."""
+def remarks(plan: Plan, *, has_source: bool, static: StaticHeader | None = None) -> list[str]:
+    """What a user should know of a plan that works all the same; `static` is what the bundle's header says."""
     small = [f"{t.name} ({len(t.files)})" for t in plan.targets if len(t.files) < plan.batch_size]
     single = [t.name for t in plan.targets if sum(count > 0 for count in t.counts.values()) == 1]
     found: list[str] = []
+    if static is not None:
+        found.append(
+            f"static bundle: gformer predicts every batch with what was kept from {static.target}; "
+            "source is the model before adapting"
+        )
     if small:
         found.append(f"fewer images than one batch of {plan.batch_size}, so batches are smaller: {', '.join(small)}")
     if single:
