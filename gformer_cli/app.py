@@ -12,7 +12,20 @@ from typing import Annotated
 import typer
 
 from gformer_cli import __version__
-from gformer_cli.commands import adapt, audit, data, demo, doctor, evaluate, inspect, meta_train, presets, pretrain
+from gformer_cli.commands import (
+    adapt,
+    audit,
+    data,
+    demo,
+    diff,
+    doctor,
+    evaluate,
+    freeze,
+    inspect,
+    meta_train,
+    presets,
+    pretrain,
+)
 from gformer_cli.commands.options import wants_traceback
 from gformer_cli.errors import GformerError
 
@@ -29,9 +42,11 @@ app.command("meta-train")(meta_train.meta_train)
 app.command("adapt")(adapt.adapt)
 app.command("audit")(audit.audit)
 app.command("evaluate")(evaluate.evaluate)
+app.command("freeze")(freeze.freeze)
 app.add_typer(data.app, name="data")
 app.add_typer(presets.app, name="presets")
 app.command("inspect")(inspect.inspect)
+app.command("diff")(diff.diff)
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
 

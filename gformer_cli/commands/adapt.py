@@ -146,7 +146,7 @@ def adapt(
         choices: dict[str, object] = {"batch_size": batch_size, "order": order.value, "guard": guard.value}
         show_prediction_plan(terminal, domains, where, threads, [out, *kept.outputs], choices)
         return
-    if rule is None and guard is not GuardMode.off:
+    if rule is None and guard is not GuardMode.off and bundle.header.static is None:
         terminal.warning("the bundle holds no calibrated guard, so every batch is predicted as generated")
     make_folder(out.parent)
     make_deterministic(seed or 0)

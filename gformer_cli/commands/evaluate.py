@@ -182,7 +182,7 @@ def evaluate(
         limits.check_comparable(before, planned)
     where, threads = pick_device(device), pick_workers(workers)
     output = None if out is None else check_output(out, overwrite=overwrite, resume=resume)
-    for text in plan.remarks(planned, has_source=bool(sources)):
+    for text in plan.remarks(planned, has_source=bool(sources), static=bundle.header.static):
         terminal.message(text)
     for asked, impossible in zip((methods, streams), cannot, strict=True):
         for name, why in impossible.items():

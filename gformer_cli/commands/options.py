@@ -33,7 +33,7 @@ Source = Annotated[
 ]
 Model = Annotated[
     Path,
-    typer.Option("--model", metavar="FILE", help="The bundle that meta-train wrote.", show_default=False),
+    typer.Option("--model", metavar="FILE", help="The bundle that meta-train or freeze wrote.", show_default=False),
 ]
 OwnBackbone = Annotated[
     str | None,

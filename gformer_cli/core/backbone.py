@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -119,16 +119,48 @@ class Backbone(nn.Module):
                 layer.adapter = None
 
     def assignment(self, parameters: Parameters) -> dict[str, torch.Tensor]:
-        """`parameters` by the names that they have in `network`; a layer's mixing is `LAYER.mix`."""
+        """`parameters` by their names in the network's state dict; and `LAYER.mix`, which is never in it."""
         tensors: dict[str, torch.Tensor] = {}
         for index, name in enumerate(self.layer_names):
             tensors[f"{name}.weight"] = parameters.gammas[index]
             tensors[f"{name}.bias"] = parameters.betas[index]
             if parameters.mix is not None:
                 tensors[f"{name}.mix"] = parameters.mix[index]
+            if parameters.means is not None and parameters.variances is not None:
+                tensors[f"{name}.running_mean"] = parameters.means[index]
+                tensors[f"{name}.running_var"] = parameters.variances[index]
         tensors[f"{self.classifier_name}.weight"] = parameters.weight
         tensors[f"{self.classifier_name}.bias"] = parameters.bias
         return tensors
+
+    def parameters_from(self, tensors: Mapping[str, torch.Tensor]) -> Parameters:
+        """The opposite of `assignment`, for parameters with statistics of their own and without mixing.
+
+        Raises `KeyError` for a tensor that is missing or too many, `ValueError` for one of another shape.
+        """
+        state = self.network.state_dict()
+        left = dict(tensors)
+
+        def take(name: str) -> torch.Tensor:
+            if left[name].shape != state[name].shape:
+                raise ValueError(f"{name} has shape {tuple(left[name].shape)}, not {tuple(state[name].shape)}")
+            return left.pop(name)
+
+        def per_layer(part: str) -> tuple[torch.Tensor, ...]:
+            return tuple(take(f"{name}.{part}") for name in self.layer_names)
+
+        made = Parameters(
+            gammas=per_layer("weight"),
+            betas=per_layer("bias"),
+            mix=None,
+            weight=take(f"{self.classifier_name}.weight"),
+            bias=take(f"{self.classifier_name}.bias"),
+            means=per_layer("running_mean"),
+            variances=per_layer("running_var"),
+        )
+        for name in left:
+            raise KeyError(name)
+        return made
 
     @contextmanager
     def _observing(self) -> Iterator[Observation]:

@@ -20,7 +20,7 @@ class Prediction:
     logits: torch.Tensor
     """(B, K) under the generated parameters."""
     parameters: Parameters
-    """θ_t, generated for this batch and for no other."""
+    """θ_t, generated for this batch and for no other; or those of a static model, the same for every batch."""
     seen: Probe
     """What they were generated from."""
 

@@ -21,6 +21,10 @@ class Parameters:
     """Classifier weights W, (K, D)."""
     bias: torch.Tensor
     """Classifier bias b, (K,)."""
+    means: tuple[torch.Tensor, ...] | None = None
+    """Per layer l the mean that stands in for the source's, (C_l,); None for the source's own."""
+    variances: tuple[torch.Tensor, ...] | None = None
+    """Likewise the variance; given where `means` are."""
 
     def trainable(self) -> list[torch.Tensor]:
         """γ, β of every layer, then W and b: the tensors that have gradient features and fine-tuned targets."""
@@ -31,12 +35,16 @@ class Parameters:
         return self.with_trainable([t.detach().requires_grad_(requires_grad) for t in self.trainable()])
 
     def with_trainable(self, tensors: list[torch.Tensor]) -> Parameters:
-        """The same mixing with the tensors of `trainable()` replaced, in its order."""
+        """The same statistics with the tensors of `trainable()` replaced, in its order."""
         layers = len(self.gammas)
         if len(tensors) != 2 * layers + 2:
             raise ValueError(f"expected {2 * layers + 2} tensors for {layers} layers, got {len(tensors)}")
-        return Parameters(
-            tuple(tensors[:layers]), tuple(tensors[layers : 2 * layers]), self.mix, tensors[-2], tensors[-1]
+        return replace(
+            self,
+            gammas=tuple(tensors[:layers]),
+            betas=tuple(tensors[layers : 2 * layers]),
+            weight=tensors[-2],
+            bias=tensors[-1],
         )
 
     def with_mix(self, mix: torch.Tensor | None) -> Parameters:
@@ -58,3 +66,7 @@ class Parameters:
             weight=torch.lerp(self.weight, other.weight, share),
             bias=torch.lerp(self.bias, other.bias, share),
         )
+
+    def with_statistics(self, means: tuple[torch.Tensor, ...], variances: tuple[torch.Tensor, ...]) -> Parameters:
+        """The same parameters under statistics of their own, per layer (C_l,); nothing is mixed in."""
+        return replace(self, mix=None, means=means, variances=variances)

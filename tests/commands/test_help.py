@@ -26,7 +26,9 @@ COMMANDS = [
     ("presets", "list"),
     ("presets", "show"),
     ("presets", "copy"),
+    ("freeze",),
     ("inspect",),
+    ("diff",),
     ("doctor",),
     ("demo",),
 ]

@@ -64,3 +64,44 @@ def test_it_says_when_there_is_no_guard(gformer: Gformer, pretrained: Path, data
     options = ("--set", "meta_train.control=false", "--steps", 1)
     gformer("meta-train", "--source", data / "sources", "--run", pretrained, *options)
     assert "not calibrated" in gformer("inspect", pretrained / "model.gformer").out
+
+
+def test_a_whole_bundle_verifies(gformer: Gformer, bundle: Path) -> None:
+    done = gformer("inspect", bundle, "--verify")
+    assert done.status == 0 and done.err == "" and "as it was written" in done.out
+    assert f"content hash {read_header(bundle).content_hash}" in " ".join(done.out.split())
+    found = gformer("inspect", bundle, "--verify", "--json").json
+    assert found["verified"] is True and found["problems"] == []
+    assert found["lineage"]["stage"] == "meta-train"
+
+
+def test_a_damaged_bundle_fails_and_tells_what_differs(gformer: Gformer, bundle: Path, tmp_path: Path) -> None:
+    content = bytearray(bundle.read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "bad.gformer").write_bytes(content)
+    assert gformer("inspect", tmp_path / "bad.gformer").status == 0  # without --verify nothing is recomputed
+    done = gformer("inspect", tmp_path / "bad.gformer", "--verify")
+    assert done.status == 1 and "bad.gformer does not verify: tensors generator.* changed since" in done.err
+    assert "as it was written" not in done.out
+    found = gformer("inspect", tmp_path / "bad.gformer", "--verify", "--json")
+    assert found.status == 1 and found.json["verified"] is False and len(found.json["problems"]) == 1
+
+
+def test_a_parent_is_checked(gformer: Gformer, bundle: Path, data: Path, tmp_path: Path) -> None:
+    static = tmp_path / "static.gformer"
+    assert gformer("freeze", "--model", bundle, "--target", data / "targets" / "fog", "-o", static).status == 0
+    done = gformer("inspect", static, "--parent", bundle)
+    assert done.status == 0 and f"as it was written, and made from {bundle}" in done.out
+    wrong = gformer("inspect", static, "--parent", static)
+    assert wrong.status == 1 and "is not its parent" in wrong.err
+    none = gformer("inspect", bundle, "--parent", static)
+    assert none.status == 1 and "it records no parent" in none.err
+
+
+def test_a_bundle_without_hash_and_lineage_says_so(gformer: Gformer, bundle: Path, tmp_path: Path) -> None:
+    content = bundle.read_bytes().replace(b"content_hash", b"content_hasX").replace(b"lineage", b"linXage")
+    (tmp_path / "old.gformer").write_bytes(content)
+    out = " ".join(gformer("inspect", tmp_path / "old.gformer").out.split())
+    assert "made by not recorded" in out and "content hash not recorded" in out
+    done = gformer("inspect", tmp_path / "old.gformer", "--verify")
+    assert done.status == 1 and "holds no content hash" in done.err

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gformer_cli.bundle import Bundle
+from gformer_cli.bundle import Bundle, StaticHeader
 from gformer_cli.data.folders import Domain
 from gformer_cli.data.streams import NEEDS_SOURCE, STREAMS, Stream, StreamOptions, arrival_order, shifts
 from gformer_cli.errors import InputError, did_you_mean
@@ -75,10 +75,19 @@ def asks_for_all(words: Sequence[str]) -> bool:
 def impossible_methods(bundle: Bundle) -> dict[str, str]:
     """Methods that a bundle cannot be measured with, and why."""
     found: dict[str, str] = {}
+    static = bundle.header.static is not None
     if bundle.control is None:
-        found["constant"] = "This bundle holds no control; meta-train with meta_train.control=true makes one"
+        found["constant"] = (
+            "A static bundle holds no control; measure the bundle that it was made from"
+            if static
+            else "This bundle holds no control; meta-train with meta_train.control=true makes one"
+        )
     if bundle.guard is None:
-        found["gformer-guard"] = "This bundle holds no calibrated guard; gformer meta-train makes one"
+        found["gformer-guard"] = (
+            "A static bundle has no guard: it generates nothing"
+            if static
+            else "This bundle holds no calibrated guard; gformer meta-train makes one"
+        )
     return found
 
 
@@ -111,11 +120,16 @@ def check_plan(plan: Plan, bundle: Bundle) -> None:
     check_known_classes(plan.targets, bundle.header.classes)
 
 
-def remarks(plan: Plan, *, has_source: bool) -> list[str]:
-    """What a user should know of a plan that works all the same."""
+def remarks(plan: Plan, *, has_source: bool, static: StaticHeader | None = None) -> list[str]:
+    """What a user should know of a plan that works all the same; `static` is what the bundle's header says."""
     small = [f"{t.name} ({len(t.files)})" for t in plan.targets if len(t.files) < plan.batch_size]
     single = [t.name for t in plan.targets if sum(count > 0 for count in t.counts.values()) == 1]
     found: list[str] = []
+    if static is not None:
+        found.append(
+            f"static bundle: gformer predicts every batch with what was kept from {static.target}; "
+            "source is the model before adapting"
+        )
     if small:
         found.append(f"fewer images than one batch of {plan.batch_size}, so batches are smaller: {', '.join(small)}")
     if single:

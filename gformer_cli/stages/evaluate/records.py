@@ -111,6 +111,7 @@ def describe_bundle(path: Path, bundle: Bundle) -> dict[str, Any]:
         "generator": bundle.header.generator.settings.kind,
         "classes": bundle.header.classes,
         "data_fingerprint": bundle.header.data.fingerprint,
+        "static": None if bundle.header.static is None else bundle.header.static.model_dump(),
     }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gformer_cli.bundle import Bundle
+from gformer_cli.bundle import Bundle, StaticHeader
 from gformer_cli.data.corruptions import CORRUPTIONS
 from gformer_cli.data.folders import Domain
 from gformer_cli.data.streams import STREAMS
@@ -108,6 +108,9 @@ def test_remarks_tell_of_small_targets_single_classes_and_missing_source(
     make_plan: MakePlan, domains: list[Domain]
 ) -> None:
     assert remarks(make_plan("bn", "eata"), has_source=True) == []
+    kept = StaticHeader(target="fog", images=4, batches=1, batch_size=4, seed=0, fingerprint="")
+    (static,) = remarks(make_plan("bn"), has_source=True, static=kept)
+    assert static.startswith("static bundle: gformer predicts every batch with what was kept from fog")
     small = make_plan("bn", batch_size=11)
     assert remarks(small, has_source=True) == [
         "fewer images than one batch of 11, so batches are smaller: blue (10), green (10), red (10)"

@@ -1,0 +1,48 @@
+"""The untrained generators that settings describe, and the method around them."""
+
+from __future__ import annotations
+
+from gformer_cli.config import GeneratorSettings
+from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.generalizeformer import GeneralizeFormer
+from gformer_cli.core.generators import (
+    ChannelGenerator,
+    ConstantGenerator,
+    Generator,
+    Reads,
+    Scope,
+    VectorGenerator,
+)
+
+
+def build_generator(settings: GeneratorSettings, backbone: Backbone) -> Generator:
+    """The untrained generator that `settings` describe, for networks like `backbone`."""
+    scope = Scope(
+        bn=settings.generates != "classifier",
+        classifier=settings.generates != "bn",
+        bias=settings.classifier_bias,
+        mixing=settings.mixing,
+        last_layers=settings.last_layers,
+    )
+    if settings.kind == "constant":
+        return ConstantGenerator(backbone, scope=scope)
+    reads = Reads(gradients=settings.probe == "backward", statistics=settings.statistics, features=settings.features)
+    size = {
+        "width": settings.width,
+        "depth": settings.depth,
+        "heads": settings.heads,
+        "feed_forward": settings.feed_forward,
+    }
+    if settings.kind == "vector":
+        return VectorGenerator(backbone, **size, reads=reads, scope=scope)
+    return ChannelGenerator(**size, channel_width=settings.channel_width, reads=reads, scope=scope)
+
+
+def build_method(settings: GeneratorSettings, generator: Generator) -> GeneralizeFormer:
+    """The method around a generator of `settings`."""
+    return GeneralizeFormer(generator, prior_count=settings.prior_count, single_pass=settings.probe == "none")
+
+
+def control_settings(settings: GeneratorSettings) -> GeneratorSettings:
+    """Those of the input-blind control of a generator."""
+    return settings.model_copy(update={"kind": "constant"})

@@ -1,0 +1,198 @@
+"""Writing and reading bundle files."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+
+from gformer_cli.bundle.build import build_generator, build_method, control_settings
+from gformer_cli.bundle.header import (
+    FORMAT_VERSION,
+    BundleHeader,
+    DataHeader,
+    GeneratorHeader,
+    GuardHeader,
+    Lineage,
+    StaticHeader,
+    library_versions,
+    open_file,
+    parse_header,
+)
+from gformer_cli.bundle.integrity import stamped
+from gformer_cli.config import Settings
+from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.generalizeformer import GeneralizeFormer
+from gformer_cli.core.generators import Generator
+from gformer_cli.core.guard import Guard
+from gformer_cli.core.networks import build_network, own_code
+from gformer_cli.core.parameters import Parameters
+from gformer_cli.core.static import StaticModel
+from gformer_cli.data.images import Preprocessing
+from gformer_cli.errors import InputError
+from gformer_cli.files import atomic_path
+
+
+@dataclass
+class Bundle:
+    """A loaded bundle, frozen and in eval mode."""
+
+    header: BundleHeader
+    backbone: Backbone
+    method: GeneralizeFormer | StaticModel
+    """What predicts a batch; the latter in a static bundle."""
+    control: GeneralizeFormer | None = None
+    """The input-blind control that was meta-trained beside the generator."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        data = self.header.preprocessing
+        return Preprocessing(data.image_size, data.resize, data.mean, data.std)
+
+    @property
+    def guard(self) -> Guard | None:
+        """The guard as it was calibrated, where there is one."""
+        return None if self.header.guard is None else self.header.guard.rule
+
+    def to(self, device: torch.device) -> Bundle:
+        self.backbone.to(device)
+        self.method.to(device)
+        if self.control is not None:
+            self.control.to(device)
+        return self
+
+
+def save_bundle(
+    path: Path,
+    *,
+    backbone: Backbone,
+    generator: Generator,
+    control: Generator | None,
+    settings: Settings,
+    classes: list[str],
+    data: DataHeader,
+    validation: dict[str, float],
+    guard: GuardHeader | None = None,
+) -> None:
+    """Write what meta-training made, atomically. The same contents give the same bytes."""
+    # where files lie on this machine is nobody's business elsewhere; their names are
+    places = {"weights": Path(settings.backbone.weights).name}
+    if own_code(settings.backbone.name):
+        places["name"] = Path(settings.backbone.name).name
+    settings = settings.model_copy(update={"backbone": settings.backbone.model_copy(update=places)})
+    header = BundleHeader(
+        format_version=FORMAT_VERSION,
+        classes=classes,
+        preprocessing=settings.data,
+        backbone=settings.backbone,
+        generator=GeneratorHeader(
+            settings=settings.generator, parameters=sum(p.numel() for p in generator.parameters())
+        ),
+        data=data,
+        validation=validation,
+        versions=library_versions(),
+        settings=settings,
+        guard=guard,
+        lineage=Lineage(stage="meta-train"),
+    )
+    parts = {"backbone": backbone.network.state_dict(), "generator": generator.state_dict()}
+    _write(path, header, parts | ({} if control is None else {"control": control.state_dict()}))
+
+
+def save_static_bundle(
+    path: Path, *, parent: Bundle, lineage: Lineage, static: StaticHeader, theta: Parameters
+) -> None:
+    """Write a bundle that predicts with `theta` (see `StaticModel`) for good; atomically, same contents same bytes.
+
+    It keeps the whole source model of `parent`, so that one can compare with it and go back to it, and leaves out the
+    generator and the control.
+    """
+    changes = {"static": static, "lineage": lineage, "versions": library_versions(), "guard": None}
+    header = parent.header.model_copy(update=changes)
+    backbone = parent.backbone
+    _write(path, header, {"backbone": backbone.network.state_dict(), "static": backbone.assignment(theta)})
+
+
+def _write(path: Path, header: BundleHeader, parts: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
+    content = stamped(
+        header,
+        {
+            f"{part}.{name}": tensor.detach().cpu().contiguous()
+            for part, tensors in parts.items()
+            for name, tensor in tensors.items()
+        },
+    )
+    with atomic_path(path) as temporary:  # the library's own writing does not raise OSError
+        temporary.write_bytes(content)
+
+
+def read_header(path: Path) -> BundleHeader:
+    """The checked header of a bundle; no tensor is read. Raises `InputError` for anything else."""
+    return parse_header(path, open_file(path).metadata())
+
+
+def load_bundle(path: Path, device: torch.device | None = None, *, own_backbone: str | None = None) -> Bundle:
+    """A bundle, ready to predict. Raises `InputError` for a file that is not a whole, fitting bundle.
+
+    A bundle of a user's own network holds its tensors and the name of its file, no code: `own_backbone`, the
+    user's `FILE.py:FUNCTION`, builds it. A bundle by itself never makes any file run.
+    """
+    file = open_file(path)
+    header = parse_header(path, file.metadata())
+    network = build_network(
+        _backbone_name(path, header, own_backbone),
+        len(header.classes),
+        stem=header.backbone.stem,
+        width=header.backbone.width,
+    )
+    backbone = Backbone(network)
+    names = ["backbone", "static"] if header.static is not None else ["backbone", "generator", "control"]
+    parts: dict[str, dict[str, torch.Tensor]] = {name: {} for name in names}
+    try:
+        for key in file.keys():  # noqa: SIM118 - not a dict
+            part, _, name = key.partition(".")
+            parts[part][name] = file.get_tensor(key)
+        backbone.network.load_state_dict(parts["backbone"])
+        bundle = _generating(header, backbone, parts) if header.static is None else _static(header, backbone, parts)
+    except (SafetensorError, RuntimeError, KeyError, ValueError) as error:
+        raise InputError(
+            f"damaged bundle {path}: {textwrap.shorten(str(error), 200)}",
+            f"Write it again with gformer {'meta-train' if header.static is None else 'freeze'}.",
+        ) from None
+    return bundle if device is None else bundle.to(device)
+
+
+def _generating(header: BundleHeader, backbone: Backbone, parts: Mapping[str, dict[str, torch.Tensor]]) -> Bundle:
+    wanted = header.generator.settings
+    generator, control = build_generator(wanted, backbone), build_generator(control_settings(wanted), backbone)
+    generator.load_state_dict(parts["generator"])
+    if parts["control"]:
+        control.load_state_dict(parts["control"])
+    method, blind = (
+        build_method(described, made).eval().requires_grad_(False)
+        for described, made in ((wanted, generator), (control_settings(wanted), control))
+    )
+    return Bundle(header, backbone.freeze(), method, blind if parts["control"] else None)
+
+
+def _static(header: BundleHeader, backbone: Backbone, parts: Mapping[str, dict[str, torch.Tensor]]) -> Bundle:
+    return Bundle(header, backbone.freeze(), StaticModel(backbone.parameters_from(parts["static"])).eval())
+
+
+def _backbone_name(path: Path, header: BundleHeader, own_backbone: str | None) -> str:
+    name = header.backbone.name
+    if own_backbone is not None and not (own_code(own_backbone) and own_code(name)):
+        raise InputError(
+            f"--backbone {own_backbone} does not go with bundle {path}, whose backbone is {name}",
+            "Only a bundle of your own FILE.py:FUNCTION needs it.",
+        )
+    if own_code(name) and own_backbone is None:
+        raise InputError(
+            f"bundle {path} holds a network of somebody's own code, {name}, which is not run from a bundle",
+            "If you have that file and trust it, pass it: --backbone FILE.py:FUNCTION",
+        )
+    return own_backbone or name

@@ -1,0 +1,150 @@
+"""Everything about a bundle that is not a tensor. New fields have defaults, so that older files load."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+
+from gformer_cli import __version__
+from gformer_cli.config import BackboneSettings, DataSettings, GeneratorSettings, Settings
+from gformer_cli.core.guard import Guard
+from gformer_cli.errors import InputError
+
+FORMAT_VERSION = 1
+KEY = "gformer"
+"""The one key of the safetensors metadata: its library does not keep several in a fixed order."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class GeneratorHeader(_Part):
+    """The generator's settings and its size."""
+
+    settings: GeneratorSettings
+    parameters: int
+
+
+class DataHeader(_Part):
+    """What the model was trained on."""
+
+    domains: dict[str, dict[str, int]]
+    """Per source domain the number of images per class."""
+    fingerprint: str
+
+
+class GuardHeader(_Part):
+    """The guard as it was calibrated."""
+
+    rule: Guard
+    figures: dict[str, float]
+    """On held-out source images, by guards that were fitted without the domain and the hostile kinds at hand:
+    `flagged_*` shares of batches, accuracy gained over the source model and the worst domain's loss (`harm`), without
+    and with (`_guarded`) the guard."""
+
+
+class StaticHeader(_Part):
+    """The sample that a static bundle was made from."""
+
+    target: str
+    """Its folder's name, without the place."""
+    images: int
+    batches: int
+    batch_size: int
+    seed: int
+    """Of the order in which images formed batches."""
+    fingerprint: str
+    """SHA-256 over the SHA-256 of every image, in the order in which they were read."""
+
+
+class Lineage(_Part):
+    """How a bundle came to be; data, settings and versions stand beside it in the header."""
+
+    stage: Literal["meta-train", "freeze"]
+    parent: str | None = None
+    """SHA-256 of the file of the bundle that this one was made from; None for `meta-train`, which starts from data."""
+    parent_name: str | None = None
+    """That file's name when it was read, without the place."""
+
+
+class BundleHeader(_Part):
+    """Everything about a bundle that is not a tensor."""
+
+    format_version: int
+    classes: list[str]
+    preprocessing: DataSettings
+    backbone: BackboneSettings
+    generator: GeneratorHeader
+    data: DataHeader
+    validation: dict[str, float]
+    """Figures on held-out source images under held-out shifts, by name."""
+    versions: dict[str, str]
+    settings: Settings
+    guard: GuardHeader | None = None
+    """None for a bundle without a calibrated guard."""
+    static: StaticHeader | None = None
+    """Of a bundle that `gformer freeze` made: it predicts every batch with the same parameters."""
+    lineage: Lineage | None = None
+    """None in bundles that were written before it was recorded, as with the hashes."""
+    part_hashes: dict[str, str] = {}
+    """Per kind of tensor (`backbone`, `generator`, ...) a SHA-256 over names, types, shapes and contents."""
+    content_hash: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    """SHA-256 over the whole file with these 64 digits as zeros; see `integrity.py`."""
+
+
+def library_versions() -> dict[str, str]:
+    """Versions that a result may depend on."""
+    import torchvision
+
+    return {
+        "gformer": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+    }
+
+
+def open_file(path: Path) -> Any:
+    """A safetensors file whose tensors are read one by one. Raises `InputError` for anything else."""
+    if not path.is_file():
+        raise InputError(f"no such bundle: {path}", "Give the .gformer file that gformer wrote.")
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"not a bundle: {path} ({str(error).splitlines()[0]})",
+            "Give the .gformer file that gformer wrote.",
+        ) from None
+
+
+def parse_header(path: Path, metadata: dict[str, str] | None) -> BundleHeader:
+    text = (metadata or {}).get(KEY)
+    if text is None:
+        raise InputError(
+            f"not a bundle: {path} is a safetensors file without gformer's header",
+            "Give the .gformer file that gformer wrote.",
+        )
+    try:
+        version = _Versioned.model_validate_json(text).format_version
+        if version > FORMAT_VERSION:
+            raise InputError(
+                f"bundle {path} has format {version}; this gformer reads up to {FORMAT_VERSION}",
+                "Upgrade gformer: pip install --upgrade gformer",
+            )
+        return BundleHeader.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "header"
+        raise InputError(
+            f"damaged bundle {path}: {where}: {first['msg']}", "Write it again with gformer meta-train."
+        ) from None
+
+
+class _Versioned(_Part):
+    format_version: int

@@ -1,0 +1,107 @@
+"""Hashes of a bundle: is it what was written, and which bundle was it made from?
+
+The content hash is SHA-256 over every byte of the file, with its own 64 digits as zeros. So it covers tensors, header
+and the safetensors layout alike. It finds damage and mix-ups. It is no signature: whoever can write the file can write
+the hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from safetensors.torch import save
+
+from gformer_cli.bundle.header import KEY, BundleHeader, open_file, parse_header
+
+_BLANK = "0" * 64
+_CHUNK = 1 << 20
+_FIELD = rb"\"content_hash\":\""
+"""The field as JSON inside JSON; whatever a class may be called, its quotes have more backslashes."""
+
+
+def stamped(header: BundleHeader, tensors: Mapping[str, torch.Tensor]) -> bytes:
+    """The bytes of a bundle file of contiguous `tensors` on the CPU, with its hashes. Same contents, same bytes."""
+    header = header.model_copy(update={"part_hashes": _part_hashes(tensors.items()), "content_hash": _BLANK})
+    content = bytearray(save(dict(tensors), metadata={KEY: header.model_dump_json()}))
+    start = content.index(_FIELD + _BLANK.encode()) + len(_FIELD)
+    content[start : start + len(_BLANK)] = hashlib.sha256(content).hexdigest().encode()
+    return bytes(content)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found."""
+
+    stored: str | None
+    """The content hash in the file; None in a bundle that was written before there were any."""
+    found: str
+    """The content hash of the file as it is."""
+    problems: tuple[str, ...]
+    """What is wrong; empty for a good bundle."""
+
+
+def verify(path: Path, parent: Path | None = None) -> Verification:
+    """Recompute the hashes of a bundle and, with `parent`, whether it was made from that file.
+
+    Raises `InputError` for what cannot be read as a bundle at all.
+    """
+    file = open_file(path)
+    header = parse_header(path, file.metadata())
+    found = _content_hash(path, header.content_hash)
+    problems: list[str] = []
+    if header.content_hash is None:
+        problems.append("it holds no content hash, so nothing tells whether it is as it was written")
+    elif found != header.content_hash:
+        now = _part_hashes((name, file.get_tensor(name)) for name in file.keys())  # noqa: SIM118 - not a dict
+        parts = sorted({*now, *header.part_hashes})
+        changed = [f"tensors {part}.*" for part in parts if now.get(part) != header.part_hashes.get(part)]
+        what = ", ".join(changed) or "the header"
+        problems.append(f"{what} changed since it was written: hash {found[:16]}, recorded {header.content_hash[:16]}")
+    if parent is not None:
+        recorded = None if header.lineage is None else header.lineage.parent
+        if recorded is None:
+            problems.append("it records no parent")
+        elif file_hash(parent) != recorded:
+            problems.append(f"{parent} is not its parent: SHA-256 {file_hash(parent)[:16]}, recorded {recorded[:16]}")
+    return Verification(header.content_hash, found, tuple(problems))
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a bundle's file, as `sha256sum` gives it. Raises `InputError` for a missing file."""
+    open_file(path)
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for chunk in _chunks(file):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _content_hash(path: Path, stored: str | None) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        length = file.read(8)
+        head = file.read(int.from_bytes(length, "little"))
+        digest.update(length)
+        digest.update(head if stored is None else head.replace(stored.encode(), _BLANK.encode()))
+        for chunk in _chunks(file):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _part_hashes(tensors: Iterable[tuple[str, torch.Tensor]]) -> dict[str, str]:
+    digests: dict[str, Any] = {}
+    for name, tensor in sorted(tensors, key=lambda item: item[0]):
+        digest = digests.setdefault(name.partition(".")[0], hashlib.sha256())
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return {part: digest.hexdigest() for part, digest in digests.items()}
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    while chunk := file.read(_CHUNK):
+        yield chunk

@@ -1,0 +1,101 @@
+"""`gformer freeze`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gformer_cli.commands import options
+from gformer_cli.commands.dry_run import show_prediction_plan
+from gformer_cli.console import Terminal
+from gformer_cli.data.folders import Layout, find_domains
+from gformer_cli.errors import InputError
+
+
+def freeze(
+    model: options.Model,
+    target: Annotated[
+        Path,
+        typer.Option(
+            "--target",
+            metavar="DIR",
+            help="Images of the one condition to freeze for: a flat folder or class folders, whose names are not read.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="The static bundle to write.", show_default=False)
+    ],
+    batch_size: options.BatchSize = 64,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", help="Most images that are read, drawn from all of the folder.")
+    ] = 2048,
+    backbone: options.OwnBackbone = None,
+    layout: options.LayoutOption = Layout.auto,
+    seed: options.Seed = None,
+    device: options.Device = "auto",
+    workers: options.Workers = None,
+    strict: options.Strict = False,
+    overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> None:
+    """Make a static bundle from a sample of one stable condition: what is generated for it is kept. Needs no labels.
+
+    A static bundle works in adapt, evaluate and inspect. It does not look at the batches that it predicts: it costs
+    what the source model costs, and follows no change. What is generated for the sample's batches is averaged.
+
+    Example: gformer freeze --model runs/site/model.gformer --target incoming -o static.gformer
+    """
+    terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
+    domains = find_domains([target], layout, unlabelled=True)
+    if len(domains) > 1:
+        names = ", ".join(domain.name for domain in domains[:5])
+        raise InputError(
+            f"{target} holds {len(domains)} domains ({names}), and a static bundle is for one condition",
+            "Freeze them one by one; or, if they are one condition, add --layout flat.",
+        )
+
+    from gformer_cli.bundle import load_bundle
+    from gformer_cli.files import make_folder
+    from gformer_cli.stages import freeze as stage
+    from gformer_cli.stages.training import pick_device, pick_workers
+
+    where, threads = pick_device(device), pick_workers(workers)
+    bundle = load_bundle(model, own_backbone=backbone)
+    stage.check_freeze(model, bundle, out, batch_size=batch_size, limit=limit, overwrite=overwrite)
+    if dry_run:
+        show_prediction_plan(terminal, domains, where, threads, [out], {"batch_size": batch_size, "limit": limit})
+        return
+    make_folder(out.parent)
+    with terminal.progress() as progress:
+        done = stage.freeze(
+            model,
+            bundle,
+            domains[0],
+            out,
+            batch_size=batch_size,
+            limit=limit,
+            seed=seed or 0,
+            device=where,
+            workers=threads,
+            strict=strict,
+            progress=progress,
+        )
+    terminal.skipped([(item.path, item.reason) for item in done.skipped])
+    if done.static.images < batch_size:
+        terminal.warning(f"a sample of {done.static.images} images is small: what is kept may suit these images alone")
+    terminal.result(
+        {
+            "out": str(out),
+            **done.static.model_dump(),
+            "skipped": [{"path": item.path, "reason": item.reason} for item in done.skipped],
+        },
+        f"{done.static.images} images of {done.static.target} in {done.static.batches} batches. Wrote {out}",
+        f"Next: gformer evaluate --model {out} --target DIR, on labelled images of the same condition",
+    )

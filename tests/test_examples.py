@@ -1,0 +1,100 @@
+"""Examples parse, and every option of gformer that they use exists."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from gformer_cli.app import app
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+UNIT = EXAMPLES / "gformer-adapt.service"
+JOB = EXAMPLES / "github-actions.yml"
+SCRIPT = EXAMPLES / "pipeline.sh"
+
+
+def commands(text: str) -> list[list[str]]:
+    """Every call of gformer in `text`, as words; continued lines are joined, comments are left out."""
+    lines = text.replace("\\\n", " ").splitlines()
+    found = [
+        re.search(r"(?:^|[\s=/])gformer (?=[a-z])(.*)", line) for line in lines if not line.lstrip().startswith("#")
+    ]
+    return [shlex.split(match[1]) for match in found if match]
+
+
+def options_of(call: list[str]) -> set[str]:
+    """Every option that the command of `call` has. Fails where there is no such command."""
+    command: Any = typer.main.get_command(app)
+    for word in call:
+        if not hasattr(command, "commands"):
+            break
+        command = command.commands[word]
+    return {name for parameter in command.params for name in parameter.opts}
+
+
+def unit() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None, strict=True, comment_prefixes=("#",))
+    parser.optionxform = str  # type: ignore[assignment]
+    # systemd continues a line by a backslash, an INI file by an indented next one
+    parser.read_string(UNIT.read_text().replace("\\\n", "\n"))
+    return parser
+
+
+WATCHES = {"--watch", "--audit", "--max-wait"} <= options_of(["adapt"])
+
+
+@pytest.mark.parametrize(
+    ("example", "count"),
+    [
+        pytest.param(UNIT, 2, marks=pytest.mark.xfail(not WATCHES, reason="adapt does not watch yet", strict=True)),
+        (JOB, 3),
+        (SCRIPT, 5),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_every_option_exists(example: Path, count: int) -> None:
+    calls = commands(example.read_text())
+    assert len(calls) == count
+    for call in calls:
+        used = {word.split("=")[0] for word in call if word.startswith("-")}
+        assert used <= options_of(call), call
+
+
+def test_an_unknown_option_or_command_would_be_found() -> None:
+    (call,) = commands("ExecStart=/opt/bin/gformer adapt --model x \\\n  --no-such-option 1\n# gformer not a call")
+    assert call == ["adapt", "--model", "x", "--no-such-option", "1"]
+    assert "--no-such-option" not in options_of(call) and "--model" in options_of(call)
+    with pytest.raises(KeyError):
+        options_of(["no-such-command"])
+
+
+def test_the_unit_is_a_service_that_stops_gently_and_comes_back() -> None:
+    parser = unit()
+    assert parser.sections() == ["Unit", "Service", "Install"]
+    service = parser["Service"]
+    assert service["ExecStart"].startswith("/") and "--max-wait 30" in service["ExecStart"]
+    assert service["ExecStartPre"].endswith("--verify")
+    assert (service["KillSignal"], service["Restart"]) == ("SIGTERM", "on-failure")
+    written = [word for word in shlex.split(service["ExecStart"]) if word.startswith("/srv/")]
+    assert len(written) == 4 and all(path.startswith(service["ReadWritePaths"]) for path in written)
+
+
+def test_the_nightly_job_measures_before_it_predicts() -> None:
+    job = yaml.safe_load(JOB.read_text())
+    assert job[True]["schedule"] == [{"cron": "0 3 * * *"}]  # YAML reads the key `on` as a truth value
+    steps = [commands(step.get("run", "")) for step in job["jobs"]["adapt"]["steps"]]
+    calls = [call for step in steps for call in step]
+    assert [call[0] for call in calls] == ["inspect", "evaluate", "adapt"]
+    assert calls[1][-4:] == ["--fail-under", "gformer=0.8", "--fail-harm", "0.005"]
+
+
+def test_the_script_parses() -> None:
+    assert subprocess.run(["bash", "-n", SCRIPT], check=False).returncode == 0
