@@ -9,17 +9,17 @@ is read.
 from __future__ import annotations
 
 import platform
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from gformer_cli import __version__
+from gformer_cli.bundle_check import HEADER_LIMIT, check_classes, check_part, check_values, damaged, stored_tensors
 from gformer_cli.config import BackboneSettings, DataSettings, GeneratorSettings, Settings
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
@@ -31,7 +31,7 @@ from gformer_cli.core.generators import (
     Scope,
     VectorGenerator,
 )
-from gformer_cli.core.networks import build_network, own_code
+from gformer_cli.core.networks import OnMeta, build_network, own_code
 from gformer_cli.data.images import Preprocessing
 from gformer_cli.errors import InputError
 from gformer_cli.files import atomic_path
@@ -59,16 +59,22 @@ class DataHeader(_Part):
     fingerprint: str
 
 
+def _unlike(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("two classes have one name")
+    return names
+
+
 class BundleHeader(_Part):
     """Everything about a bundle that is not a tensor."""
 
-    format_version: int
-    classes: list[str]
+    format_version: Annotated[int, Field(ge=1)]
+    classes: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1), AfterValidator(_unlike)]
     preprocessing: DataSettings
     backbone: BackboneSettings
     generator: GeneratorHeader
     data: DataHeader
-    validation: dict[str, float]
+    validation: dict[str, FiniteFloat]
     """Figures on held-out source images under held-out shifts, by name."""
     versions: dict[str, str]
     settings: Settings
@@ -193,29 +199,32 @@ def load_bundle(path: Path, device: torch.device | None = None, *, own_backbone:
     """
     file = _open(path)
     header = _parse_header(path, file.metadata())
-    network = build_network(
-        _backbone_name(path, header, own_backbone),
-        len(header.classes),
-        stem=header.backbone.stem,
-        width=header.backbone.width,
-    )
-    backbone = Backbone(network)
-    wanted = header.generator.settings
-    generator, control = build_generator(wanted, backbone), build_generator(control_settings(wanted), backbone)
+    name, wanted = _backbone_name(path, header, own_backbone), header.generator.settings
     parts: dict[str, dict[str, torch.Tensor]] = {"backbone": {}, "generator": {}, "control": {}}
     try:
-        for key in file.keys():  # noqa: SIM118 - not a dict
+        stored = stored_tensors(file)
+        check_classes(path, stored, len(header.classes))
+        if not own_code(name):  # a user's own code is built once, and for real
+            with OnMeta():
+                check_part(path, stored, "backbone", _backbone(name, header).network.state_dict())
+        backbone = _backbone(name, header)
+        check_part(path, stored, "backbone", backbone.network.state_dict())
+        with OnMeta():
+            check_part(path, stored, "generator", build_generator(wanted, backbone).state_dict())
+        generator, control = build_generator(wanted, backbone), build_generator(control_settings(wanted), backbone)
+        for key in stored:
             part, _, name = key.partition(".")
             parts[part][name] = file.get_tensor(key)
+            check_values(path, key, parts[part][name])
+        if parts["control"]:
+            check_part(path, stored, "control", control.state_dict())
+            control.load_state_dict(parts["control"])
         backbone.network.load_state_dict(parts["backbone"])
         generator.load_state_dict(parts["generator"])
-        if parts["control"]:
-            control.load_state_dict(parts["control"])
-    except (SafetensorError, RuntimeError, KeyError) as error:
-        raise InputError(
-            f"damaged bundle {path}: {textwrap.shorten(str(error), 200)}",
-            "Write it again with gformer meta-train.",
-        ) from None
+    except KeyError as error:
+        raise damaged(path, f"tensors of {error} belong to nothing in its header") from None
+    except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
+        raise damaged(path, error) from None
     backbone.freeze()
     method, blind = (
         GeneralizeFormer(made, prior_count=wanted.prior_count).eval().requires_grad_(False)
@@ -223,6 +232,11 @@ def load_bundle(path: Path, device: torch.device | None = None, *, own_backbone:
     )
     bundle = Bundle(header, backbone, method, blind if parts["control"] else None)
     return bundle if device is None else bundle.to(device)
+
+
+def _backbone(name: str, header: BundleHeader) -> Backbone:
+    settings = header.backbone
+    return Backbone(build_network(name, len(header.classes), stem=settings.stem, width=settings.width))
 
 
 def _backbone_name(path: Path, header: BundleHeader, own_backbone: str | None) -> str:
@@ -244,6 +258,9 @@ def _open(path: Path) -> Any:
     if not path.is_file():
         raise InputError(f"no such bundle: {path}", "Give the .gformer file that gformer meta-train wrote.")
     try:
+        with path.open("rb") as stream:
+            if int.from_bytes(stream.read(8), "little") > HEADER_LIMIT:
+                raise SafetensorError(f"its header would be over {HEADER_LIMIT >> 20} MiB")
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
         raise InputError(
@@ -270,9 +287,7 @@ def _parse_header(path: Path, metadata: dict[str, str] | None) -> BundleHeader:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "header"
-        raise InputError(
-            f"damaged bundle {path}: {where}: {first['msg']}", "Write it again with gformer meta-train."
-        ) from None
+        raise damaged(path, f"{where}: {first['msg']}") from None
 
 
 class _Versioned(_Part):
