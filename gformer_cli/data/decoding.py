@@ -224,7 +224,7 @@ def describe(error: Exception, path: Path) -> str:
         return error.strerror
     if isinstance(error, MemoryError):
         return "not enough memory to decode it"
-    if isinstance(error, Image.DecompressionBombError):
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return f"more than {PIXEL_LIMIT // 10**6} million pixels"
     if isinstance(error, UnidentifiedImageError):
         return "not an image that Pillow can read"
