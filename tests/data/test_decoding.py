@@ -7,6 +7,8 @@ import os
 import random
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import zlib
 from pathlib import Path
@@ -127,6 +129,21 @@ def test_webp_has_a_quarter_of_the_limit(encode: Any, monkeypatch: pytest.Monkey
     monkeypatch.setattr(decoding, "PIXEL_LIMIT", 4 * 4800 - 1)
     with pytest.raises(ValueError, match="80 x 60 is more than"):
         decode(data)
+
+
+@pytest.mark.slow
+def test_400_megapixels_take_half_a_gigabyte(tmp_path: Path) -> None:
+    Image.new("RGB", (20_000, 20_000), (10, 200, 30)).save(tmp_path / "a.jpg")
+    program = (
+        "import resource, sys\nfrom pathlib import Path\nfrom gformer_cli.data.decoding import decode\n"
+        "data, before = Path(sys.argv[1]).read_bytes(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "print(decode(data).size, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "a.jpg"], capture_output=True, text=True, check=True
+    )
+    size, _, mebibytes = done.stdout.rpartition(" ")
+    assert size == "(10000, 10000)" and int(mebibytes) < 600
 
 
 @pytest.mark.usefixtures("small_limits")
