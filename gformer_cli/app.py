@@ -27,6 +27,7 @@ from gformer_cli.commands import (
     pretrain,
 )
 from gformer_cli.commands.options import wants_traceback
+from gformer_cli.console import one_line
 from gformer_cli.errors import GformerError
 
 app = typer.Typer(
@@ -93,7 +94,7 @@ def main() -> None:
 def _explain(error: Exception) -> int:
     """Say on stderr what went wrong; returns the exit status."""
     if isinstance(error, GformerError):
-        _complain(error.message, error.hint)
+        _complain(one_line(error.message), one_line(error.hint))  # they name files, which may be called anything
         return error.exit_status
     if isinstance(error, _UsageErrorBase):
         told = error.format_message() if hasattr(error, "format_message") else str(error)

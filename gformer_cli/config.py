@@ -6,25 +6,29 @@ with the run. An unknown key or a value of the wrong type is an `InputError` tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import reprlib
+from collections.abc import Container, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gformer_cli.errors import InputError, did_you_mean
-from gformer_cli.preset_files import read_preset
+from gformer_cli.preset_files import parse_yaml, read_preset
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
+Size = Annotated[int, Field(ge=1, le=16384)]
+"""Of a layer that is generated with; more is a slip of the keyboard or a hostile file."""
 Precision = Literal["auto", "float32", "bfloat16"]
 ShiftFamily = Literal["photometric", "blur", "noise", "geometric", "style"]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataSettings(_Section):
@@ -78,11 +82,11 @@ class GeneratorSettings(_Section):
 
     kind: Literal["channel", "vector", "constant"] = "channel"
     """`channel`: heads per channel, for any network; `vector`: the paper's tokens; `constant`: the control."""
-    width: Count = 64
-    depth: Count = 2
-    heads: Count = 4
-    feed_forward: Count = 128
-    channel_width: Count = 32
+    width: Size = 64
+    depth: Annotated[int, Field(ge=1, le=64)] = 2
+    heads: Size = 4
+    feed_forward: Size = 128
+    channel_width: Size = 32
     """Of `channel` alone: width of the networks that read single channels."""
     probe: Literal["none", "forward", "backward"] = "none"
     """What comes before the prediction: `none`: nothing, each layer's parameters are generated as the batch reaches it;
@@ -211,7 +215,7 @@ def validate(tree: Mapping[str, Any]) -> Settings:
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "value_error":  # from a check over several keys, which names them itself
             raise InputError(str(first["ctx"]["error"]), "Change one of them with --set or in the preset.") from None
-        raise InputError(f"wrong value for setting {key}: {first['input']!r}", first["msg"] + ".") from None
+        raise InputError(f"wrong value for setting {key}: {_short(first['input'])}", first["msg"] + ".") from None
 
 
 def keys() -> list[str]:
@@ -230,7 +234,7 @@ def _parse_assignment(text: str) -> tuple[str, Any]:
     if not separator or not key:
         raise InputError(f"--set wants KEY=VALUE, got {text!r}", "For example: --set pretrain.steps=500")
     try:
-        return key.strip(), yaml.safe_load(value) if value.strip() else ""
+        return key.strip(), parse_yaml(value) if value.strip() else ""
     except yaml.YAMLError:
         return key.strip(), value
 
@@ -245,7 +249,8 @@ def _nest(key: str, value: Any) -> dict[str, Any]:
 
 def _merge(tree: dict[str, Any], changes: Mapping[str, Any], *, origin: str, only: Sequence[str] | None = None) -> None:
     """Put `changes` into `tree` in place; a key that `tree` does not have is an error."""
-    for key, value in _leaves(changes):
+    sections = {name for name, value in tree.items() if isinstance(value, Mapping)}
+    for key, value in _leaves(changes, sections=sections):
         _check_key(tree, key, origin)
         if only is not None and key.split(".")[0] not in only:
             continue
@@ -272,12 +277,25 @@ def _flatten(tree: Mapping[str, Any]) -> list[str]:
     return [key for key, _ in _leaves(tree)]
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Dotted keys with their values."""
-    found: list[tuple[str, Any]] = []
+def _leaves(
+    tree: Mapping[str, Any], prefix: str = "", sections: Container[str] | None = None
+) -> Iterator[tuple[str, Any]]:
+    """Dotted keys with their values.
+
+    With `sections`, of any other mapping one key alone: aliases in a short YAML file can stand for billions.
+    """
     for key, value in tree.items():
-        if isinstance(value, Mapping):
-            found.extend(_leaves(value, f"{prefix}{key}."))
+        name = f"{prefix}{key}"
+        if not isinstance(value, Mapping):
+            yield name, value
+        elif sections is None or name in sections:
+            yield from _leaves(value, f"{name}.", sections)
         else:
-            found.append((f"{prefix}{key}", value))
-    return found
+            yield ".".join([name, *(str(inside) for inside in islice(value, 1))]), None
+
+
+def _short(value: object) -> str:
+    """Its `repr`, cut: a value from a YAML file may be of any size."""
+    shown = reprlib.Repr()
+    shown.maxlevel, shown.maxstring, shown.maxother, shown.maxlong = 3, 100, 100, 100
+    return shown.repr(value)

@@ -10,6 +10,19 @@ import yaml
 
 from gformer_cli.errors import InputError, did_you_mean
 
+_LARGEST = 1 << 20
+"""Bytes of a preset file."""
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML text; raises `yaml.YAMLError` for any that has none."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise
+    except Exception as error:  # a date of month 13, a number of too many digits, nesting without end
+        raise yaml.YAMLError(str(error) or type(error).__name__) from None
+
 
 def preset_names() -> list[str]:
     """Names of the presets that come with the package, sorted."""
@@ -30,6 +43,10 @@ def preset_text(name: str) -> str:
     path = Path(name)
     if path.suffix in {".yaml", ".yml"} or path.is_file():
         try:
+            if path.exists() and not path.is_file():
+                raise OSError("not a regular file")  # a pipe would be waited for
+            if path.stat().st_size > _LARGEST:
+                raise OSError(f"it is larger than {_LARGEST >> 20} MiB")
             return path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot read preset file {path}: {error}", "Check the path.") from None
@@ -45,7 +62,7 @@ def preset_summary(name: str) -> str:
 def read_preset(name: str) -> dict[str, Any]:
     """A preset as nested mappings; raises `InputError` for one that is not YAML or not a mapping."""
     try:
-        tree = yaml.safe_load(preset_text(name))
+        tree = parse_yaml(preset_text(name))
     except yaml.YAMLError as error:
         raise InputError(
             f"preset {name} is not valid YAML: {str(error).splitlines()[0]}",

@@ -13,6 +13,7 @@ from torch import nn
 
 from gformer_cli.core.networks import TIMM, own_code
 from gformer_cli.errors import InputError
+from gformer_cli.torch_files import load_plain
 
 
 def load_weights(network: nn.Module, name: str, weights: str) -> list[str]:
@@ -32,7 +33,7 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise InputError(f"no such weights file: {path}", "Give a state-dict file, or --weights none or default.")
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        state = load_file(path) if path.suffix == ".safetensors" else load_plain(path)
     except Exception as error:  # the reader raises nearly any kind for a file that is none of its own
         raise InputError(
             f"cannot read weights {path}: {_reason(error)}",

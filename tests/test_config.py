@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gformer_cli import preset_files
@@ -292,3 +295,83 @@ def test_the_presets_folder_is_found_from_any_working_directory(
 def test_every_shipped_preset_is_valid_and_changes_something(name: str) -> None:
     assert resolve(preset=name) != Settings()
     assert read_preset(name)
+
+
+# --- files and assignments that are made to do harm
+
+
+LAUGHS = "\n".join(
+    ["a: &a0 {x: 1}"]
+    + [f"b{n}: &a{n} {{p: *a{n - 1}, q: *a{n - 1}, r: *a{n - 1}, s: *a{n - 1}}}" for n in range(1, 40)]
+)
+LISTS = "\n".join(["- &a0 [1, 2, 3]"] + [f"- &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}, *a{n - 1}]" for n in range(1, 40)])
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (LAUGHS, "unknown setting 'a.x'"),
+        (f"seed:\n{LISTS}", "wrong value for setting seed"),
+        ("pretrain: &a {pretrain: *a}", "unknown setting 'pretrain.pretrain.pretrain'"),
+        ("unknown: {}", "unknown setting 'unknown'"),
+        ("- " * 10_000, "is not valid YAML"),
+        ("seed: 2026-13-45", "is not valid YAML"),
+        ("seed: " + "9" * 5000, "is not valid YAML"),
+        ("seed: !!python/object/apply:os.getcwd []", "is not valid YAML"),
+        ("seed: " + "x" * 100_000, "wrong value for setting seed"),
+        ("? {a: 1}\n: 2", "is not valid YAML"),
+    ],
+    ids=range(10),
+)
+def test_a_hostile_preset_is_refused_in_one_short_line(preset: Any, text: str, told: str) -> None:
+    message = _error(preset=preset(text)).message
+    assert told in message and "\n" not in message and len(message) < 800
+
+
+def test_a_preset_of_any_size_or_kind_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "large.yaml").touch()
+    os.truncate(tmp_path / "large.yaml", 1 << 40)
+    assert "larger than 1 MiB" in _error(preset=str(tmp_path / "large.yaml")).message
+    os.mkfifo(tmp_path / "pipe.yaml")
+    assert "not a regular file" in _error(preset=str(tmp_path / "pipe.yaml")).message
+
+
+@pytest.mark.parametrize("value", [".inf", "-.inf", "1e999"])
+def test_no_setting_is_infinite(value: str) -> None:
+    assert "pretrain.weight_decay" in _error(assignments=[f"pretrain.weight_decay={value}"]).message
+
+
+@pytest.mark.parametrize("key", ["width", "depth", "heads", "feed_forward", "channel_width"])
+def test_a_generator_has_a_largest_size(key: str) -> None:
+    assert f"generator.{key}" in _error(assignments=[f"generator.{key}=1000000"]).message
+
+
+@settings(max_examples=60, deadline=None)
+@given(key=st.sampled_from(keys()) | st.text(max_size=12), value=st.text(max_size=20) | st.floats().map(str))
+def test_any_assignment_is_taken_or_refused(key: str, value: str) -> None:
+    try:
+        resolve(assignments=[f"{key}={value}"])
+    except InputError as error:
+        assert error.message and error.hint
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=st.text(st.sampled_from("seed: pretrain{}[]&*a-\n1?!|>\"'%@`#,.0x"), max_size=40))
+def test_any_preset_is_taken_or_refused(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_text(text, encoding="utf-8")
+    try:
+        resolve(preset=str(path))
+    except InputError as error:
+        assert error.message and error.hint
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    tree=st.dictionaries(st.sampled_from(["seed", "data", "pretrain", "x"]), st.none() | st.integers() | st.floats())
+)
+def test_any_tree_validates_or_is_refused(tree: dict[str, Any]) -> None:
+    try:
+        assert to_yaml(validate(tree))
+    except InputError as error:
+        assert error.message and error.hint

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 
 from gformer_cli.bundle.build import build_generator, build_method, control_settings
+from gformer_cli.bundle.check import Stored, check_classes, check_part, check_values, damaged, stored_tensors
 from gformer_cli.bundle.header import (
     FORMAT_VERSION,
     BundleHeader,
@@ -29,7 +30,7 @@ from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.core.generators import Generator
 from gformer_cli.core.guard import Guard
-from gformer_cli.core.networks import build_network, own_code
+from gformer_cli.core.networks import OnMeta, build_network, own_code
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.static import StaticModel
 from gformer_cli.data.images import Preprocessing
@@ -143,27 +144,42 @@ def load_bundle(path: Path, device: torch.device | None = None, *, own_backbone:
     """
     file = open_file(path)
     header = parse_header(path, file.metadata())
-    network = build_network(
-        _backbone_name(path, header, own_backbone),
-        len(header.classes),
-        stem=header.backbone.stem,
-        width=header.backbone.width,
-    )
-    backbone = Backbone(network)
-    names = ["backbone", "static"] if header.static is not None else ["backbone", "generator", "control"]
-    parts: dict[str, dict[str, torch.Tensor]] = {name: {} for name in names}
+    name = _backbone_name(path, header, own_backbone)
     try:
-        for key in file.keys():  # noqa: SIM118 - not a dict
-            part, _, name = key.partition(".")
-            parts[part][name] = file.get_tensor(key)
+        stored = stored_tensors(file)
+        check_classes(path, stored, len(header.classes))
+        if not own_code(name):  # a user's own code is built once, and for real
+            with OnMeta():
+                check_part(path, stored, "backbone", _backbone(name, header).network.state_dict())
+        backbone = _backbone(name, header)
+        check_part(path, stored, "backbone", backbone.network.state_dict())
+        parts = _parts(path, file, stored, header, backbone)
         backbone.network.load_state_dict(parts["backbone"])
         bundle = _generating(header, backbone, parts) if header.static is None else _static(header, backbone, parts)
-    except (SafetensorError, RuntimeError, KeyError, ValueError) as error:
-        raise InputError(
-            f"damaged bundle {path}: {textwrap.shorten(str(error), 200)}",
-            f"Write it again with gformer {'meta-train' if header.static is None else 'freeze'}.",
-        ) from None
+    except KeyError as error:
+        raise damaged(path, f"tensors of {error} belong to nothing in its header") from None
+    except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
+        raise damaged(path, error) from None
     return bundle if device is None else bundle.to(device)
+
+
+def _parts(
+    path: Path, file: Any, stored: Mapping[str, Stored], header: BundleHeader, backbone: Backbone
+) -> dict[str, dict[str, torch.Tensor]]:
+    """Every tensor of the file by the part it belongs to; read only once all shapes are those of the header."""
+    wanted = header.generator.settings
+    names = ["backbone", "static"] if header.static is not None else ["backbone", "generator", "control"]
+    parts: dict[str, dict[str, torch.Tensor]] = {name: {} for name in names}
+    if header.static is None:
+        with OnMeta():
+            check_part(path, stored, "generator", build_generator(wanted, backbone).state_dict())
+            if any(key.startswith("control.") for key in stored):
+                check_part(path, stored, "control", build_generator(control_settings(wanted), backbone).state_dict())
+    for key in stored:
+        part, _, name = key.partition(".")
+        parts[part][name] = file.get_tensor(key)
+        check_values(path, key, parts[part][name])
+    return parts
 
 
 def _generating(header: BundleHeader, backbone: Backbone, parts: Mapping[str, dict[str, torch.Tensor]]) -> Bundle:
@@ -181,6 +197,11 @@ def _generating(header: BundleHeader, backbone: Backbone, parts: Mapping[str, di
 
 def _static(header: BundleHeader, backbone: Backbone, parts: Mapping[str, dict[str, torch.Tensor]]) -> Bundle:
     return Bundle(header, backbone.freeze(), StaticModel(backbone.parameters_from(parts["static"])).eval())
+
+
+def _backbone(name: str, header: BundleHeader) -> Backbone:
+    settings = header.backbone
+    return Backbone(build_network(name, len(header.classes), stem=settings.stem, width=settings.width))
 
 
 def _backbone_name(path: Path, header: BundleHeader, own_backbone: str | None) -> str:

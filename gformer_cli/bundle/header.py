@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from gformer_cli import __version__
+from gformer_cli.bundle.check import HEADER_LIMIT, damaged
 from gformer_cli.config import BackboneSettings, DataSettings, GeneratorSettings, Settings
 from gformer_cli.core.guard import Guard
 from gformer_cli.errors import InputError
@@ -73,16 +74,22 @@ class Lineage(_Part):
     """That file's name when it was read, without the place."""
 
 
+def _unlike(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("two classes have one name")
+    return names
+
+
 class BundleHeader(_Part):
     """Everything about a bundle that is not a tensor."""
 
-    format_version: int
-    classes: list[str]
+    format_version: Annotated[int, Field(ge=1)]
+    classes: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1), AfterValidator(_unlike)]
     preprocessing: DataSettings
     backbone: BackboneSettings
     generator: GeneratorHeader
     data: DataHeader
-    validation: dict[str, float]
+    validation: dict[str, FiniteFloat]
     """Figures on held-out source images under held-out shifts, by name."""
     versions: dict[str, str]
     settings: Settings
@@ -115,6 +122,9 @@ def open_file(path: Path) -> Any:
     if not path.is_file():
         raise InputError(f"no such bundle: {path}", "Give the .gformer file that gformer wrote.")
     try:
+        with path.open("rb") as stream:
+            if int.from_bytes(stream.read(8), "little") > HEADER_LIMIT:
+                raise SafetensorError(f"its header would be over {HEADER_LIMIT >> 20} MiB")
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
         raise InputError(
@@ -141,9 +151,7 @@ def parse_header(path: Path, metadata: dict[str, str] | None) -> BundleHeader:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "header"
-        raise InputError(
-            f"damaged bundle {path}: {where}: {first['msg']}", "Write it again with gformer meta-train."
-        ) from None
+        raise damaged(path, f"{where}: {first['msg']}") from None
 
 
 class _Versioned(_Part):

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 import torchvision
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from gformer_cli.errors import InputError, did_you_mean
@@ -42,6 +44,8 @@ _AUXILIARY: dict[str, dict[str, Any]] = {
 }
 """Their auxiliary heads only help training from scratch, and make the output something other than logits."""
 
+_FILLED = (torch.empty, torch.zeros, torch.ones, torch.randn)
+"""What layers make their parameters and buffers with."""
 _SCALABLE: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
     "resnet18": (BasicBlock, [2, 2, 2, 2]),
     "resnet34": (BasicBlock, [3, 4, 6, 3]),
@@ -91,6 +95,21 @@ def build_network(name: str, num_classes: int, *, stem: str = "standard", width:
         network.conv1 = _convolution(network.conv1.out_channels, kernel=3, stride=1)
         network.maxpool = nn.Identity()
     return network
+
+
+class OnMeta(TorchFunctionMode):
+    """Inside, networks are made without memory: shapes and types alone, whatever a file claims of their size.
+
+    Unlike `torch.device("meta")` it leaves small computations alone that some networks do to find their widths.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in _FILLED and kwargs.get("device") is None:
+            kwargs["device"] = "meta"
+        return func(*args, **kwargs)
 
 
 def own_code(name: str) -> bool:

@@ -7,7 +7,6 @@ grow with the size of the images. No torch here: the command answers at once.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -17,11 +16,13 @@ from typing import Any
 
 from PIL import Image
 
-from gformer_cli.data.decoding import Skipped, attempt, decode, in_order
+from gformer_cli.data.decoding import Skipped, attempt, decode, in_order, is_halved, open_image
 from gformer_cli.data.folders import Domain, ImageFile, class_names
 
-ODD_MODES = ("16-bit", "CMYK", "palette", "alpha", "EXIF rotation", "animated", "1-bit")
-"""Kinds of images that are read, but not as they are stored. `16-bit`: more than 8 bits a channel."""
+ODD_MODES = ("16-bit", "CMYK", "palette", "alpha", "EXIF rotation", "animated", "1-bit", "half size")
+"""Kinds of images that are read, but not as they are stored.
+
+`16-bit`: more than 8 bits a channel; `half size`: so large that it is decoded at half its width and height."""
 EXIF_ORIENTATION = 0x0112
 
 
@@ -131,12 +132,14 @@ def check_folders(
 
 
 def _examine(data: bytes) -> _Facts:
-    size = decode(data).size  # first, and whole: an image is readable when training can read it
-    with Image.open(io.BytesIO(data)) as image:
-        return _Facts(hashlib.sha256(data).hexdigest(), size, _odd_modes(image))
+    width, height = decode(data).size  # first, and whole: an image is readable when training can read it
+    with open_image(data) as image:
+        halved = is_halved(image, data)
+        size = (2 * width, 2 * height) if halved else (width, height)
+        return _Facts(hashlib.sha256(data).hexdigest(), size, _odd_modes(image, halved))
 
 
-def _odd_modes(image: Image.Image) -> tuple[str, ...]:
+def _odd_modes(image: Image.Image, halved: bool) -> tuple[str, ...]:
     # Pillow opens 16-bit colour as 8-bit RGB; only the decoder's raw mode still tells. BGR;16 is 5-6-5 bits.
     raw = str(getattr(image, "tile", ())).replace("BGR;16", "")
     found = {
@@ -144,11 +147,19 @@ def _odd_modes(image: Image.Image) -> tuple[str, ...]:
         "CMYK": image.mode == "CMYK",
         "palette": image.mode in {"P", "PA"},
         "alpha": image.has_transparency_data,
-        "EXIF rotation": image.getexif().get(EXIF_ORIENTATION, 1) in range(2, 9),
+        "EXIF rotation": _rotated(image),
         "animated": _animated(image),
         "1-bit": image.mode == "1",
+        "half size": halved,
     }
     return tuple(kind for kind in ODD_MODES if found[kind])
+
+
+def _rotated(image: Image.Image) -> bool:
+    try:
+        return image.getexif().get(EXIF_ORIENTATION, 1) in range(2, 9)
+    except Exception:  # as in decoding: EXIF that cannot be read turns nothing
+        return False
 
 
 def _animated(image: Image.Image) -> bool:

@@ -25,6 +25,7 @@ _LABELS_WANTED = (
     "Sort the images into one folder per class, DIR/class/image or DIR/domain/class/image; "
     "gformer adapt takes unlabelled ones."
 )
+_ACCESS = "Check its permissions, and that nothing moves it meanwhile."
 _DEPTHS = {0: "DIR/image", 1: "DIR/folder/image", 2: "DIR/folder/folder/image"}
 
 
@@ -75,7 +76,10 @@ def find_domains(folders: Sequence[Path], layout: Layout = Layout.auto, *, unlab
     """
     domains: list[Domain] = []
     for folder in folders:
-        domains.extend(_read_folder(folder, layout, unlabelled))
+        try:
+            domains.extend(_read_folder(folder, layout, unlabelled))
+        except OSError as error:  # it went away, or was closed to us, while it was walked
+            raise InputError(f"cannot read folder {error.filename or folder}: {error.strerror}", _ACCESS) from None
     repeated = [name for name, count in Counter(domain.name for domain in domains).items() if count > 1]
     if repeated:
         both = " and ".join(str(domain.root) for domain in domains if domain.name == repeated[0])
@@ -89,6 +93,16 @@ def find_domains(folders: Sequence[Path], layout: Layout = Layout.auto, *, unlab
 def class_names(domains: Sequence[Domain]) -> list[str]:
     """Every class of any of `domains`, sorted: the order of the classifier's outputs."""
     return sorted({name for domain in domains for name in domain.classes})
+
+
+def check_names(domains: Sequence[Domain]) -> None:
+    """Raises `InputError` for a domain or a class that cannot be named in a bundle, which holds UTF-8."""
+    for domain in domains:
+        for name in (domain.name, *domain.classes):
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                raise InputError(f"folder name that is not UTF-8: {name!r} in {domain.root}", "Rename it.") from None
 
 
 def _read_folder(folder: Path, layout: Layout, unlabelled: bool) -> list[Domain]:
@@ -188,7 +202,7 @@ def _list_files(folder: Path) -> tuple[list[str], list[str]]:
 
 def _walk(folder: Path) -> Iterator[str]:
     def refuse(error: OSError) -> None:
-        raise InputError(f"cannot read folder {error.filename}: {error.strerror}", "Check its permissions.")
+        raise error  # not to be passed over, as os.walk does by default
 
     seen: set[tuple[int, int]] = set()  # linked folders are followed, each once: links may form loops
     for parent, subfolders, names in os.walk(folder, onerror=refuse, followlinks=True):

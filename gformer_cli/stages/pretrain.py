@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from gformer_cli.config import Settings
 from gformer_cli.core.networks import build_network
 from gformer_cli.data.augment import augment, make_augmentation
-from gformer_cli.data.folders import Domain, class_names
+from gformer_cli.data.folders import Domain, check_names, class_names
 from gformer_cli.data.images import Preprocessing, Skipped
 from gformer_cli.data.labelled import LabelledDomain, fingerprint, load_labelled
 from gformer_cli.data.samplers import EndlessShuffle, shares
@@ -45,9 +45,10 @@ def preprocessing_of(settings: Settings) -> Preprocessing:
 def check_source(domains: Sequence[Domain], *, leave_one_out: bool) -> list[str]:
     """The class names of `domains`; raises `InputError` where they cannot be trained on.
 
-    That is: fewer than two classes, an empty class folder, one domain alone or a class of one domain alone
-    while leave-one-out models are wanted.
+    That is: a name that is not UTF-8, fewer than two classes, an empty class folder, one domain alone or a class of
+    one domain alone while leave-one-out models are wanted.
     """
+    check_names(domains)
     classes = class_names(domains)
     if len(classes) < 2:
         raise InputError(
@@ -148,7 +149,7 @@ def read_source(
 def trained_network(run: RunFolder, label: str, settings: Settings, num_classes: int) -> nn.Module:
     """A source model that `run` holds, by its label."""
     network = new_network(settings, num_classes, with_weights=False)
-    network.load_state_dict(run.load_model(label))
+    run.put_model(label, network)
     return network
 
 

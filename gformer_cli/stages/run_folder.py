@@ -11,8 +11,8 @@ RUN/model.gformer           the bundle that meta-train writes
 from __future__ import annotations
 
 import io
-import json
 import shutil
+import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,12 +20,16 @@ from typing import Any
 
 import torch
 import yaml
+from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import nn
 
 from gformer_cli.config import Settings, keys, to_yaml, validate
 from gformer_cli.errors import InputError
 from gformer_cli.files import atomic_path, make_folder, write_json, write_text, writing_to
+from gformer_cli.preset_files import parse_yaml
+from gformer_cli.torch_files import load_plain
 
 ALL = "all"
 
@@ -94,15 +98,15 @@ class RunFolder:
     def settings(self) -> Settings:
         """The settings the run was started with."""
         try:
-            return validate(yaml.safe_load(self.settings_path.read_text(encoding="utf-8")))
+            return validate(parse_yaml(self.settings_path.read_text(encoding="utf-8")))
         except (OSError, yaml.YAMLError, UnicodeDecodeError):
             raise self._not_a_run() from None
 
     def source(self) -> SourceData:
         """What `pretrain` recorded when it was done."""
         try:
-            return SourceData(**json.loads(self.source_path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            return TypeAdapter(SourceData).validate_json(self.source_path.read_bytes())
+        except (OSError, ValueError):
             raise self._not_a_run() from None
 
     def write_source(self, source: SourceData) -> None:
@@ -124,6 +128,16 @@ class RunFolder:
         except (OSError, SafetensorError) as error:
             raise InputError(f"cannot read {path}: {error}", "Run gformer pretrain again.") from None
 
+    def put_model(self, label: str, network: nn.Module) -> None:
+        """Load the saved model into `network`; raises `InputError` for tensors that are not the network's."""
+        try:
+            network.load_state_dict(self.load_model(label))
+        except RuntimeError as error:
+            reason = textwrap.shorten(str(error), 200)
+            raise InputError(
+                f"{self.model_path(label)} does not fit: {reason}", "Run gformer pretrain again."
+            ) from None
+
     def save_checkpoint(self, label: str, state: dict[str, Any]) -> None:
         make_folder(self.checkpoints)
         with atomic_path(self.checkpoints / f"{label}.pt") as temporary:
@@ -141,7 +155,7 @@ class RunFolder:
         if not path.is_file():
             return None
         try:
-            state: dict[str, Any] = torch.load(path, weights_only=True)
+            state: dict[str, Any] = load_plain(path)
         except Exception as error:
             raise InputError(f"cannot read checkpoint {path}: {error}", "Start again with --overwrite.") from None
         return state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gformer_cli.data.folders import Layout, class_names, find_domains
+from gformer_cli.data.folders import Layout, check_names, class_names, find_domains
 from gformer_cli.errors import InputError
 
 
@@ -209,6 +210,47 @@ def test_a_linked_class_folder_is_followed(make_folder: Any, tmp_path: Path) -> 
 def test_a_folder_named_by_a_dot_takes_its_real_name(make_folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(make_folder("site", {"cat": 1}))
     assert find_domains([Path()])[0].name == "site"
+
+
+def test_links_that_lead_to_themselves_end_nothing(make_folder: Any) -> None:
+    folder = make_folder("site", {"cat": 1})
+    (folder / "cat" / "loop.png").symlink_to("loop.png")
+    (folder / "dog").symlink_to("dog")
+    (domain,) = find_domains([folder])
+    assert [file.relative for file in domain.files] == ["cat/00.png", "cat/loop.png"]  # reading tells the reason
+    assert (domain.classes, domain.ignored) == (("cat",), ("dog",))
+
+
+@pytest.mark.parametrize("where", ["scandir", "iterdir"])
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), FileNotFoundError(2, "No such file")])
+def test_a_folder_that_closes_or_goes_while_it_is_walked_is_named(
+    make_folder: Any, monkeypatch: pytest.MonkeyPatch, where: str, error: OSError
+) -> None:
+    """Root may read everything, so the system's refusal is simulated."""
+    folder = make_folder("root/site", {"cat": 1})
+    place = os if where == "scandir" else Path
+    original = getattr(place, where)
+    error.filename = str(folder)
+
+    def refuse(path: Any) -> Any:
+        if str(path) == str(folder):
+            raise error
+        return original(path)
+
+    monkeypatch.setattr(place, where, refuse)
+    with pytest.raises(InputError) as caught:
+        find_domains([folder])
+    assert caught.value.message == f"cannot read folder {folder}: {error.strerror}"
+    assert "permissions" in caught.value.hint
+
+
+def test_names_that_no_bundle_can_hold_are_refused_for_training(make_folder: Any, add_image: Any) -> None:
+    folder = make_folder("site", {"cat": 1})
+    add_image(folder / os.fsdecode(b"caf\xe9") / "00.png")
+    domains = find_domains([folder])
+    with pytest.raises(InputError, match="not UTF-8: 'caf"):
+        check_names(domains)
+    check_names(find_domains([make_folder("犬", {"الف\n": 1})]))
 
 
 AWKWARD = ["猫, \"a\" 'b'", "Ünï\nçode", "قطة", "a b;c&d", "100%", "-x", "😀"]

@@ -73,7 +73,7 @@ def read_baseline(path: Path) -> list[dict[str, Any]]:
             _ = _setting(summary), list(summary["targets"]), float(summary["accuracy"])
     except OSError as error:
         raise InputError(f"cannot read baseline {path}: {error.strerror}", "Give a results.json.") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"not a results.json: {path}", "Give the file that gformer evaluate --out wrote.") from None
     if version != SCHEMA_VERSION:
         raise InputError(

@@ -9,6 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from gformer_cli.bundle import Bundle, library_versions
 from gformer_cli.data.images import Skipped
 from gformer_cli.data.streams import Stream
@@ -82,20 +84,40 @@ class Records:
         assert self.path is not None
         content = self.path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
-        lines = [json.loads(line) for line in whole.split(b"\n") if line]
-        if not lines or lines[0].get("evaluation") != mark:
+        lines = [line for line in whole.split(b"\n") if line]
+        first = _parsed(self.path, 1, lines[0]) if lines else {}
+        if first.get("evaluation") != mark:
             raise InputError(
                 f"{self.path} was begun with another bundle, other images or other options",
                 "Resume with the command it was started with, or start again with --overwrite.",
             )
         if whole != content:
             self.path.write_bytes(whole)
-        for line in lines[1:]:
-            if "tuned" in line:
-                self.choices[line["tuned"]] = Choice(**line["choice"])
-                continue
-            cells, skipped = [Cell(**cell) for cell in line["cells"]], [Skipped(**item) for item in line["skipped"]]
-            self._take(tuple(line["key"]), cells, skipped)
+        for number, text in enumerate(lines[1:], start=2):
+            line = _parsed(self.path, number, text)
+            try:
+                if "tuned" in line:
+                    self.choices[str(line["tuned"])] = TypeAdapter(Choice).validate_python(line["choice"])
+                    continue
+                cells = TypeAdapter(list[Cell]).validate_python(line["cells"])
+                skipped = TypeAdapter(list[Skipped]).validate_python(line["skipped"])
+                self._take(tuple(line["key"]), cells, skipped)
+            except (ValueError, KeyError, TypeError):
+                raise _damaged(self.path, number) from None
+
+
+def _parsed(path: Path, number: int, text: bytes) -> dict[str, Any]:
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        line = None
+    if not isinstance(line, dict):
+        raise _damaged(path, number)
+    return line
+
+
+def _damaged(path: Path, number: int) -> InputError:
+    return InputError(f"line {number} of {path} is damaged", "Start again with --overwrite.")
 
 
 def _key(seed: int, stream: Stream) -> Key:

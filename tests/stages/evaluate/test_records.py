@@ -127,3 +127,33 @@ def test_a_bundle_is_described_by_its_content(bundle: Bundle, _bundle_file: Path
     assert found["file"] == "model.gformer" and found["classes"] == ["dark", "light"]
     assert found["data_fingerprint"] == bundle.header.data.fingerprint
     assert len(found["sha256"]) == 64 and found["generator"] == "channel"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"not json",
+        b"\xff\xfe",
+        b"[]",
+        b"{}",
+        b"[" * 100_000,
+        b'{"key": 3, "cells": [], "skipped": []}',
+        b'{"key": [], "cells": [{}], "skipped": []}',
+        b'{"key": [], "cells": [], "skipped": [{"path": 3}]}',
+        b'{"key": [[]], "cells": [], "skipped": []}',
+        b'{"tuned": "bn", "choice": 3}',
+    ],
+)
+def test_a_damaged_line_is_told_by_number(path: Path, cells: list[Cell], line: bytes) -> None:
+    Records.open(path, IDENTITY, resume=False).add(0, FOG, cells, [])
+    path.write_bytes(path.read_bytes() + line + b"\n")
+    with pytest.raises(InputError, match=r"line 3 of .*cells\.jsonl is damaged") as caught:
+        Records.open(path, IDENTITY, resume=True)
+    assert "--overwrite" in caught.value.hint
+
+
+@pytest.mark.parametrize("line", [b"not json", b"[]", b"3"])
+def test_a_damaged_first_line_is_told(path: Path, line: bytes) -> None:
+    path.write_bytes(line + b"\n")
+    with pytest.raises(InputError, match="line 1 of"):
+        Records.open(path, IDENTITY, resume=True)

@@ -1,0 +1,77 @@
+"""Whether a bundle's tensors are those that its header promises, found out before memory is taken for them.
+
+A header is a claim: a width, a depth or a number of classes in it is not believed until the file has tensors of the
+shapes that follow.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gformer_cli.errors import InputError
+
+HEADER_LIMIT = 16 << 20
+"""Bytes. The header of a thousand tensors and a thousand classes in fifty domains is a tenth of it."""
+_DTYPES = {torch.float32: "F32", torch.int64: "I64"}
+"""As safetensors calls what networks here are made of."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a file says of one tensor."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def damaged(path: Path, what: object) -> InputError:
+    """The error for a file that is a bundle and not a whole one."""
+    return InputError(
+        f"damaged bundle {path}: {textwrap.shorten(str(what), 200)}", "Write it again with gformer meta-train."
+    )
+
+
+def stored_tensors(file: Any) -> dict[str, Stored]:
+    """Shape and type of every tensor of an opened safetensors file, by name; no tensor is read."""
+    found: dict[str, Stored] = {}
+    for name in file.keys():  # noqa: SIM118 - not a dict
+        part = file.get_slice(name)
+        found[name] = Stored(tuple(part.get_shape()), part.get_dtype())
+    return found
+
+
+def check_part(path: Path, stored: Mapping[str, Stored], part: str, wanted: Mapping[str, torch.Tensor]) -> None:
+    """Raises `InputError` unless the tensors `PART.*` of the file are those of the state dict `wanted`."""
+    found = {name.removeprefix(f"{part}."): item for name, item in stored.items() if name.startswith(f"{part}.")}
+    for name, tensor in wanted.items():
+        if name not in found:
+            raise damaged(path, f"{part}.{name} is missing")
+        if found[name].shape != tuple(tensor.shape):
+            raise damaged(
+                path, f"{part}.{name} has shape {list(found[name].shape)}, its header says {list(tensor.shape)}"
+            )
+        if found[name].dtype != _DTYPES.get(tensor.dtype, found[name].dtype):
+            raise damaged(path, f"{part}.{name} holds {found[name].dtype}, not {_DTYPES[tensor.dtype]}")
+    for name in found:
+        if name not in wanted:
+            raise damaged(path, f"{part}.{name} belongs to nothing in its header")
+
+
+def check_classes(path: Path, stored: Mapping[str, Stored], classes: int) -> None:
+    """Raises `InputError` unless some tensor of the network has so many rows: the classifier's weights."""
+    if not any(item.shape[:1] == (classes,) for name, item in stored.items() if name.startswith("backbone.")):
+        raise damaged(path, f"its header has {classes} classes, and no tensor has as many rows")
+
+
+def check_values(path: Path, name: str, tensor: torch.Tensor) -> None:
+    """Raises `InputError` for values that make every prediction not a number."""
+    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        raise damaged(path, f"{name} holds values that are not finite")
+    if name.endswith(".running_var") and bool((tensor < 0).any()):
+        raise damaged(path, f"{name} holds a variance below zero")
