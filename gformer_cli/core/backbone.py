@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
-from gformer_cli.core.batchnorm import MixedBatchNorm2d
+from gformer_cli.core.batchnorm import MixedBatchNorm2d, Statistics
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.errors import InputError
 
@@ -82,19 +82,34 @@ class Backbone(nn.Module):
             bias=self.classifier.bias,
         )
 
-    def forward(self, images: torch.Tensor, parameters: Parameters | None = None) -> torch.Tensor:
-        """Logits (B, K) of images (B, 3, H, W) under `parameters`, or under the model's own."""
-        if parameters is None:
-            logits = self.network(images)
-        else:
-            logits = torch.func.functional_call(self.network, self._assignment(parameters), (images,))
+    def forward(
+        self,
+        images: torch.Tensor,
+        parameters: Parameters | None = None,
+        earlier: Sequence[Statistics] | None = None,
+    ) -> torch.Tensor:
+        """Logits (B, K) of images (B, 3, H, W) under `parameters`, or under the model's own.
+
+        `earlier` holds per BatchNorm layer the statistics of other images, which those of `images` are pooled with
+        wherever `parameters` mix batch statistics in.
+        """
+        with self._pooling(earlier):
+            if parameters is None:
+                logits = self.network(images)
+            else:
+                logits = torch.func.functional_call(self.network, self._assignment(parameters), (images,))
         assert isinstance(logits, torch.Tensor)
         return logits
 
-    def observe(self, images: torch.Tensor, parameters: Parameters | None = None) -> tuple[torch.Tensor, Observation]:
-        """As `forward`, and what the pass showed: classifier input and each layer's batch statistics."""
+    def observe(
+        self,
+        images: torch.Tensor,
+        parameters: Parameters | None = None,
+        earlier: Sequence[Statistics] | None = None,
+    ) -> tuple[torch.Tensor, Observation]:
+        """As `forward`, and what the pass showed of `images`: classifier input and each layer's batch statistics."""
         with self._observing() as seen:
-            logits = self(images, parameters)
+            logits = self(images, parameters, earlier)
         return logits, seen
 
     def _assignment(self, parameters: Parameters) -> dict[str, torch.Tensor]:
@@ -107,6 +122,20 @@ class Backbone(nn.Module):
         tensors[f"{self.classifier_name}.weight"] = parameters.weight
         tensors[f"{self.classifier_name}.bias"] = parameters.bias
         return tensors
+
+    @contextmanager
+    def _pooling(self, earlier: Sequence[Statistics] | None) -> Iterator[None]:
+        if earlier is None:
+            yield
+            return
+        layers = self.layers
+        try:
+            for layer, statistics in zip(layers, earlier, strict=True):
+                layer.earlier = statistics
+            yield
+        finally:
+            for layer in layers:
+                layer.earlier = None
 
     @contextmanager
     def _observing(self) -> Iterator[Observation]:
