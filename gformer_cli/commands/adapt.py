@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gformer_cli.commands import options
+from gformer_cli.commands import adapt_watch, options
 from gformer_cli.commands.dry_run import show_prediction_plan
 from gformer_cli.console import Terminal, table
 from gformer_cli.data.folders import Layout, find_domains
@@ -22,9 +22,13 @@ class Order(str, Enum):
 
 
 def adapt(
+    context: typer.Context,
     model: options.Model,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="Predictions: .csv or .jsonl.", show_default=False)
+    ],
     target: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Option(
             "--target",
             metavar="DIR",
@@ -32,10 +36,7 @@ def adapt(
             "root of such domains. Repeatable.",
             show_default=False,
         ),
-    ],
-    out: Annotated[
-        Path, typer.Option("--out", metavar="FILE", help="Predictions: .csv or .jsonl.", show_default=False)
-    ],
+    ] = None,
     batch_size: options.BatchSize = 64,
     order: Annotated[
         Order,
@@ -54,14 +55,42 @@ def adapt(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     debug: options.Debug = False,
+    watch: adapt_watch.Watch = None,
+    max_wait: adapt_watch.MaxWait = 10.0,
+    settle: adapt_watch.Settle = 1.0,
+    move_to: adapt_watch.MoveTo = None,
+    context_batches: adapt_watch.ContextBatches = 0,
+    until_idle: adapt_watch.UntilIdle = None,
 ) -> None:
     """Predict every readable image of a folder, generating parameters for each batch. Needs no labels.
 
-    Rows are in name order: path, label, confidence, batch, source_label (the unadapted model's answer).
+    Rows are in name order: path, label, confidence, batch, source_label (the unadapted model's answer). With --watch
+    they are in order of arrival, and the file is continued by the next call.
 
     Example: gformer adapt --model runs/site/model.gformer --target incoming --out predictions.csv
     """
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
+    adapt_watch.check_choice(context, target, watch)
+    if watch is not None:
+        request = adapt_watch.Request(
+            model=model,
+            backbone=backbone,
+            folder=watch,
+            out=out,
+            batch_size=batch_size,
+            max_wait=max_wait,
+            settle=settle,
+            move_to=move_to,
+            context=context_batches,
+            until_idle=until_idle,
+            probabilities=probabilities,
+            strict=strict,
+            device=device,
+            workers=workers,
+        )
+        adapt_watch.watch_folder(terminal, request, dry_run=dry_run)
+        return
+    assert target is not None
     domains = find_domains(target, layout, unlabelled=True)
 
     from gformer_cli.bundle import load_bundle
