@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
-from gformer_cli.core.batchnorm import MixedBatchNorm2d
+from gformer_cli.core.batchnorm import MixedBatchNorm2d, Statistics
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.errors import InputError
 
-LayerAdapter = Callable[[int, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
+LayerAdapter = Callable[
+    [int, torch.Tensor, torch.Tensor],
+    tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
+]
 Classifier = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -85,27 +88,42 @@ class Backbone(nn.Module):
             bias=self.classifier.bias,
         )
 
-    def forward(self, images: torch.Tensor, parameters: Parameters | None = None) -> torch.Tensor:
-        """Logits (B, K) of images (B, 3, H, W) under `parameters`, or under the model's own."""
-        if parameters is None:
-            logits = self.network(images)
-        else:
-            logits = torch.func.functional_call(self.network, self.assignment(parameters), (images,))
+    def forward(
+        self,
+        images: torch.Tensor,
+        parameters: Parameters | None = None,
+        earlier: Sequence[Statistics] | None = None,
+    ) -> torch.Tensor:
+        """Logits (B, K) of images (B, 3, H, W) under `parameters`, or under the model's own.
+
+        `earlier` holds per BatchNorm layer the statistics of other images, which those of `images` are pooled with
+        wherever `parameters` mix batch statistics in.
+        """
+        with self._pooling(earlier):
+            if parameters is None:
+                logits = self.network(images)
+            else:
+                logits = torch.func.functional_call(self.network, self.assignment(parameters), (images,))
         assert isinstance(logits, torch.Tensor)
         return logits
 
-    def observe(self, images: torch.Tensor, parameters: Parameters | None = None) -> tuple[torch.Tensor, Observation]:
-        """As `forward`, and what the pass showed: classifier input and each layer's batch statistics."""
+    def observe(
+        self,
+        images: torch.Tensor,
+        parameters: Parameters | None = None,
+        earlier: Sequence[Statistics] | None = None,
+    ) -> tuple[torch.Tensor, Observation]:
+        """As `forward`, and what the pass showed of `images`: classifier input and each layer's batch statistics."""
         with self._observing() as seen:
-            logits = self(images, parameters)
+            logits = self(images, parameters, earlier)
         return logits, seen
 
     def generate(self, images: torch.Tensor, adapt_layer: LayerAdapter, classify: Classifier) -> torch.Tensor:
         """Logits (B, K) of images (B, 3, H, W) under parameters that are made as the batch reaches them.
 
         `adapt_layer(index, mean, variance)` gets the batch's statistics at a BatchNorm layer, (C_l,) both, under
-        what was made for the layers before, and returns the (γ, β, mix) to normalise with; `classify` maps the features
-        (B, D) to the classifier's output (B, K).
+        what was made for the layers before, and returns the (γ, β, mix) and the (mean, variance) to normalise with;
+        `classify` maps the features (B, D) to the classifier's output (B, K).
         """
         layers = self.layers
         handle = self.classifier.register_forward_hook(lambda _module, inputs, _output: classify(inputs[0]))
@@ -161,6 +179,20 @@ class Backbone(nn.Module):
         for name in left:
             raise KeyError(name)
         return made
+
+    @contextmanager
+    def _pooling(self, earlier: Sequence[Statistics] | None) -> Iterator[None]:
+        if earlier is None:
+            yield
+            return
+        layers = self.layers
+        try:
+            for layer, statistics in zip(layers, earlier, strict=True):
+                layer.earlier = statistics
+            yield
+        finally:
+            for layer in layers:
+                layer.earlier = None
 
     @contextmanager
     def _observing(self) -> Iterator[Observation]:

@@ -5,7 +5,8 @@ Mixing is Schneider et al. 2020 (arXiv 2006.16971), with a weight that may be ge
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeGuard
 
 import torch
@@ -13,7 +14,30 @@ from torch import nn
 from torch.nn import functional as F
 
 Observer = Callable[[torch.Tensor, torch.Tensor], None]
-Adapter = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
+Adapter = Callable[
+    [torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What one layer saw of some images, all of one size."""
+
+    count: int
+    """Images."""
+    mean: torch.Tensor
+    """(C,)"""
+    variance: torch.Tensor
+    """Biased, (C,)."""
+
+
+def pool(parts: Sequence[Statistics]) -> Statistics:
+    """The statistics of all images of `parts` together: exact, by the law of total variance."""
+    count = sum(part.count for part in parts)
+    shares = [part.count / count for part in parts]
+    mean = torch.stack([share * part.mean for share, part in zip(shares, parts, strict=True)]).sum(dim=0)
+    spread = [share * (part.variance + (part.mean - mean).square()) for share, part in zip(shares, parts, strict=True)]
+    return Statistics(count, mean, torch.stack(spread).sum(dim=0))
 
 
 class MixedBatchNorm2d(nn.BatchNorm2d):
@@ -23,6 +47,8 @@ class MixedBatchNorm2d(nn.BatchNorm2d):
 
         mean = (1 - mix) * running_mean + mix * batch_mean
         var  = (1 - mix) * running_var  + mix * batch_var        (biased, as BatchNorm itself normalises)
+
+    and with `earlier`, batch_mean and batch_var are those of its images and the input's together.
 
     `mix` is a 0-dim tensor in [0, 1], or None (the default) for source statistics alone: then the layer is
     exactly `nn.BatchNorm2d` in eval mode. It is a buffer so that `torch.func.functional_call` can put a
@@ -43,9 +69,11 @@ class MixedBatchNorm2d(nn.BatchNorm2d):
         self.drop: nn.Module | None = None
         self.act: nn.Module | None = None
         self.observer: Observer | None = None
-        """Called with the batch's (mean, variance), both (C,), in each eval-mode pass."""
+        """Called with the batch's own (mean, variance), both (C,), in each eval-mode pass."""
         self.adapter: Adapter | None = None
-        """Called likewise; returns the (γ, β, mix) that this pass is normalised with."""
+        """Called likewise; returns the (γ, β, mix) and the (mean, variance) that this pass is normalised with."""
+        self.earlier: Statistics | None = None
+        """Statistics of earlier images of the same domain, that the batch's are pooled with."""
 
     @classmethod
     def from_batchnorm(cls, layer: nn.BatchNorm2d) -> MixedBatchNorm2d:
@@ -88,7 +116,10 @@ class MixedBatchNorm2d(nn.BatchNorm2d):
         beta: torch.Tensor = self.bias
         mix = self.mix
         if self.adapter is not None:
-            gamma, beta, mix = self.adapter(mean, var)
+            gamma, beta, mix, mean, var = self.adapter(mean, var)
+        elif self.earlier is not None:
+            together = pool([self.earlier, Statistics(len(input), mean, var)])
+            mean, var = together.mean, together.variance
         if mix is None:
             mean, var = self.running_mean, self.running_var
         else:

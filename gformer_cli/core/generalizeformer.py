@@ -1,13 +1,16 @@
-"""GeneralizeFormer: probe a batch, generate its parameters, predict it with them. No state, no labels."""
+"""GeneralizeFormer: probe a batch, generate its parameters, predict it with them. No labels, no state of its own."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.batchnorm import Statistics
+from gformer_cli.core.context import Context
 from gformer_cli.core.generators import Generator
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.probe import Probe, probe
@@ -23,6 +26,8 @@ class Prediction:
     """θ_t, generated for this batch and for no other; or those of a static model, the same for every batch."""
     seen: Probe
     """What they were generated from."""
+    earlier: Sequence[Statistics] | None = None
+    """Per layer the earlier statistics that this batch's were pooled with, where there is a context."""
 
 
 class GeneralizeFormer(nn.Module):
@@ -40,13 +45,29 @@ class GeneralizeFormer(nn.Module):
         self.generator = generator
         self.prior_count = prior_count
 
-    def forward(self, backbone: Backbone, images: torch.Tensor) -> Prediction:
+    def forward(self, backbone: Backbone, images: torch.Tensor, context: Context | None = None) -> Prediction:
         """Predict a batch (B, 3, H, W) with the parameters generated for it, from the images alone.
 
-        Differentiable in the generator's weights.
+        With `context`, from what these images and those of the last batches showed together; the batch then becomes
+        a part of `context`. Differentiable in the generator's weights.
         """
-        if self.single_pass:
-            return Prediction(*self.generator.single_pass(backbone, images, prior_count=self.prior_count))
-        seen = probe(backbone, images, prior_count=self.prior_count, gradients=self.generator.reads_gradients)
-        parameters: Parameters = self.generator(seen)
-        return Prediction(backbone(images, parameters), parameters, seen)
+        if self.single_pass and (context is None or self.generator.reads_context):
+            return Prediction(*self.generator.single_pass(backbone, images, self.prior_count, context))
+        if context is None:
+            seen = self._probe(backbone, images, None)
+            parameters: Parameters = self.generator(seen)
+            return Prediction(backbone(images, parameters), parameters, seen)
+        seen = self._probe(backbone, images, context.probed)
+        if context.jumps_to(seen):
+            context.forget()
+            seen = self._probe(backbone, images, None)
+        together = context.with_earlier(seen)
+        parameters = self.generator(together)
+        earlier = context.adapted
+        logits, shown = backbone.observe(images, parameters, earlier)
+        context.remember(seen, shown)
+        return Prediction(logits, parameters, together, earlier)
+
+    def _probe(self, backbone: Backbone, images: torch.Tensor, earlier: Sequence[Statistics] | None) -> Probe:
+        reads = self.generator.reads_gradients
+        return probe(backbone, images, prior_count=self.prior_count, gradients=reads, earlier=earlier)

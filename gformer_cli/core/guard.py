@@ -227,7 +227,7 @@ def guarded(
     if verdict.decision == SOURCE:
         return source_logits, source
     blended = source.towards(prediction.parameters, verdict.share)
-    return backbone(images, blended), blended
+    return backbone(images, blended, prediction.earlier), blended
 
 
 def _squares(after: Sequence[torch.Tensor], before: Sequence[torch.Tensor]) -> torch.Tensor:

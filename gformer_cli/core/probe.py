@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from gformer_cli.core.backbone import Backbone, Observation
+from gformer_cli.core.batchnorm import Statistics
 from gformer_cli.core.gradients import GradientFeatures, gradient_features
 from gformer_cli.core.parameters import Parameters
 
@@ -42,17 +44,26 @@ def prior_mix(backbone: Backbone, batch_size: int, prior_count: float) -> torch.
     )
 
 
-def probe(backbone: Backbone, images: torch.Tensor, *, prior_count: float, gradients: bool) -> Probe:
+def probe(
+    backbone: Backbone,
+    images: torch.Tensor,
+    *,
+    prior_count: float,
+    gradients: bool,
+    earlier: Sequence[Statistics] | None = None,
+) -> Probe:
     """Run the frozen source model on images (B, 3, H, W) under mixed statistics, once.
 
     `prior_count` is N of `prior_mix`. With `gradients`, one backward pass gives the gradient features; the
-    frozen convolutions get none.
+    frozen convolutions get none. With `earlier` (one per layer) the images are normalised as if those of `earlier`
+    were in the batch; all else that the probe holds is of `images` alone.
     """
     source = backbone.source_parameters().detached()
-    source = source.with_mix(prior_mix(backbone, len(images), prior_count))
+    count = len(images) + (earlier[0].count if earlier else 0)
+    source = source.with_mix(prior_mix(backbone, count, prior_count))
     with torch.set_grad_enabled(gradients):
         leaves = source.detached(requires_grad=True) if gradients else source
-        logits, seen = backbone.observe(images, leaves)
+        logits, seen = backbone.observe(images, leaves, earlier)
         assert seen.features is not None
         found = gradient_features(logits, seen.features, leaves) if gradients else None
     return probe_from(backbone, source, seen, logits, found)

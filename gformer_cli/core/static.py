@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.context import Context
 from gformer_cli.core.generalizeformer import GeneralizeFormer, Prediction
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.probe import Probe
@@ -38,8 +39,8 @@ class StaticModel(nn.Module):
             tuple(self.gammas), tuple(self.betas), None, weight, bias, tuple(self.means), tuple(self.variances)
         )
 
-    def forward(self, backbone: Backbone, images: torch.Tensor) -> Prediction:
-        """Predict a batch (B, 3, H, W). What one image gets does not depend on the others."""
+    def forward(self, backbone: Backbone, images: torch.Tensor, context: Context | None = None) -> Prediction:
+        """Predict a batch (B, 3, H, W). What one image gets depends on no other, of this batch or of a context."""
         theta, layers = self.theta, backbone.layers
         assert theta.means is not None and theta.variances is not None
         logits = backbone(images, theta)

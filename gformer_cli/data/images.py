@@ -27,6 +27,7 @@ __all__ = [
     "read_batches",
     "read_image",
     "read_images",
+    "stack",
     "to_pixels",
     "to_rgb",
 ]
@@ -118,13 +119,14 @@ def read_batches(
             continue
         waiting.append(item)
         if len(waiting) == batch_size:
-            yield _stack(waiting)
+            yield stack(waiting)
             waiting = []
     if waiting:
-        yield _stack(waiting)
+        yield stack(waiting)
 
 
-def _stack(items: Sequence[Decoded]) -> Batch:
+def stack(items: Sequence[Decoded]) -> Batch:
+    """Decoded images as one batch."""
     return Batch(
         torch.stack([item.pixels for item in items]),
         tuple(item.file for item in items),

@@ -46,6 +46,8 @@ class StopRequest:
     """Whether the user has asked to stop; a stage looks at it between two steps."""
 
     requested = False
+    signal: int | None = None
+    """Which signal asked."""
 
 
 @contextmanager
@@ -56,10 +58,10 @@ def stoppable() -> Iterator[StopRequest]:
     """
     request = StopRequest()
 
-    def note(_signal: int, _frame: FrameType | None) -> None:
+    def note(number: int, _frame: FrameType | None) -> None:
         if request.requested:
             raise KeyboardInterrupt
-        request.requested = True
+        request.requested, request.signal = True, number
 
     try:
         before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}

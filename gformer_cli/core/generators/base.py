@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.batchnorm import Statistics
+from gformer_cli.core.context import Context
 from gformer_cli.core.losses import rms
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.probe import Probe
+
+Passed = tuple[torch.Tensor, Parameters, Probe, Sequence[Statistics] | None]
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,8 @@ class Generator(nn.Module, ABC):
 
     reads_gradients: bool = False
     """Whether the probe must pay for a backward pass."""
+    reads_context: bool = False
+    """Whether a single pass takes earlier batches into account; without, a context needs a probe."""
 
     def __init__(self, scope: Scope | None = None) -> None:
         super().__init__()
@@ -138,9 +145,10 @@ class Generator(nn.Module, ABC):
         """Δ for the probed batch; exactly zero while untrained."""
 
     def single_pass(
-        self, backbone: Backbone, images: torch.Tensor, *, prior_count: float
-    ) -> tuple[torch.Tensor, Parameters, Probe]:
-        """Logits (B, K) of images (B, 3, H, W), the parameters that gave them, and what the one pass showed.
+        self, backbone: Backbone, images: torch.Tensor, prior_count: float, context: Context | None
+    ) -> Passed:
+        """Logits (B, K) of images (B, 3, H, W), the parameters that gave them, what the one pass showed, and the
+        statistics of earlier batches that it was pooled with.
 
         Raises `ValueError` for a generator that needs a probe first.
         """

@@ -17,10 +17,12 @@ import torch
 from torch import nn
 
 from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.context import Context
 from gformer_cli.core.generators.base import (
     POSITIONS,
     RESIDUAL_SCALE,
     Generator,
+    Passed,
     Reads,
     Residuals,
     Scope,
@@ -50,6 +52,8 @@ class ChannelGenerator(Generator):
         reads: the ingredients that the tokens are made of.
         scope: the parameters that are generated.
     """
+
+    reads_context = True
 
     def __init__(
         self,
@@ -116,9 +120,9 @@ class ChannelGenerator(Generator):
         )
 
     def single_pass(
-        self, backbone: Backbone, images: torch.Tensor, *, prior_count: float
-    ) -> tuple[torch.Tensor, Parameters, Probe]:
-        return SinglePass(self, backbone, images, prior_count=prior_count).run()
+        self, backbone: Backbone, images: torch.Tensor, prior_count: float, context: Context | None
+    ) -> Passed:
+        return SinglePass(self, backbone, images, prior_count=prior_count, context=context).run()
 
     def layer_evidence(
         self,

@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.generators.base import Generator, Residuals, Scope
-from gformer_cli.core.parameters import Parameters
+from gformer_cli.core.context import Context
+from gformer_cli.core.generators.base import Generator, Passed, Residuals, Scope
 from gformer_cli.core.probe import Probe, prior_mix, probe_from
 
 
@@ -32,14 +32,15 @@ class ConstantGenerator(Generator):
         return self._residuals()
 
     def single_pass(
-        self, backbone: Backbone, images: torch.Tensor, *, prior_count: float
-    ) -> tuple[torch.Tensor, Parameters, Probe]:
+        self, backbone: Backbone, images: torch.Tensor, prior_count: float, context: Context | None
+    ) -> Passed:
+        assert context is None
         source = backbone.source_parameters().detached().with_mix(prior_mix(backbone, len(images), prior_count))
         parameters = self.scope.limit(self._residuals()).added_to(source)
         logits, seen = backbone.observe(images, parameters)
         assert seen.features is not None
         under_source = F.linear(seen.features, source.weight, source.bias)
-        return logits, parameters, probe_from(backbone, source, seen, under_source)
+        return logits, parameters, probe_from(backbone, source, seen, under_source), None
 
     def _residuals(self) -> Residuals:
         return Residuals(tuple(self.gammas), tuple(self.betas), self.mix, self.weight, self.bias)

@@ -7,6 +7,7 @@ last, sees everything.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +15,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from gformer_cli.core.backbone import Backbone, Observation
-from gformer_cli.core.generators.base import moved_affine, moved_classifier, moved_mix, positions
+from gformer_cli.core.batchnorm import Statistics, pool
+from gformer_cli.core.context import Context
+from gformer_cli.core.generators.base import Passed, moved_affine, moved_classifier, moved_mix, positions
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.probe import Probe, prior_mix, probe_from, statistic_shift
 
@@ -30,26 +33,42 @@ class SinglePass:
         backbone: the frozen source model.
         images: the batch.
         prior_count: N of `probe.prior_mix`, from which the mixing starts.
+        context: earlier batches of the same domain, whose statistics, features and logits count as the batch's own;
+            the batch becomes a part of it.
     """
 
     def __init__(
-        self, generator: ChannelGenerator, backbone: Backbone, images: torch.Tensor, *, prior_count: float
+        self,
+        generator: ChannelGenerator,
+        backbone: Backbone,
+        images: torch.Tensor,
+        *,
+        prior_count: float,
+        context: Context | None = None,
     ) -> None:
         if generator.reads_gradients:
             raise ValueError("a single pass has no gradient features")
         self.generator = generator
         self.backbone = backbone
         self.images = images
-        source = backbone.source_parameters().detached()
-        self.source = source.with_mix(prior_mix(backbone, len(images), prior_count))
+        self.prior_count = prior_count
+        self.context = context
         self.layers = backbone.layers
         self.depth = positions(len(self.layers), images.device)
         self.attention = CausalTransformer(generator.transformer)
-        self.affine = list(zip(self.source.gammas, self.source.betas, strict=True))
-        self.mixes = list(self._start_mix.unbind())
         self.seen = Observation()
+        self._begin(context.adapted if context is not None else None)
 
-    def run(self) -> tuple[torch.Tensor, Parameters, Probe]:
+    def _begin(self, earlier: Sequence[Statistics] | None) -> None:
+        self.earlier = earlier
+        self.count = len(self.images) + (earlier[0].count if earlier else 0)
+        start = prior_mix(self.backbone, self.count, self.prior_count)
+        self.source = self.backbone.source_parameters().detached().with_mix(start)
+        self.affine = list(zip(self.source.gammas, self.source.betas, strict=True))
+        self.start = start.unbind()
+        self.mixes = list(self.start)
+
+    def run(self) -> Passed:
         """The logits (B, K), the parameters that gave them, and what those were generated from."""
         logits = self.backbone.generate(self.images, self._layer, self._classify)
         parameters = Parameters(
@@ -59,17 +78,20 @@ class SinglePass:
             weight=self.weight,
             bias=self.bias,
         )
-        return logits, parameters, probe_from(self.backbone, self.source, self.seen, self.logits)
-
-    @property
-    def _start_mix(self) -> torch.Tensor:
-        assert self.source.mix is not None
-        return self.source.mix
+        if self.context is not None:
+            self.context.remember(self.own, self.seen)
+        return logits, parameters, self.window, self.earlier
 
     def _layer(
         self, index: int, mean: torch.Tensor, variance: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         self.seen.means[index], self.seen.variances[index] = mean.detach(), variance.detach()
+        if index == 0 and self.earlier and self.context is not None and self.context.jumps_to(self._first_layer()):
+            self.context.forget()
+            self._begin(None)
+        if self.earlier:
+            pooled = pool([self.earlier[index], Statistics(len(self.images), mean, variance)])
+            mean, variance = pooled.mean, pooled.variance
         generator, layer, scope = self.generator, self.layers[index], self.generator.scope
         gamma, beta = self.source.gammas[index], self.source.betas[index]
         owner = torch.zeros(len(gamma), dtype=torch.long, device=gamma.device)
@@ -80,7 +102,7 @@ class SinglePass:
             ([moved], [stretched]),
             None,
             depth=self.depth[index : index + 1],
-            batch_size=len(self.images),
+            batch_size=self.count,
             owner=owner,
         )
         token = generator.norm(self.attention(evidence.tokens))  # (1, width)
@@ -88,17 +110,37 @@ class SinglePass:
             residuals = generator.layer_residuals(evidence, token, owner)  # (C, 2)
             self.affine[index] = moved_affine(gamma, beta, residuals[:, 0], residuals[:, 1])
         if scope.mixing:
-            self.mixes[index] = moved_mix(self._start_mix[index], generator.mix_head(token)[0, 0])
-        return *self.affine[index], self.mixes[index]
+            self.mixes[index] = moved_mix(self.start[index], generator.mix_head(token)[0, 0])
+        return *self.affine[index], self.mixes[index], mean, variance
+
+    def _first_layer(self) -> Probe:
+        """What the batch shows to the one layer whose input no parameter has touched."""
+        nothing = self.images.new_empty(len(self.images), 0)
+        layer, seen = self.layers[0], self.seen
+        return Probe(
+            source=self.source,
+            source_means=(layer.running_mean,),
+            source_variances=(layer.running_var,),
+            means=(seen.means[0],),
+            variances=(seen.variances[0],),
+            logits=nothing,
+            features=nothing,
+            gradients=None,
+        )
 
     def _classify(self, features: torch.Tensor) -> torch.Tensor:
         generator, source, scope = self.generator, self.source, self.generator.scope
+        self.seen.features = features.detach()
         logits = F.linear(features, source.weight, source.bias)
-        self.seen.features, self.logits = features.detach(), logits.detach()
+        self.own = self.window = probe_from(self.backbone, source, self.seen, logits)
+        known, looks = logits, features
+        if self.earlier and self.context is not None:
+            self.window = self.context.with_earlier(self.own)
+            known, looks = self.window.logits, self.window.features
         self.weight, self.bias = source.weight, source.bias
         if scope.classifier:
-            evidence = generator.class_evidence(source, logits, features, None)
-            tokens = torch.cat([generator.batch_evidence(logits), evidence.tokens])  # (1 + K, width)
+            evidence = generator.class_evidence(source, known, looks, None)
+            tokens = torch.cat([generator.batch_evidence(known), evidence.tokens])  # (1 + K, width)
             tokens = generator.norm(self.attention(tokens))[1:]
             weight, bias = generator.class_residuals(evidence, tokens)
             bias = bias if scope.bias else torch.zeros_like(bias)

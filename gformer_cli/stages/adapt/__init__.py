@@ -1,4 +1,7 @@
-"""Predict unlabelled target images, generating parameters for each batch. `folder.py` is where it starts."""
+"""Predict unlabelled target images, generating parameters for each batch.
+
+`folder.py` is where it starts for folders that are complete, `watch.py` for those that fill.
+"""
 
 from gformer_cli.stages.adapt.folder import AdaptResult, adapt
 from gformer_cli.stages.adapt.guarding import choose_guard

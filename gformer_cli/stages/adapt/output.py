@@ -55,7 +55,7 @@ def write_rows(
         if out.suffix == ".csv":
             with temporary.open("w", newline="", encoding="utf-8", errors=_NAMES) as file:
                 writer = csv.writer(file)
-                records = [_record(row, name_targets) for row in rows]
+                records = [record_of(row, name_target=name_targets) for row in rows]
                 extra = [f"probability:{name}" for name in classes] if probabilities else []
                 writer.writerow([*records[0], *extra])
                 for row, record in zip(rows, records, strict=True):
@@ -64,7 +64,7 @@ def write_rows(
         else:
             with temporary.open("w", encoding="utf-8", errors=_NAMES) as file:
                 for row in rows:
-                    record = _record(row, name_targets)
+                    record = record_of(row, name_target=name_targets)
                     if probabilities:
                         record["probabilities"] = {
                             name: round(value, 6) for name, value in zip(classes, row.probabilities, strict=True)
@@ -72,7 +72,8 @@ def write_rows(
                     file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
-def _record(row: Row, name_targets: bool) -> dict[str, Any]:
+def record_of(row: Row, *, name_target: bool) -> dict[str, Any]:
+    """The columns of one row, by name, without its probabilities."""
     record: dict[str, Any] = {
         "path": row.path,
         "label": row.label,
@@ -81,4 +82,4 @@ def _record(row: Row, name_targets: bool) -> dict[str, Any]:
         "source_label": row.source_label,
         "decision": row.decision,
     }
-    return record | {"target": row.target} if name_targets else record
+    return record | {"target": row.target} if name_target else record

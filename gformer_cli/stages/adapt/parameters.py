@@ -23,25 +23,29 @@ class ParameterFolder:
     `LAYER.mix` (the share of the batch's own statistics), and the classifier's `weight` and `bias`. The metadata has
     one key, `gformer`: JSON of the bundle's SHA-256, the batch, its target, and the guard's decision and share.
 
-    Raises `InputError` for a folder that is not empty, without `overwrite`.
+    With `continued`, sets of earlier runs stay: batches go on being numbered. Raises `InputError` for a folder that is
+    not empty, without `overwrite` or `continued`.
     """
 
-    def __init__(self, folder: Path, bundle: Bundle, bundle_sha256: str, *, overwrite: bool = False) -> None:
+    def __init__(
+        self, folder: Path, bundle: Bundle, bundle_sha256: str, *, overwrite: bool = False, continued: bool = False
+    ) -> None:
         self.folder = folder
+        self.continued = continued
         self.bundle = bundle
         self.bundle_sha256 = bundle_sha256
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder} is a file, not a folder", "Name a folder with --save-parameters.")
-        if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+        if folder.is_dir() and any(folder.iterdir()) and not (overwrite or continued):
             raise InputError(
                 f"folder of parameters is not empty: {folder}",
                 "Replace the sets in it with --overwrite, or name another folder.",
             )
 
     def begin(self) -> ParameterFolder:
-        """Make the folder, without the sets of a run before this one."""
+        """Make the folder, without the sets of a run before this one unless that is continued."""
         make_folder(self.folder)
-        for path in self.folder.glob(_FILES):
+        for path in [] if self.continued else self.folder.glob(_FILES):
             path.unlink()
         return self
 

@@ -9,11 +9,15 @@ from dataclasses import dataclass
 import torch
 
 from gformer_cli.bundle import Bundle
+from gformer_cli.core.context import Context
 from gformer_cli.core.generalizeformer import Prediction
 from gformer_cli.core.guard import Guard, Verdict, batch_signals, guarded
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.data.images import Batch
 from gformer_cli.stages.adapt.output import Row
+
+REMEMBERED_TARGETS = 16
+"""So many contexts are kept: folders named by date would pile up for ever."""
 
 
 @dataclass(frozen=True)
@@ -61,19 +65,29 @@ Sink = Callable[[Outcome], None]
 
 
 class Predictor:
-    """Predicts batch after batch with parameters of their own. No state but a counter of batches.
+    """Predicts batch after batch with parameters of their own. No state but a counter of batches, and a context.
 
-    With a `guard`, that one decides which parameters predict; unless `obeyed`, it decides and nobody follows.
+    With a `guard`, that one decides which parameters predict; unless `obeyed`, it decides and nobody follows. With
+    `context`, parameters are generated from what the last so many batches of the same target showed as well: the
+    statistics of each target are kept by themselves, for the targets that came last.
     """
 
     def __init__(
-        self, bundle: Bundle, device: torch.device, guard: Guard | None = None, *, obeyed: bool = True
+        self,
+        bundle: Bundle,
+        device: torch.device,
+        guard: Guard | None = None,
+        *,
+        obeyed: bool = True,
+        context: int = 0,
     ) -> None:
         self.bundle = bundle.to(device)
         self.device = device
         self.guard = guard
         self.obeyed = obeyed
         self.batches = 0
+        self.context = context
+        self._contexts: dict[str, Context] = {}
 
     @torch.no_grad()
     def predict(self, batch: Batch, target: str) -> Outcome:
@@ -81,7 +95,7 @@ class Predictor:
         began = time.perf_counter()
         images = self.bundle.preprocessing.network_input(batch.pixels, self.device)
         source = self.bundle.backbone(images)
-        prediction: Prediction = self.bundle.method(self.bundle.backbone, images)
+        prediction: Prediction = self.bundle.method(self.bundle.backbone, images, self._context_of(target))
         verdict, logits, parameters = Verdict(), prediction.logits, prediction.parameters
         if self.guard is not None:
             verdict = self.guard.decide(batch_signals(source, prediction))
@@ -101,3 +115,14 @@ class Predictor:
             parameters=parameters,
             seconds=time.perf_counter() - began,
         )
+
+    def _context_of(self, target: str) -> Context | None:
+        if not self.context:
+            return None
+        context = self._contexts.pop(target, None)
+        if context is None:
+            context = Context(self.context)
+        self._contexts[target] = context  # now the newest
+        if len(self._contexts) > REMEMBERED_TARGETS:
+            del self._contexts[next(iter(self._contexts))]
+        return context

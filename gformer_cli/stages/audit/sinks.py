@@ -55,12 +55,13 @@ def plan_sinks(
     append: bool,
     parameters: Path | None,
     overwrite: bool,
+    continued: bool,
     others: list[Path],
 ) -> Kept:
     """What `--audit` and `--save-parameters` ask for; `settings` are the command's choices that decide predictions.
 
-    Raises `InputError` for a log or folder that may not be written to, and a log that is one of the `others`, which
-    would take its place.
+    With `continued` a folder of parameters goes on after its last set. Raises `InputError` for a log or folder that may
+    not be written to, and a log that is one of the `others`, which would take its place.
     """
     if append and audit is None:
         raise InputError("--audit-append needs a log", "Add --audit FILE.")
@@ -71,5 +72,7 @@ def plan_sinks(
     sha256 = bundle_hash(model)
     return Kept(
         None if audit is None else AuditLog(audit, bundle, sha256, settings | environment(device), append=append),
-        None if parameters is None else ParameterFolder(parameters, bundle, sha256, overwrite=overwrite),
+        None
+        if parameters is None
+        else ParameterFolder(parameters, bundle, sha256, overwrite=overwrite, continued=continued),
     )

@@ -1,0 +1,246 @@
+"""`gformer adapt --watch`: what the command does for a folder that fills."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gformer_cli.commands.trust import Trust
+from gformer_cli.console import Terminal, one_line, table
+from gformer_cli.errors import InputError
+from gformer_cli.stages.progress import StopRequest, stoppable
+
+PANEL = "Folders that fill (--watch)"
+
+Watch = Annotated[
+    Path | None,
+    typer.Option(
+        "--watch",
+        metavar="DIR",
+        help="Predict what DIR holds and what comes, in the place of --target. Each sub-folder is a domain.",
+        rich_help_panel=PANEL,
+        show_default=False,
+    ),
+]
+MaxWait = Annotated[
+    float,
+    typer.Option(
+        "--max-wait",
+        metavar="SECONDS",
+        min=0.0,
+        help="Predict a smaller batch when one of its images has waited so long.",
+        rich_help_panel=PANEL,
+    ),
+]
+Settle = Annotated[
+    float,
+    typer.Option(
+        "--settle",
+        metavar="SECONDS",
+        min=0.0,
+        help="A file is complete when it has not changed for so long.",
+        rich_help_panel=PANEL,
+    ),
+]
+MoveTo = Annotated[
+    Path | None,
+    typer.Option(
+        "--move-to",
+        metavar="DIR",
+        help="Move images here once their predictions are written. Default: leave them.",
+        rich_help_panel=PANEL,
+        show_default=False,
+    ),
+]
+ContextBatches = Annotated[
+    int,
+    typer.Option(
+        "--context",
+        metavar="N",
+        min=0,
+        help="Pool the statistics of the last N batches of the same domain, for batches of a few images.",
+        rich_help_panel=PANEL,
+    ),
+]
+UntilIdle = Annotated[
+    float | None,
+    typer.Option(
+        "--until-idle",
+        metavar="SECONDS",
+        min=0.0,
+        help="Predict what waits and end when nothing has come for so long. Default: go on until stopped.",
+        rich_help_panel=PANEL,
+        show_default=False,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of one command line."""
+
+    model: Path
+    backbone: str | None
+    folder: Path
+    out: Path
+    batch_size: int
+    max_wait: float
+    settle: float
+    move_to: Path | None
+    context: int
+    until_idle: float | None
+    trust: Trust
+    probabilities: bool
+    strict: bool
+    device: str
+    workers: int | None
+
+
+def check_choice(context: typer.Context, target: object, watch: Path | None) -> None:
+    """Raises `InputError` unless there is one of --target and --watch, with options that go with it."""
+    if bool(target) == (watch is not None):
+        both = "--target and --watch exclude each other" if target else "no images are named"
+        raise InputError(both, "Give --target DIR for a folder that is complete, or --watch DIR for one that fills.")
+    only_target = {"order": "--order", "layout": "--layout", "seed": "--seed", "overwrite": "--overwrite"}
+    only_watch = {
+        "max_wait": "--max-wait",
+        "settle": "--settle",
+        "move_to": "--move-to",
+        "context_batches": "--context",
+        "until_idle": "--until-idle",
+    }
+    for name, flag in (only_target if watch else only_watch).items():
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise InputError(
+                f"{flag} does not go with {'--watch' if watch else '--target'}",
+                "A predictions file that is there is continued; move it away to start anew."
+                if name == "overwrite"
+                else "Leave it out.",
+            )
+
+
+def watch_folder(terminal: Terminal, request: Request, *, dry_run: bool) -> None:
+    """Check, load, watch, sum up. Ends the command with status 130 after Ctrl-C, and with 0 after SIGTERM."""
+    _check_folders(request)
+    with stoppable() as stop:  # from here on, so that a signal while the model loads ends it properly as well
+        _watch(terminal, request, stop, dry_run=dry_run)
+    if stop.signal == signal.SIGINT:
+        raise typer.Exit(130)
+
+
+def _watch(terminal: Terminal, request: Request, stop: StopRequest, *, dry_run: bool) -> None:
+    from gformer_cli.bundle import load_bundle
+    from gformer_cli.files import make_folder
+    from gformer_cli.stages.adapt import check_output
+    from gformer_cli.stages.adapt.watch import WatchOptions, watch
+    from gformer_cli.stages.targets import check_batch_size
+    from gformer_cli.stages.training import make_deterministic, pick_device, pick_workers
+
+    check_batch_size(request.batch_size)
+    check_output(request.out, overwrite=True)
+    where, threads = pick_device(request.device), pick_workers(request.workers)
+    bundle = load_bundle(request.model, own_backbone=request.backbone)
+    if request.context and bundle.header.static is not None:
+        raise InputError(
+            "--context has no effect on a static bundle", "It predicts every batch with the same statistics."
+        )
+    settings = {"batch_size": request.batch_size, "order": "arrival", "context": request.context}
+    rule, kept = request.trust.prepare(
+        terminal, bundle, request.model, where, settings, out=request.out, continued=True
+    )
+    if dry_run:
+        _show_plan(terminal, request, kept.outputs)
+        return
+    make_folder(request.out.parent)
+    if request.move_to is not None:
+        make_folder(request.move_to)
+    make_deterministic(0)
+    with terminal.progress() as progress, kept.open() as sinks:
+        done = watch(
+            bundle,
+            WatchOptions(
+                folder=request.folder,
+                out=request.out,
+                batch_size=request.batch_size,
+                max_wait=request.max_wait,
+                settle=request.settle,
+                until_idle=request.until_idle,
+                move_to=request.move_to,
+                probabilities=request.probabilities,
+                strict=request.strict,
+            ),
+            device=where,
+            workers=threads,
+            stop=stop,
+            context=request.context,
+            guard=rule,
+            obeyed=request.trust.obeyed,
+            sinks=sinks,
+            progress=progress,
+        )
+    listed = request.out.with_name(f"{request.out.stem}.skipped.jsonl")
+    counts = dict(done.counts.most_common())
+    terminal.result(
+        {
+            "out": str(request.out),
+            "watched": str(request.folder),
+            "ended_by": done.ended_by,
+            "images": done.images,
+            "before": done.before,
+            "batches": done.batches,
+            "changed": done.changed,
+            "counts": counts,
+            "guard": request.trust.mode(rule),
+            "decisions": dict(done.decisions),
+            "skipped": done.skipped,
+            "skipped_file": str(listed) if listed.exists() else None,
+        },
+        *([table("Predicted labels", ["label", "images"], [[k, str(v)] for k, v in counts.items()])] if counts else []),
+        f"\nEnded by {done.ended_by}: {done.images} images in {done.batches} batches, {done.before} predicted before; "
+        f"{done.changed} labels differ from the source model's. {request.out}"
+        + (f"\nGuard: {', '.join(f'{count} {name}' for name, count in done.decisions.items())}" if rule else "")
+        + (f"\n{done.skipped} files skipped, see {listed}" if done.skipped else ""),
+    )
+
+
+def _check_folders(request: Request) -> None:
+    if not request.folder.is_dir():
+        what = "not a folder" if request.folder.exists() else "no such folder"
+        raise InputError(f"{what}: {request.folder}", "Give the folder in which images arrive; it may be empty.")
+    if request.move_to is None:
+        return
+    inside, outside = request.move_to.resolve(), request.folder.resolve()
+    if inside.is_relative_to(outside) or outside.is_relative_to(inside):
+        raise InputError(
+            f"--move-to {request.move_to} and --watch {request.folder} lie within each other",
+            "Predicted images would be found again: name a folder beside it.",
+        )
+
+
+def _show_plan(terminal: Terminal, request: Request, kept: list[Path]) -> None:
+    from gformer_cli.stages.adapt.incoming import Incoming, domain_of
+
+    present: dict[str, int] = {}
+    for relative in Incoming(request.folder, settle=request.settle, known=()).names():
+        present[domain_of(relative)] = present.get(domain_of(relative), 0) + 1
+    terminal.result(
+        {
+            "dry_run": True,
+            "watched": str(request.folder),
+            "present": present,
+            "batch_size": request.batch_size,
+            "max_wait": request.max_wait,
+            "context": request.context,
+            "move_to": None if request.move_to is None else str(request.move_to),
+            "outputs": [str(path) for path in (request.out, *kept)],
+            "continues": request.out.exists(),
+        },
+        table("", ["domain", "images there"], [[one_line(k), str(v)] for k, v in sorted(present.items())]),
+        f"\nWould {'continue' if request.out.exists() else 'write'}: {request.out}",
+        "Dry run: nothing was touched.",
+    )
