@@ -30,10 +30,10 @@ class Stored:
     dtype: str
 
 
-def damaged(path: Path, what: object) -> InputError:
-    """The error for a file that is a bundle and not a whole one."""
+def damaged(path: Path, what: object, command: str = "meta-train") -> InputError:
+    """The error for a file that is a bundle and not a whole one; `command` wrote it."""
     return InputError(
-        f"damaged bundle {path}: {textwrap.shorten(str(what), 200)}", "Write it again with gformer meta-train."
+        f"damaged bundle {path}: {textwrap.shorten(str(what), 200)}", f"Write it again with gformer {command}."
     )
 
 

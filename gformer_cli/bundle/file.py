@@ -145,6 +145,7 @@ def load_bundle(path: Path, device: torch.device | None = None, *, own_backbone:
     file = open_file(path)
     header = parse_header(path, file.metadata())
     name = _backbone_name(path, header, own_backbone)
+    command = "meta-train" if header.static is None else "freeze"
     try:
         stored = stored_tensors(file)
         check_classes(path, stored, len(header.classes))
@@ -157,9 +158,9 @@ def load_bundle(path: Path, device: torch.device | None = None, *, own_backbone:
         backbone.network.load_state_dict(parts["backbone"])
         bundle = _generating(header, backbone, parts) if header.static is None else _static(header, backbone, parts)
     except KeyError as error:
-        raise damaged(path, f"tensors of {error} belong to nothing in its header") from None
+        raise damaged(path, f"tensors of {error} belong to nothing in its header", command) from None
     except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
-        raise damaged(path, error) from None
+        raise damaged(path, error, command) from None
     return bundle if device is None else bundle.to(device)
 
 

@@ -252,7 +252,7 @@ def test_a_finished_bundle_is_not_replaced_unasked(meta_train: MetaTrain, pretra
     assert len((pretrained / "meta-train.jsonl").read_text().splitlines()) == 4
 
 
-@pytest.mark.parametrize("steps", [1, 3, 5, 7])
+@pytest.mark.parametrize("steps", [3, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (1, 5, 7))])
 def test_resume_after_an_interruption_equals_an_uninterrupted_run(
     meta_train: MetaTrain,
     pretrained: Path,

@@ -92,6 +92,7 @@ def test_a_decision_gains_what_its_parameters_gain(calibration: GuardCalibration
     assert -seen.source <= calibration._gain(seen, doubted) <= 1.0 - seen.source
 
 
+@pytest.mark.slow
 def test_meta_train_puts_the_guard_into_the_bundle_unless_it_is_switched_off(
     domains: list[Domain], run: RunFolder, tiny: Settings
 ) -> None:

@@ -129,6 +129,7 @@ def test_what_is_not_finite_is_not_written(run: Freeze, moved: Bundle, tmp_path:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_folder(run: Freeze, domains: list[Domain]) -> None:
     def most(times: int) -> int:
         many = replace(domains[0], files=domains[0].files * times)

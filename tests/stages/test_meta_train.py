@@ -209,6 +209,7 @@ def test_the_generator_that_was_best_on_validation_is_saved(
     assert [same(saved, candidate) for candidate in states] == [number == best for number in range(4)]
 
 
+@pytest.mark.slow
 def test_the_control_is_what_a_constant_generator_would_have_become(
     domains: list[Domain], pretrained: Path, tiny: Settings, tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ def what(cell: Cell) -> tuple[object, ...]:
     return cell.method, cell.place, cell.n, cell.batch_images, cell.batch_correct, cell.predictions
 
 
+@pytest.mark.slow
 def test_several_at_once_find_what_one_by_one_finds_in_the_same_order(
     _bundle_file: Path, make_plan: Callable[..., Plan]
 ) -> None:
@@ -34,6 +35,7 @@ def test_several_at_once_find_what_one_by_one_finds_in_the_same_order(
     assert all(cell.cost_ratio > 0.0 for cell in two.cells)
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_in_a_process_is_told_in_full(
     _bundle_file: Path, make_plan: Callable[..., Plan], own_domains: list[Domain]
 ) -> None:

@@ -290,6 +290,7 @@ def test_ctrl_c_stops_between_two_streams(
     assert [cell.n for cell in by(records, "one")] == [10]
 
 
+@pytest.mark.slow
 def test_memory_is_flat_over_ten_thousand_batches(
     bundle: Bundle, make_plan: Callable[..., Plan], fakes: dict[str, Any], domains: list[Domain]
 ) -> None:
