@@ -15,7 +15,7 @@ test: lint
 	$(PYTEST) -m "not slow"
 
 test-slow: $(VENV)/.installed
-	$(PYTEST) -m slow
+	$(PYTEST) --dist loadfile -m slow
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -39,7 +39,8 @@ def bundle(data: Path) -> Path:
     run = data.parent / "run"
     source = ("--source", data / "sources")
     gformer("pretrain", *source, "--out", run, "--preset", "quick", "--steps", "60")
-    gformer("meta-train", *source, "--run", run, "--steps", "20", "--set", "meta_train.validate_every=10")
+    small = ("--set", "meta_train.validate_every=10", "--set", "meta_train.guard_batches=2")
+    gformer("meta-train", *source, "--run", run, "--steps", "20", *small)
     return run / "model.gformer"
 
 
