@@ -21,11 +21,11 @@ from typing import Any
 
 import torch
 
-from gformer_cli.bundle import load_bundle
+from gformer_cli.bundle import file_hash, load_bundle
 from gformer_cli.core.change import measure_change
 from gformer_cli.data.folders import find_domains
 from gformer_cli.stages.adapt import Outcome, ParameterFolder, adapt
-from gformer_cli.stages.audit.writer import AuditLog, bundle_hash, environment
+from gformer_cli.stages.audit.writer import AuditLog, environment
 
 CPU = torch.device("cpu")
 
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     options = parser.parse_args()
     bundle, domains = load_bundle(options.model), find_domains(options.target, unlabelled=True)
-    sha256 = bundle_hash(options.model)
+    sha256 = file_hash(options.model)
     shares: dict[str, list[float]] = {"audit": [], "of it measuring": [], "of it fsync": [], "save-parameters": []}
     fsync = os.fsync
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:

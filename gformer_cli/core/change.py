@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -38,21 +39,10 @@ def measure_change(prediction: Prediction) -> Change:
     assert source.mix is not None
     gammas = torch.cat(source.gammas)
     counts = [len(gamma) for gamma in source.gammas]
-    sizes = torch.tensor(counts)
-    layer_of = torch.repeat_interleave(torch.arange(len(counts)), sizes).to(gammas.device)
-    # the statistics of all layers as those of a single one
-    joined = replace(
-        seen,
-        source_means=(torch.cat(seen.source_means),),
-        source_variances=(torch.cat(seen.source_variances),),
-        means=(torch.cat(seen.means),),
-        variances=(torch.cat(seen.variances),),
-    )
-    (moved,), (stretched,) = statistic_shifts(joined)
+    moved, stretched = (torch.cat(parts) for parts in statistic_shifts(seen))
     values = [gammas, torch.cat(made.gammas) - gammas, torch.cat(made.betas) - torch.cat(source.betas)]
-    squares = torch.stack([*values, moved, stretched]).square()
-    sums = squares.new_zeros(len(squares), len(counts)).index_add_(1, layer_of, squares)
-    unit, gamma, beta, mean, spread = (sums / sizes.to(sums)).sqrt()
+    sums = layer_sums([value.square() for value in (*values, moved, stretched)], counts)
+    unit, gamma, beta, mean, spread = (sums / sums.new_tensor(counts)).sqrt()
     mix = torch.zeros_like(source.mix) if made.mix is None else made.mix
     tiny = torch.finfo(unit.dtype).tiny
     layers = torch.stack(
@@ -62,3 +52,12 @@ def measure_change(prediction: Prediction) -> Change:
     bias = (made.bias - source.bias).square().mean().sqrt()
     flat = torch.cat([layers.flatten(), weight[None], bias[None]]).cpu()
     return Change(flat[:-2].view(-1, len(FIGURES)), float(flat[-2]), float(flat[-1]))
+
+
+def layer_sums(values: Sequence[torch.Tensor], sizes: Sequence[int]) -> torch.Tensor:
+    """Sums over the channels of each layer: F tensors (ΣC,) to (F, L)."""
+    device = values[0].device
+    owner = torch.repeat_interleave(torch.arange(len(sizes), device=device), torch.tensor(sizes, device=device))
+    empty = values[0].new_zeros(len(values), len(sizes))
+    sums: torch.Tensor = empty.index_add(1, owner, torch.stack(list(values)))
+    return sums

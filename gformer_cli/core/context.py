@@ -15,7 +15,7 @@ import torch
 from gformer_cli.core.backbone import Observation
 from gformer_cli.core.batchnorm import Statistics, pool
 from gformer_cli.core.gradients import GradientFeatures
-from gformer_cli.core.probe import Probe, statistic_shifts
+from gformer_cli.core.probe import Probe, statistic_shift
 
 JUMP = 3.0
 """So many times farther from the others than any remembered batch is from its own others: another domain."""
@@ -134,16 +134,7 @@ def _mean_gradients(probes: Sequence[Probe]) -> GradientFeatures | None:
 
 
 def _signature(seen: Probe) -> torch.Tensor:
-    moved, stretched = statistic_shifts(
-        replace(
-            seen,
-            source_means=seen.source_means[:1],
-            source_variances=seen.source_variances[:1],
-            means=seen.means[:1],
-            variances=seen.variances[:1],
-        )
-    )
-    return torch.cat([moved[0], stretched[0]])
+    return torch.cat(statistic_shift(seen.source_means[0], seen.source_variances[0], seen.means[0], seen.variances[0]))
 
 
 def _distance(a: torch.Tensor, b: torch.Tensor) -> float:

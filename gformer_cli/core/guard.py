@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.change import layer_sums
 from gformer_cli.core.generalizeformer import Prediction
 from gformer_cli.core.losses import entropy, marginal_entropy, rms
 from gformer_cli.core.parameters import Parameters
@@ -70,7 +71,7 @@ def batch_signals(source_logits: torch.Tensor, prediction: Prediction) -> dict[s
     moved, stretched = (torch.cat(parts) for parts in statistic_shifts(seen))
     change = _squares(made.gammas, seen.source.gammas) + _squares(made.betas, seen.source.betas)
     own = torch.cat(seen.source.gammas).square()
-    sums = _layer_sums([change, own, moved.abs(), stretched.abs()], [len(gamma) for gamma in made.gammas])
+    sums = layer_sums([change, own, moved.abs(), stretched.abs()], [len(gamma) for gamma in made.gammas])
     counts = sums.new_tensor([len(gamma) for gamma in made.gammas])
     certain = entropy(prediction.logits)
     figures = {
@@ -233,15 +234,6 @@ def guarded(
 def _squares(after: Sequence[torch.Tensor], before: Sequence[torch.Tensor]) -> torch.Tensor:
     """(ΣC,) squared differences."""
     return (torch.cat(tuple(after)) - torch.cat(tuple(before))).square()
-
-
-def _layer_sums(values: Sequence[torch.Tensor], sizes: Sequence[int]) -> torch.Tensor:
-    """Sums over the channels of each layer: F tensors (ΣC,) to (F, L)."""
-    device = values[0].device
-    owner = torch.repeat_interleave(torch.arange(len(sizes), device=device), torch.tensor(sizes, device=device))
-    empty = values[0].new_zeros(len(values), len(sizes))
-    sums: torch.Tensor = empty.index_add(1, owner, torch.stack(list(values)))
-    return sums
 
 
 def _place(sizes: Sequence[int], size: float) -> tuple[int, int, float]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from gformer_cli.bundle import Bundle, load_bundle, read_header
+from gformer_cli.bundle import Bundle, file_hash, load_bundle, read_header
 from gformer_cli.data.folders import Domain, ImageFile
 from gformer_cli.data.images import Batch, Decoded, read_images
 from gformer_cli.errors import InputError
@@ -17,7 +17,7 @@ from gformer_cli.files import encodable
 from gformer_cli.stages.adapt.guarding import choose_guard
 from gformer_cli.stages.adapt.predictor import Predictor
 from gformer_cli.stages.audit.records import BatchRecord, Figure, ImageRecord, differing, read_log
-from gformer_cli.stages.audit.writer import bundle_hash, environment, image_records
+from gformer_cli.stages.audit.writer import environment, image_records
 from gformer_cli.stages.progress import Progress, Silent
 
 TOLERANCE = 1e-4
@@ -115,7 +115,7 @@ def replay(
     files, here, found = Files(domains), environment(device), Replay()
     for model in models:
         read_header(model)  # a file that is no bundle is an error of its own, not "another bundle"
-    paths = {bundle_hash(model): model for model in models}
+    paths = {file_hash(model): model for model in models}
     predictors: dict[tuple[str, str], Predictor] = {}
     progress.begin("replaying", sum(1 for _ in read_log(log)))
     for line, record in read_log(log):

@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 from pydantic import JsonValue
 
-from gformer_cli.bundle import Bundle
+from gformer_cli.bundle import Bundle, file_hash
 from gformer_cli.errors import InputError
 from gformer_cli.files import make_folder
 from gformer_cli.stages.adapt.parameters import ParameterFolder
 from gformer_cli.stages.adapt.predictor import Sink
-from gformer_cli.stages.audit.writer import AuditLog, bundle_hash, environment
+from gformer_cli.stages.audit.writer import AuditLog, environment
 
 
 @dataclass
@@ -69,7 +69,7 @@ def plan_sinks(
         raise InputError(f"{audit} cannot hold both predictions and audit log", "Give them two names.")
     if audit is None and parameters is None:
         return Kept(None, None)
-    sha256 = bundle_hash(model)
+    sha256 = file_hash(model)
     return Kept(
         None if audit is None else AuditLog(audit, bundle, sha256, settings | environment(device), append=append),
         None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import platform
@@ -29,11 +28,6 @@ from gformer_cli.stages.audit.records import (
     last_line,
     parse_line,
 )
-
-
-def bundle_hash(model: Path) -> str:
-    """SHA-256 of a bundle's file."""
-    return hashlib.sha256(model.read_bytes()).hexdigest()
 
 
 def environment(device: torch.device) -> dict[str, JsonValue]:

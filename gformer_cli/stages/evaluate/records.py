@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from gformer_cli.bundle import Bundle, library_versions
+from gformer_cli.bundle import Bundle, file_hash, library_versions
 from gformer_cli.data.images import Skipped
 from gformer_cli.data.streams import Stream
 from gformer_cli.errors import InputError
@@ -128,7 +128,7 @@ def describe_bundle(path: Path, bundle: Bundle) -> dict[str, Any]:
     """What identifies a bundle inside results: its file's name and content, and what it was made of."""
     return {
         "file": path.name,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": file_hash(path),
         "backbone": bundle.header.backbone.name,
         "generator": bundle.header.generator.settings.kind,
         "classes": bundle.header.classes,

@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from gformer_cli.bundle import Bundle
+from gformer_cli.bundle import Bundle, file_hash
 from gformer_cli.data.folders import Domain, find_domains
 from gformer_cli.errors import InputError
 from gformer_cli.stages.adapt import adapt
 from gformer_cli.stages.audit.records import BatchRecord, read_log
 from gformer_cli.stages.audit.replay import TOLERANCE, Replay, replay
-from gformer_cli.stages.audit.writer import AuditLog, bundle_hash, environment
+from gformer_cli.stages.audit.writer import AuditLog, environment
 
 CPU = torch.device("cpu")
 Write = Callable[..., Path]
@@ -32,7 +32,7 @@ def images(domains: list[Domain], tmp_path: Path) -> Path:
 def log(bundle: Bundle, _bundle_file: Path, images: Path, tmp_path: Path) -> Path:
     """Nine batches of at most four images, logged here with this bundle."""
     settings: dict[str, Any] = {"batch_size": 4} | environment(CPU)
-    with AuditLog(tmp_path / "audit.jsonl", bundle, bundle_hash(_bundle_file), settings) as sink:
+    with AuditLog(tmp_path / "audit.jsonl", bundle, file_hash(_bundle_file), settings) as sink:
         adapt(
             bundle,
             find_domains([images]),
@@ -146,7 +146,7 @@ def test_a_log_of_two_bundles_is_replayed_with_both(
     other = tmp_path / "other.gformer"
     header = read_header(_bundle_file).model_copy(update={"validation": {"other": 0.0}})
     save_file(load_file(_bundle_file), other, metadata={"gformer": header.model_dump_json()})
-    change(3, bundle=bundle_hash(other))
+    change(3, bundle=file_hash(other))
     assert again(models=[_bundle_file, other]).identical == 9
     assert kinds(again(models=[other])) == [(line, "bundle") for line in range(1, 10) if line != 4]
 
