@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import shutil
 import signal
@@ -431,3 +432,12 @@ def test_a_bundle_without_a_control_is_measured_without_it(
     done = gformer(*command, "--methods", "constant")
     assert done.status == 2 and "the method 'constant' cannot be measured here" in done.err
     assert "meta_train.control=true" in done.err
+
+
+def test_jobs_are_run_at_once(evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    module = importlib.import_module("gformer_cli.stages.evaluate.measure")
+    monkeypatch.setattr(module, "measure_in_parallel", lambda *_, jobs, **__: asked.append(jobs))
+    assert evaluate("--methods", "source", "--jobs", 2).status == 130  # no stream was measured
+    assert asked == [2]
+    assert evaluate("--methods", "source").status == 0 and asked == [2]
