@@ -45,7 +45,10 @@ class Backbone(nn.Module):
         super().__init__()
         _convert_batchnorm(network)
         self.network = network
-        self.layer_names = [name for name, m in network.named_modules() if isinstance(m, MixedBatchNorm2d)]
+        found = {name: m for name, m in network.named_modules() if isinstance(m, MixedBatchNorm2d)}
+        self.layer_names = list(found)
+        self.layers = list(found.values())
+        """The BatchNorm layers in the order of their definition."""
         linears = [name for name, m in network.named_modules() if isinstance(m, nn.Linear)]
         if not self.layer_names or not linears:
             missing = "BatchNorm layers" if not self.layer_names else "linear classifier"
@@ -57,11 +60,6 @@ class Backbone(nn.Module):
         self.classifier_name = linears[-1]
         if self.classifier.bias is None:
             self.classifier.bias = nn.Parameter(self.classifier.weight.new_zeros(self.num_classes))
-
-    @property
-    def layers(self) -> list[MixedBatchNorm2d]:
-        """The BatchNorm layers in the order of their definition."""
-        return [self.network.get_submodule(name) for name in self.layer_names]  # type: ignore[misc]
 
     @property
     def classifier(self) -> nn.Linear:

@@ -58,6 +58,9 @@ _SCALABLE: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
 def build_network(name: str, num_classes: int, *, stem: str = "standard", width: float = 1.0) -> nn.Module:
     """A freshly initialised network that maps (B, 3, H, W) to (B, `num_classes`).
 
+    Weights of the libraries' networks are laid out channels-last, in which convolutions and statistics of a batch are
+    faster; a user's own are left as they come, since their code may count on the layout.
+
     Args:
         name: one of `NETWORKS`, `timm:NAME`, or `FILE.py:FUNCTION`, a user's own (see `own_code`).
         num_classes: K.
@@ -81,10 +84,15 @@ def build_network(name: str, num_classes: int, *, stem: str = "standard", width:
             f"backbone {name} has no small stem",
             "Use --set backbone.stem=standard, or a resnet, resnext or wide_resnet of torchvision.",
         )
-    if name.startswith(TIMM):
-        return _timm_network(name.removeprefix(TIMM), num_classes)
     if own_code(name):
         return _own_network(name, num_classes)
+    network = _library_network(name, num_classes, stem, width)
+    return network.to(memory_format=torch.channels_last)
+
+
+def _library_network(name: str, num_classes: int, stem: str, width: float) -> nn.Module:
+    if name.startswith(TIMM):
+        return _timm_network(name.removeprefix(TIMM), num_classes)
     network: nn.Module
     if width == 1.0:
         network = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **_AUXILIARY.get(name, {}))

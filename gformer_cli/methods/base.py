@@ -23,6 +23,10 @@ class Method(ABC):
     reads_source: ClassVar[bool] = False
     """Whether `prepare` does something: the method wants unlabelled source images before the stream."""
 
+    ask_once: ClassVar[bool] = False
+    """Whether an image's prediction depends on that image alone and is too dear to be computed twice: `evaluate` then
+    takes it from the first stream that the image came in."""
+
     def __init__(self, bundle: Bundle) -> None:
         self.backbone = bundle.backbone
 

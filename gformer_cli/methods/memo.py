@@ -42,6 +42,7 @@ class Memo(Method):
         seed: of the copies.
     """
 
+    ask_once = True
     tunable: ClassVar = {"learning_rate": (2.5e-4, 1e-3, 5e-3), "prior_count": (4.0, 16.0, 64.0)}
 
     def __init__(

@@ -39,7 +39,7 @@ class Residuals:
         """θ_t = θ_s + Δ."""
         assert source.mix is not None
         affine = [
-            moved_affine(gamma, beta, d_gamma, d_beta)
+            moved_affine(gamma, beta, d_gamma, d_beta, rms(gamma))
             for gamma, beta, d_gamma, d_beta in zip(source.gammas, source.betas, self.gammas, self.betas, strict=True)
         ]
         weight, bias = moved_classifier(source.weight, source.bias, self.weight, self.bias)
@@ -55,9 +55,10 @@ class Residuals:
 Pair = tuple[torch.Tensor, torch.Tensor]
 
 
-def moved_affine(gamma: torch.Tensor, beta: torch.Tensor, d_gamma: torch.Tensor, d_beta: torch.Tensor) -> Pair:
-    """γ and β of one layer, (C,) both, with their residuals added."""
-    unit = rms(gamma)
+def moved_affine(
+    gamma: torch.Tensor, beta: torch.Tensor, d_gamma: torch.Tensor, d_beta: torch.Tensor, unit: torch.Tensor
+) -> Pair:
+    """γ and β of one layer, (C,) both, with their residuals added, which are in units of rms(γ), `unit`."""
     return gamma + unit * d_gamma, beta + unit * d_beta
 
 

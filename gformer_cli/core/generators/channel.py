@@ -34,7 +34,7 @@ from gformer_cli.core.generators.single_pass import SinglePass
 from gformer_cli.core.gradients import GradientFeatures
 from gformer_cli.core.losses import entropy, marginal_entropy, rms
 from gformer_cli.core.parameters import Parameters
-from gformer_cli.core.probe import Probe, statistic_shifts
+from gformer_cli.core.probe import Probe, statistic_shift
 
 _QUIET = 0.02
 """Nats: gradients that promise less count for little, so that the rounding of a sure batch is no direction."""
@@ -92,24 +92,18 @@ class ChannelGenerator(Generator):
 
     def residuals(self, probe: Probe) -> Residuals:
         source = probe.source
-        sizes = [len(gamma) for gamma in source.gammas]
-        count = len(sizes)
-        device = probe.logits.device
-        # (ΣC,): the layer of each channel
-        owner = torch.repeat_interleave(torch.arange(count, device=device), torch.tensor(sizes, device=device))
-        layers = self.layer_evidence(
-            source.gammas,
-            source.betas,
-            statistic_shifts(probe),
-            None if probe.gradients is None else (probe.gradients.gammas, probe.gradients.betas),
-            depth=positions(count, device),
-            batch_size=len(probe.logits),
-            owner=owner,
+        count = len(source.gammas)
+        known = self.source_evidence(source, len(probe.logits))
+        shifts = statistic_shift(
+            *map(torch.cat, (probe.source_means, probe.source_variances, probe.means, probe.variances))
         )
+        gradients = None if probe.gradients is None else (probe.gradients.gammas, probe.gradients.betas)
+        layers = self.layer_evidence(known, shifts, gradients)
         classes = self.class_evidence(source, probe.logits, probe.features, probe.gradients)
         tokens = torch.cat([layers.tokens, classes.tokens, self.batch_evidence(probe.logits)])  # (L + K + 1, width)
         tokens = self.norm(self.transformer(tokens[None])[0])
-        moved = torch.split(self.layer_residuals(layers, tokens[:count], owner), sizes)  # L of (C_l, 2)
+        sizes = [len(gamma) for gamma in source.gammas]
+        moved = torch.split(self.layer_residuals(layers, tokens[:count], known.owner), sizes)  # L of (C_l, 2)
         weight, bias = self.class_residuals(classes, tokens[count:-1])
         return Residuals(
             gammas=tuple(part[:, 0] for part in moved),
@@ -124,46 +118,48 @@ class ChannelGenerator(Generator):
     ) -> Passed:
         return SinglePass(self, backbone, images, prior_count=prior_count, context=context).run()
 
+    def source_evidence(self, source: Parameters, batch_size: int) -> SourceEvidence:
+        """What is known of all layers before a batch of `batch_size` images has shown anything."""
+        sizes = torch.tensor([len(gamma) for gamma in source.gammas])
+        count = len(sizes)
+        gammas, betas = torch.cat(source.gammas).detach(), torch.cat(source.betas).detach()
+        owner = torch.repeat_interleave(torch.arange(count), sizes).to(gammas.device)
+        both = _mean_by_owner(torch.stack([gammas, betas], dim=1).square(), owner, count).sqrt().clamp_min(1e-6)
+        unit, spread = both.unbind(dim=1)  # (L,) both
+        relative = (spread / unit)[:, None]
+        # how many values a channel's statistics rest on is unknown here; how many images is what matters
+        size = torch.full_like(relative, _log_size(batch_size))
+        return SourceEvidence(
+            channels=torch.stack([gammas, betas], dim=1) / unit[owner, None],
+            layers=torch.cat([positions(count, gammas.device), relative, size], dim=1),
+            units=unit,
+            owner=owner,
+        )
+
     def layer_evidence(
         self,
-        gammas: Sequence[torch.Tensor],
-        betas: Sequence[torch.Tensor],
-        shifts: tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]],
+        source: SourceEvidence,
+        shifts: tuple[torch.Tensor, torch.Tensor],
         gradients: tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]] | None,
-        *,
-        depth: torch.Tensor,
-        batch_size: int,
-        owner: torch.Tensor,
     ) -> Evidence:
-        """What is known of some layers: γ, β, statistic shifts and gradients, each a sequence of (C_l,).
-
-        `depth` are those layers' rows of `positions`, `owner` (ΣC,) tells the layer of each channel.
-        """
-        gamma_rms = torch.stack([rms(gamma) for gamma in gammas])
-        beta_rms = torch.stack([rms(beta) for beta in betas])
-        unit = gamma_rms[owner]
-        channel = [torch.cat(list(gammas)) / unit, torch.cat(list(betas)) / unit]
-        layer = [
-            depth,
-            (beta_rms / gamma_rms)[:, None],
-            # how many values a channel's statistics rest on is unknown here; how many images is what matters
-            torch.full_like(gamma_rms, _log_size(batch_size))[:, None],
-        ]
+        """What is known of some layers: `source`, statistic shifts (ΣC,) and gradients, sequences of (C_l,)."""
+        owner, count = source.owner, len(source.units)
+        channel, layer = [source.channels], [source.layers]
         if self.reads.statistics:
-            moved = [torch.cat(list(parts)) for parts in shifts]
-            channel += moved
-            layer.append(_mean_by_owner(torch.stack(moved, dim=1).abs(), owner, len(gamma_rms)))
+            moved = torch.stack(shifts, dim=1)
+            channel.append(moved)
+            layer.append(_mean_by_owner(moved.abs(), owner, count))
         if self.reads.gradients:
             assert gradients is not None
             for part in gradients:
                 scale = torch.stack([rms(gradient) for gradient in part])
                 # by how many nats the loss changes when the layer moves by its own size along the gradient
-                slope = scale * gamma_rms * torch.bincount(owner).sqrt()
-                channel.append(torch.cat(list(part)) * (slope / (slope + _QUIET) / scale)[owner])
-                layer.append(torch.asinh(100.0 * scale * gamma_rms)[:, None])
-        items = torch.stack(channel, dim=1)
+                slope = scale * source.units * torch.bincount(owner).sqrt()
+                channel.append((torch.cat(list(part)) * (slope / (slope + _QUIET) / scale)[owner])[:, None])
+                layer.append(torch.asinh(100.0 * scale * source.units)[:, None])
+        items = torch.cat(channel, dim=1)
         states = self.channel_input(items)  # (ΣC, h)
-        pooled = _pool_by_owner(states, owner, len(gamma_rms))  # (L, 2h)
+        pooled = _pool_by_owner(states, owner, count)  # (L, 2h)
         return Evidence(items, states, self.layer_token(torch.cat([pooled, *layer], dim=1)))
 
     def class_evidence(
@@ -211,8 +207,8 @@ class ChannelGenerator(Generator):
     def layer_residuals(self, evidence: Evidence, tokens: torch.Tensor, owner: torch.Tensor) -> torch.Tensor:
         """Of γ and β, (ΣC, 2), from the layers' evidence and the transformer's tokens (L, width)."""
         maps = RESIDUAL_SCALE * self.channel_map(tokens).unflatten(1, (2, -1))  # (L, 2, F)
-        along = (maps[owner] * evidence.items[:, None]).sum(dim=2)  # (ΣC, 2)
-        moved: torch.Tensor = along + self.channel_head(evidence.states, tokens[owner])
+        along = (_per_channel(maps, owner) * evidence.items[:, None]).sum(dim=2)  # (ΣC, 2)
+        moved: torch.Tensor = along + self.channel_head(evidence.states, tokens, owner)
         return moved
 
     def class_residuals(self, evidence: Evidence, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -221,6 +217,29 @@ class ChannelGenerator(Generator):
         along = (maps[:, None] * evidence.items).sum(dim=2)  # (K, D)
         weight = along + self.entry_head(evidence.states, tokens[:, None])[..., 0]
         return weight, RESIDUAL_SCALE * self.bias_head(tokens)[:, 0]
+
+
+@dataclass(frozen=True)
+class SourceEvidence:
+    """What the source parameters say of some layers."""
+
+    channels: torch.Tensor
+    """γ and β of each channel in units of rms(γ), (ΣC, 2)."""
+    layers: torch.Tensor
+    """Depth, rms(β) in units of rms(γ), and batch size, (L, POSITIONS + 2)."""
+    units: torch.Tensor
+    """rms(γ), (L,)."""
+    owner: torch.Tensor
+    """The layer of each channel, (ΣC,)."""
+
+    def split(self) -> list[SourceEvidence]:
+        """Each layer's alone."""
+        sizes = torch.bincount(self.owner, minlength=len(self.units)).tolist()
+        parts = (torch.split(self.channels, sizes), torch.split(self.layers, 1), torch.split(self.units, 1))
+        return [
+            SourceEvidence(c, layer, u, torch.zeros_like(self.owner[: len(c)]))
+            for c, layer, u in zip(*parts, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -245,9 +264,13 @@ class _Head(nn.Module):
         self.from_token = nn.Linear(token_width, token_width, bias=False)
         self.output = zero_start(nn.Linear(token_width, outputs, bias=bias))
 
-    def forward(self, items: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """items (..., item_width), tokens broadcastable to (..., token_width) -> (..., outputs)."""
-        hidden = nn.functional.gelu(self.from_item(items) + self.from_token(tokens))
+    def forward(self, items: torch.Tensor, tokens: torch.Tensor, owner: torch.Tensor | None = None) -> torch.Tensor:
+        """items (..., item_width), tokens broadcastable to (..., token_width) -> (..., outputs).
+
+        With `owner` (ΣC,), items (ΣC, item_width) take the token of their owner.
+        """
+        told = self.from_token(tokens)
+        hidden = nn.functional.gelu(self.from_item(items) + (told if owner is None else _per_channel(told, owner)))
         moved: torch.Tensor = RESIDUAL_SCALE * self.output(hidden)
         return moved
 
@@ -260,8 +283,15 @@ def _log_size(batch_size: int) -> float:
     return math.log2(batch_size) / 8.0  # 0 for one image, 1 for 256
 
 
+def _per_channel(values: torch.Tensor, owner: torch.Tensor) -> torch.Tensor:
+    """Rows of layers (L, ...) as rows of their channels (ΣC, ...), or as something that broadcasts to them."""
+    return values if len(values) == 1 else values[owner]
+
+
 def _mean_by_owner(values: torch.Tensor, owner: torch.Tensor, layers: int) -> torch.Tensor:
     """Mean over the channels of each layer: (ΣC, F) -> (L, F)."""
+    if layers == 1:
+        return values.mean(dim=0, keepdim=True)
     total = values.new_zeros(layers, values.shape[1]).index_add(0, owner, values)
     means: torch.Tensor = total / torch.bincount(owner, minlength=layers)[:, None]
     return means

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from gformer_cli.core.backbone import Backbone, Observation
 from gformer_cli.core.batchnorm import Statistics, pool
 from gformer_cli.core.context import Context
-from gformer_cli.core.generators.base import Passed, moved_affine, moved_classifier, moved_mix, positions
+from gformer_cli.core.generators.base import Passed, moved_affine, moved_classifier, moved_mix
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.probe import Probe, prior_mix, probe_from, statistic_shift
 
@@ -54,7 +54,6 @@ class SinglePass:
         self.prior_count = prior_count
         self.context = context
         self.layers = backbone.layers
-        self.depth = positions(len(self.layers), images.device)
         self.attention = CausalTransformer(generator.transformer)
         self.seen = Observation()
         self._begin(context.adapted if context is not None else None)
@@ -64,6 +63,7 @@ class SinglePass:
         self.count = len(self.images) + (earlier[0].count if earlier else 0)
         start = prior_mix(self.backbone, self.count, self.prior_count)
         self.source = self.backbone.source_parameters().detached().with_mix(start)
+        self.known = self.generator.source_evidence(self.source, self.count).split()
         self.affine = list(zip(self.source.gammas, self.source.betas, strict=True))
         self.start = start.unbind()
         self.mixes = list(self.start)
@@ -94,21 +94,13 @@ class SinglePass:
             mean, variance = pooled.mean, pooled.variance
         generator, layer, scope = self.generator, self.layers[index], self.generator.scope
         gamma, beta = self.source.gammas[index], self.source.betas[index]
-        owner = torch.zeros(len(gamma), dtype=torch.long, device=gamma.device)
-        moved, stretched = statistic_shift(layer.running_mean, layer.running_var, mean, variance)
-        evidence = generator.layer_evidence(
-            [gamma],
-            [beta],
-            ([moved], [stretched]),
-            None,
-            depth=self.depth[index : index + 1],
-            batch_size=self.count,
-            owner=owner,
-        )
+        known = self.known[index]
+        shift = statistic_shift(layer.running_mean, layer.running_var, mean, variance)
+        evidence = generator.layer_evidence(known, shift, None)
         token = generator.norm(self.attention(evidence.tokens))  # (1, width)
         if scope.generates_layer(index, len(self.layers)):
-            residuals = generator.layer_residuals(evidence, token, owner)  # (C, 2)
-            self.affine[index] = moved_affine(gamma, beta, residuals[:, 0], residuals[:, 1])
+            d_gamma, d_beta = generator.layer_residuals(evidence, token, known.owner).unbind(dim=1)
+            self.affine[index] = moved_affine(gamma, beta, d_gamma, d_beta, known.units)
         if scope.mixing:
             self.mixes[index] = moved_mix(self.start[index], generator.mix_head(token)[0, 0])
         return *self.affine[index], self.mixes[index], mean, variance
@@ -149,18 +141,26 @@ class SinglePass:
 
 
 class CausalTransformer:
-    """A pre-norm transformer encoder fed group by group: tokens see their own group and all groups before."""
+    """A pre-norm transformer encoder fed group by group: tokens see their own group and all groups before.
+
+    The same as the encoder under a mask. Keys and values of what came before are kept, not computed again.
+    """
 
     def __init__(self, transformer: nn.TransformerEncoder) -> None:
         self.blocks: list[nn.TransformerEncoderLayer] = list(transformer.layers)
-        self.before: list[list[torch.Tensor]] = [[] for _ in self.blocks]
+        self.keys: list[list[torch.Tensor]] = [[] for _ in self.blocks]
+        self.values: list[list[torch.Tensor]] = [[] for _ in self.blocks]
 
     def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
         """Tokens (n, width) of the next group to their outputs (n, width)."""
-        for block, before in zip(self.blocks, self.before, strict=True):
-            normed = block.norm1(tokens)
-            before.append(normed)
-            seen = torch.cat(before)
-            tokens = tokens + block.self_attn(normed, seen, seen, need_weights=False)[0]
+        for block, keys, values in zip(self.blocks, self.keys, self.values, strict=True):
+            attention = block.self_attn
+            projected = F.linear(block.norm1(tokens), attention.in_proj_weight, attention.in_proj_bias)
+            # (n, 3 width) -> three of (heads, n, width / heads)
+            query, key, value = projected.view(len(tokens), 3, attention.num_heads, -1).permute(1, 2, 0, 3).unbind()
+            keys.append(key)
+            values.append(value)
+            read = F.scaled_dot_product_attention(query, torch.cat(keys, dim=1), torch.cat(values, dim=1))
+            tokens = tokens + attention.out_proj(read.transpose(0, 1).flatten(1))
             tokens = tokens + block.linear2(block.activation(block.linear1(block.norm2(tokens))))
         return tokens

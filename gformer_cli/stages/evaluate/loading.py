@@ -27,6 +27,8 @@ class Loaded:
     inputs: torch.Tensor
     labels: torch.Tensor
     targets: list[str]
+    contents: list[tuple[str, Condition | None]]
+    """What tells each image from any other: the hash of its file, and what was done to it."""
     skipped: list[Skipped]
 
 
@@ -58,7 +60,8 @@ class Loader:
         kept = [(item, read) for item, read in both if isinstance(read, Decoded)]
         labels = torch.tensor([self.index[str(item.file.label)] for item, _ in kept], dtype=torch.int64)
         inputs = self._inputs([read for _, read in kept], batch.condition) if kept else torch.empty(0)
-        return Loaded(inputs, labels, [item.target for item, _ in kept], skipped)
+        contents = [(read.digest, batch.condition) for _, read in kept]
+        return Loaded(inputs, labels, [item.target for item, _ in kept], contents, skipped)
 
     def _inputs(self, images: Sequence[Decoded], condition: Condition | None) -> torch.Tensor:
         pixels = torch.stack([image.pixels for image in images])  # uint8 (B, 3, S, S)

@@ -12,13 +12,13 @@ import torch
 
 from gformer_cli.bundle import Bundle
 from gformer_cli.data.images import Skipped
-from gformer_cli.data.streams import Item, Stream, StreamBatch
+from gformer_cli.data.streams import Condition, Item, Stream, StreamBatch
 from gformer_cli.errors import WorkError
 from gformer_cli.methods import METHODS, Method
 from gformer_cli.metrics import Scores
 from gformer_cli.seeding import derive_seed
 from gformer_cli.stages.evaluate.cost import PassCounter, counting, peak_memory
-from gformer_cli.stages.evaluate.loading import Loader
+from gformer_cli.stages.evaluate.loading import Loaded, Loader
 from gformer_cli.stages.evaluate.plan import Plan
 from gformer_cli.stages.evaluate.results import REFERENCE, Cell
 from gformer_cli.stages.progress import Progress
@@ -27,6 +27,8 @@ Measure = Callable[[int, Stream, Progress], tuple[list[Cell], list[Skipped]]]
 """Cells and unreadable images of a stream under a seed."""
 PREPARED = 2000
 """Held-out source images that a method may look at before the stream, as EATA's authors have it."""
+REMEMBERED = 100_000
+"""Images whose predictions a method that is asked once keeps: memory must not grow with a stream."""
 
 
 class Harness:
@@ -40,6 +42,7 @@ class Harness:
         self.loader = Loader(bundle, domains, device=device, workers=workers, strict=strict)
         self.classes = len(bundle.header.classes)
         self._peaks: dict[tuple[str, int], int] = {}
+        self._answers: dict[tuple[str, str, Condition | None], torch.Tensor] = {}
 
     @contextmanager
     def ready(self) -> Iterator[Measure]:
@@ -75,14 +78,20 @@ class Harness:
                 first = count
                 self._warm_up(runners, batch.inputs, passes)
             for name, method in runners.items() if count else ():
-                logits, seconds = self._timed(method, batch.inputs)
-                forwards, backwards = passes.take()
-                for target in dict.fromkeys(batch.targets):
-                    rows = [row for row, own in enumerate(batch.targets) if own == target]
-                    share = len(rows) / count
-                    tally = tallies.setdefault((name, target), _Tally(Scores(self.classes)))
+                present = dict.fromkeys(batch.targets)
+                own = {target: tallies.setdefault((name, target), _Tally(Scores(self.classes))) for target in present}
+                # each cell tells a cost, so every target of a stream has a batch that is computed
+                logits = self._recall(name, batch) if all(tally.timed for tally in own.values()) else None
+                spent: tuple[float, int, int] | None = None
+                if logits is None:
+                    logits, seconds = self._timed(method, batch.inputs)
+                    spent = (seconds, *passes.take())
+                    self._remember(name, method, batch, logits)
+                for target, tally in own.items():
+                    rows = [row for row, of in enumerate(batch.targets) if of == target]
                     tally.add(logits[rows], batch.labels[rows])
-                    tally.spend(seconds * share, forwards * share, backwards * share)
+                    if spent is not None:
+                        tally.spend(len(rows), *(part * len(rows) / count for part in spent))
             progress.advance(f"{stream.kind}, {stream.part}")
         if not tallies:
             raise WorkError(f"no readable image in {stream.kind} stream {stream.part!r}", "See: gformer data check")
@@ -92,7 +101,7 @@ class Harness:
                 target,
                 stream,
                 seed,
-                cost_ratio=tally.seconds / tallies[REFERENCE, target].seconds,
+                cost_ratio=tally.seconds_per_image / tallies[REFERENCE, target].seconds_per_image,
                 peak_mib=self._peaks[name, first] / 2**20,
             )
             for (name, target), tally in tallies.items()
@@ -106,6 +115,16 @@ class Harness:
                 self._peaks[name, len(inputs)] = peak_memory(lambda m=method: m.predict(inputs), self.device)  # type: ignore[misc]
                 method.reset()
         passes.take()
+
+    def _recall(self, name: str, batch: Loaded) -> torch.Tensor | None:
+        """Logits (B, K) that a method gave these images before; None unless all are known."""
+        found = [self._answers.get((name, *content)) for content in batch.contents]
+        known = [logits for logits in found if logits is not None]
+        return torch.stack(known) if len(known) == len(found) else None
+
+    def _remember(self, name: str, method: Method, batch: Loaded, logits: torch.Tensor) -> None:
+        if method.ask_once and len(self._answers) < REMEMBERED:
+            self._answers |= {(name, *content): row for content, row in zip(batch.contents, logits, strict=True)}
 
     def _timed(self, method: Method, inputs: torch.Tensor) -> tuple[torch.Tensor, float]:
         self._wait()
@@ -125,6 +144,8 @@ class _Tally:
     """One method on one target of one stream; grows by two numbers a batch."""
 
     scores: Scores
+    timed: int = 0
+    """Images that were computed, not remembered: what follows was spent on them."""
     seconds: float = 0.0
     forwards: float = 0.0
     backwards: float = 0.0
@@ -139,10 +160,15 @@ class _Tally:
         self.batch_correct.append(int((predicted == labels).sum()))
         self.digest.update(predicted.numpy().tobytes())
 
-    def spend(self, seconds: float, forwards: float, backwards: float) -> None:
+    def spend(self, images: int, seconds: float, forwards: float, backwards: float) -> None:
+        self.timed += images
         self.seconds += seconds
         self.forwards += forwards
         self.backwards += backwards
+
+    @property
+    def seconds_per_image(self) -> float:
+        return self.seconds / self.timed
 
     def cell(self, method: str, target: str, stream: Stream, seed: int, *, cost_ratio: float, peak_mib: float) -> Cell:
         measures = self.scores.measures()
@@ -154,10 +180,10 @@ class _Tally:
             batch_size=stream.batch_size,
             seed=seed,
             severity=stream.severity,
-            seconds_per_image=self.seconds / measures.n,
+            seconds_per_image=self.seconds_per_image,
             cost_ratio=cost_ratio,
-            forwards=self.forwards / measures.n,
-            backwards=self.backwards / measures.n,
+            forwards=self.forwards / self.timed,
+            backwards=self.backwards / self.timed,
             peak_mib=peak_mib,
             batch_images=self.batch_images,
             batch_correct=self.batch_correct,

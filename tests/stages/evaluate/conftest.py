@@ -36,6 +36,7 @@ class Fake:
     """Always answers the first class, and remembers what it was asked."""
 
     reads_source = True
+    ask_once = False
     tunable: ClassVar[dict[str, Sequence[Any]]] = {}
 
     def __init__(self) -> None:

@@ -104,6 +104,45 @@ def test_passes_are_counted_per_image(run: Run) -> None:
     assert 0.0 < min(memory["source"]) < min(memory["tent"])
 
 
+def test_a_dear_method_is_asked_once_for_an_image(
+    run: Run, fakes: dict[str, Any], domains: list[Domain], make_plan: Callable[..., Plan]
+) -> None:
+    fakes["one"].ask_once = True
+    options = {"streams": ["mixed", "recurring", "gradual"], "targets": domains[:2], "source": domains[2:]}
+    records = run("one", "two", **options)
+    asked, always = (sum(shape for shape in fakes[name].shapes if shape != "reset") for name in ("one", "two"))
+    assert asked < always
+    # every image is counted and every cell has a cost of its own, remembered or not
+    for one, two in zip(by(records, "one"), by(records, "two"), strict=True):
+        assert (one.n, one.batch_images, one.predictions) == (two.n, two.batch_images, two.predictions)
+        assert one.seconds_per_image > 0.0 and one.cost_ratio > 0.0
+
+
+def test_what_is_remembered_is_what_would_be_computed(run: Run, domains: list[Domain]) -> None:
+    options = {"targets": domains[:2], "source": domains[2:]}
+    streams = ["stationary", "mixed", "gradual", "batch-sizes", "forgetting"]
+    together = {
+        (c.stream, c.part, c.target, c.batch_size): c for c in by(run("memo", streams=streams, **options), "memo")
+    }
+    for name in streams:
+        for cell in by(run("memo", streams=[name], **options), "memo"):
+            other = together.pop((cell.stream, cell.part, cell.target, cell.batch_size))
+            assert cell.predictions == other.predictions and cell.nll == pytest.approx(other.nll, rel=1e-5)
+            assert (cell.forwards, cell.backwards) == (other.forwards, other.backwards)
+    assert not together
+
+
+def test_what_is_remembered_is_bounded(
+    run: Run, fakes: dict[str, Any], domains: list[Domain], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gformer_cli.stages.evaluate import run as harness
+
+    fakes["one"].ask_once = True
+    monkeypatch.setattr(harness, "REMEMBERED", 0)
+    run("one", "two", streams=["stationary", "mixed"], targets=domains[:2])
+    assert fakes["one"].shapes == fakes["two"].shapes
+
+
 def test_targets_of_one_stream_have_cells_of_their_own(run: Run, domains: list[Domain]) -> None:
     records = run("source", "bn", streams=["mixed", "recurring", "forgetting"], targets=domains[:2], source=domains[2:])
     found = {(c.stream, c.part, c.target): c.n for c in by(records, "bn")}
@@ -300,6 +339,7 @@ def test_memory_is_flat_over_ten_thousand_batches(
 
     class Forgetful:
         reads_source = False
+        ask_once = False
         batches = 0
 
         def reset(self) -> None: ...
