@@ -64,7 +64,8 @@ class Memo(Method):
     def predict(self, images: torch.Tensor) -> torch.Tensor:
         generator = torch.Generator().manual_seed(self.seed)
         views = torch.stack([self.augment(images, generator) for _ in range(self.copies)], dim=1)  # (B, N, 3, S, S)
-        source = {name: p.detach() for name, p in self.backbone.network.named_parameters()}
+        # channels-last is no faster with a network per image, and one of its kernels has no vectorised form
+        source = {name: p.detach().contiguous() for name, p in self.backbone.network.named_parameters()}
         weights = sum(weight.numel() for weight in source.values())
         group = min(_LARGEST_GROUP, max(1, _WEIGHTS_HELD // weights))
 

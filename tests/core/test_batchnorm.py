@@ -140,6 +140,39 @@ def test_batch_statistics_are_mean_and_biased_variance(shape: tuple[int, ...]) -
     torch.testing.assert_close(batch_statistics(x), (mean, var), rtol=1e-12, atol=1e-12)
 
 
+FORMATS = pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+
+
+@FORMATS
+def test_batch_statistics_are_those_of_either_memory_format(layout: torch.memory_format) -> None:
+    x = torch.randn(5, 6, 7, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64) * 3.0 - 1.0
+    var, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
+    found = batch_statistics(x.contiguous(memory_format=layout))
+    torch.testing.assert_close(found, (mean, var), rtol=1e-12, atol=1e-12)
+
+
+@FORMATS
+def test_gradients_of_batch_statistics_match_finite_differences(layout: torch.memory_format) -> None:
+    x = torch.randn(3, 4, 2, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    x = x.contiguous(memory_format=layout).requires_grad_()
+    assert torch.autograd.gradcheck(batch_statistics, (x,))
+
+
+def test_batch_statistics_under_vmap_and_grad_are_those_image_by_image() -> None:
+    x = torch.randn(4, 2, 3, 5, 5, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+
+    def score(images: torch.Tensor) -> torch.Tensor:
+        mean, var = batch_statistics(images)
+        return (mean * var).sum() + var.square().sum()
+
+    together = torch.func.vmap(torch.func.grad(score))(x)
+    alone = torch.stack([torch.func.grad(score)(images) for images in x])
+    torch.testing.assert_close(together, alone, rtol=1e-12, atol=1e-12)
+    by_autograd = x[0].clone().requires_grad_()
+    score(by_autograd).backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(together[0], by_autograd.grad, rtol=1e-12, atol=1e-12)
+
+
 def test_variance_of_constant_channels_is_zero_and_never_negative() -> None:
     values = torch.linspace(0.1, 3.0, 200)
     for shape in ((1, 1), (7, 9)):  # rounding in the second moment alone falls below zero for some

@@ -75,3 +75,15 @@ def test_width_of_a_fixed_network_is_refused() -> None:
     with pytest.raises(InputError, match="resnext50_32x4d has no settable width") as caught:
         build_network("resnext50_32x4d", 4, width=0.5)
     assert "resnet18" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "shufflenet_v2_x0_5", "timm:tf_efficientnet_lite0"])
+def test_channels_last_predicts_as_the_plain_layout(name: str) -> None:
+    torch.manual_seed(0)
+    network = build_network(name, 4).double().eval()
+    assert next(network.parameters()).is_contiguous(memory_format=torch.channels_last)
+    images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    with torch.no_grad():
+        fast = network(images)
+        slow = network.to(memory_format=torch.contiguous_format)(images)
+    torch.testing.assert_close(fast, slow, rtol=1e-9, atol=1e-9)
