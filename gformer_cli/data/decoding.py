@@ -7,6 +7,7 @@ consumer, so that memory does not grow with the folder.
 from __future__ import annotations
 
 import io
+import math
 import os
 import stat
 import struct
@@ -38,6 +39,8 @@ _LARGE_FILE = 64 << 20
 _STRIP = 256
 """Rows that are converted at a time."""
 
+_MARGIN = 2
+"""A JPEG is not decoded below so many times the pixels that are needed: the last step down is a careful filter's."""
 _HUNGRY = ("JPEG2000", "WEBP")
 """Formats whose decoders need four times the memory of the others, up to 18 bytes a pixel."""
 
@@ -56,8 +59,11 @@ class Skipped:
     reason: str
 
 
-def decode(data: bytes) -> Image.Image:
+def decode(data: bytes, *, side: int | None = None) -> Image.Image:
     """The first frame of an encoded image as upright 8-bit RGB.
+
+    With `side`, the pixels of the shorter side that the caller goes on with, a JPEG that has at least twice as many at
+    1/2, 1/4 or 1/8 of its size is decoded at that size: the decoder leaves out work, and enough is left to shrink.
 
     EXIF rotation is applied, 16-bit and float grey is scaled to 8 bit, transparent parts become white. An image that
     is too large is refused by its header, before any pixel is decoded: see `_limit` and `is_halved`. Raises whatever
@@ -69,6 +75,8 @@ def decode(data: bytes) -> Image.Image:
             _halve(image)
         elif pixels > limit:
             raise ValueError(f"{image.width} x {image.height} is more than {limit // 10**6} million pixels")
+        if side is not None:
+            _shrink(image, _MARGIN * side)
         with _decoding.taking(min(pixels, limit) * PIXEL_LIMIT // limit):
             image.load()
             _turn_upright(image)
@@ -112,6 +120,14 @@ def _halve(image: ImageFile.ImageFile) -> None:
         image.reduce = 1  # Pillow's way to ask for a lower resolution
     else:
         image.draft(None, (image.width // 2, image.height // 2))
+
+
+def _shrink(image: ImageFile.ImageFile, side: int) -> None:
+    """Ask a JPEG's decoder for its smallest size whose shorter side has `side` pixels or more; others cannot."""
+    share = side / min(image.size)
+    if isinstance(image, JpegImagePlugin.JpegImageFile) and share <= 0.5:
+        # rounded up: Pillow takes the largest of 2, 4 and 8 that divides both sides into at least so many pixels
+        image.draft(None, (math.ceil(image.width * share), math.ceil(image.height * share)))
 
 
 def _turn_upright(image: Image.Image) -> None:

@@ -77,7 +77,7 @@ def read_image(file: ImageFile, preprocessing: Preprocessing) -> Decoded | Skipp
     """One image from disk, or the reason why it cannot be used."""
 
     def work(data: bytes) -> Decoded:
-        pixels = to_pixels(decode(data), preprocessing)
+        pixels = to_pixels(decode(data, side=preprocessing.image_size), preprocessing)
         return Decoded(file, pixels, hashlib.sha256(data).hexdigest())
 
     return attempt(file, work)

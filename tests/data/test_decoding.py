@@ -91,6 +91,39 @@ def test_a_jpeg_beyond_the_limit_is_decoded_at_half_its_size(encode: Any) -> Non
     assert (to_pixels(image, half).int() - to_pixels(whole, half).int()).abs().max() <= 2
 
 
+@pytest.mark.parametrize(
+    ("side", "size"), [(None, (640, 480)), (240, (640, 480)), (120, (320, 240)), (60, (160, 120)), (8, (80, 60))]
+)
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_is_decoded_no_larger_than_is_needed(
+    encode: Any, side: int | None, size: tuple[int, int], progressive: bool
+) -> None:
+    data = encode(Image.fromarray(GRADIENT).resize((640, 480)), "JPEG", progressive=progressive)
+    assert decode(data, side=side).size == size
+
+
+@pytest.mark.parametrize("resize", ["crop", "stretch"])
+@pytest.mark.parametrize("turned", [1, 6])
+def test_a_jpeg_that_is_decoded_small_looks_as_the_whole_does(
+    encode: Any, as_file: Any, tmp_path: Path, add_image: Any, resize: str, turned: int
+) -> None:
+    photograph = pytest.importorskip("sklearn.datasets").load_sample_image("china.jpg")  # 640 x 427
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    data = encode(Image.fromarray(photograph), "JPEG", quality=90, exif=exif)
+    preprocessing = Preprocessing(48, resize, (0.5,) * 3, (0.5,) * 3)
+    small = read_image(as_file(add_image(tmp_path / "a.jpg", data)), preprocessing)
+    assert isinstance(small, Decoded)
+    whole = to_pixels(decode(data), preprocessing)
+    difference = (small.pixels.int() - whole.int()).abs()
+    assert 0 < difference.max() <= 16 and difference.float().mean() < 0.5
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "WEBP", "TIFF", "JPEG2000"])
+def test_other_formats_are_decoded_whole(encode: Any, file_format: str) -> None:
+    assert decode(encode(Image.fromarray(GRADIENT), file_format), side=4).size == (80, 60)
+
+
 @pytest.mark.usefixtures("small_limits", "no_pixels")
 @pytest.mark.parametrize("options", [{"progressive": True}, {}])
 def test_what_needs_the_whole_in_memory_is_not_halved(encode: Any, options: dict[str, Any]) -> None:
