@@ -11,7 +11,15 @@ from torch import nn
 
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer, Prediction
-from gformer_cli.core.generators import ChannelGenerator, ConstantGenerator, Reads, Scope, SinglePass, VectorGenerator
+from gformer_cli.core.generators import (
+    ChannelGenerator,
+    ConstantGenerator,
+    Reads,
+    Scope,
+    SinglePass,
+    VectorGenerator,
+    evidence,
+)
 from gformer_cli.core.generators.base import encoder
 from gformer_cli.core.generators.single_pass import CausalTransformer
 from gformer_cli.core.parameters import Parameters
@@ -184,3 +192,25 @@ def test_the_vector_generator_needs_a_probe(backbone: Backbone, images: torch.Te
     method = GeneralizeFormer(VectorGenerator(backbone).double(), prior_count=4.0, single_pass=True)
     with pytest.raises(ValueError, match="VectorGenerator needs a probe"):
         method(backbone, images)
+
+
+@pytest.mark.parametrize("probe_first", [False, True])
+def test_many_classes_are_read_a_part_at_a_time(
+    make_generator: Make, make_network: Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch, probe_first: bool
+) -> None:
+    """The same parameters, and never all entries at once, except where gradients are recorded."""
+    generator = make_generator()
+    backbone = Backbone(make_network(classes=23).double()).freeze()
+    images = torch.randn(3, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    method = GeneralizeFormer(generator, prior_count=4.0, single_pass=not probe_first)
+    sizes: list[int] = []
+    generator.entry_input.register_forward_hook(lambda _module, inputs, _output: sizes.append(len(inputs[0])))
+    monkeypatch.setattr(evidence, "ENTRIES", 5 * backbone.classifier.in_features)
+    whole = method(backbone, images).parameters
+    assert sizes == [23]
+    sizes.clear()
+    with torch.no_grad():
+        parts = method(backbone, images).parameters
+    assert sizes == [5, 5, 5, 5, 3] * 2
+    torch.testing.assert_close(parts.weight, whole.weight, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(parts.bias, whole.bias, rtol=1e-12, atol=1e-12)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -29,6 +28,14 @@ from gformer_cli.core.generators.base import (
     encoder,
     positions,
     zero_start,
+)
+from gformer_cli.core.generators.evidence import (
+    ClassEvidence,
+    Evidence,
+    SourceEvidence,
+    mean_by_owner,
+    per_channel,
+    pool_by_owner,
 )
 from gformer_cli.core.generators.single_pass import SinglePass
 from gformer_cli.core.gradients import GradientFeatures
@@ -70,10 +77,10 @@ class ChannelGenerator(Generator):
         self.reads = reads = reads or Reads()
         self.reads_gradients = reads.gradients
         # γ and β, the statistic shifts (mean, log-variance), the two gradients
-        per_channel = 2 + 2 * reads.statistics + 2 * reads.gradients
+        channel_facts = 2 + 2 * reads.statistics + 2 * reads.gradients
         # W, the batch's mean feature and the class's own, the gradient
         per_entry = 1 + 2 * reads.features + reads.gradients
-        self.channel_input = _mlp(per_channel, channel_width, channel_width)
+        self.channel_input = _mlp(channel_facts, channel_width, channel_width)
         self.entry_input = _mlp(per_entry, channel_width, channel_width)
         per_layer = POSITIONS + 2 + 2 * reads.statistics + 2 * reads.gradients
         self.layer_token = nn.Linear(2 * channel_width + per_layer, width)
@@ -85,7 +92,7 @@ class ChannelGenerator(Generator):
         # no bias in the two class heads: what moves all classes alike moves no prediction
         self.entry_head = _Head(channel_width, width, 1, bias=False)
         # per layer and class also a linear map of the evidence, such as how far to step along the gradient
-        self.channel_map = zero_start(nn.Linear(width, 2 * per_channel))
+        self.channel_map = zero_start(nn.Linear(width, 2 * channel_facts))
         self.entry_map = zero_start(nn.Linear(width, per_entry))
         self.mix_head = zero_start(nn.Linear(width, 1))
         self.bias_head = zero_start(nn.Linear(width, 1, bias=False))
@@ -100,7 +107,7 @@ class ChannelGenerator(Generator):
         gradients = None if probe.gradients is None else (probe.gradients.gammas, probe.gradients.betas)
         layers = self.layer_evidence(known, shifts, gradients)
         classes = self.class_evidence(source, probe.logits, probe.features, probe.gradients)
-        tokens = torch.cat([layers.tokens, classes.tokens, self.batch_evidence(probe.logits)])  # (L + K + 1, width)
+        tokens = torch.cat([layers.tokens, classes.tokens(), self.batch_evidence(probe.logits)])  # (L + K + 1, width)
         tokens = self.norm(self.transformer(tokens[None])[0])
         sizes = [len(gamma) for gamma in source.gammas]
         moved = torch.split(self.layer_residuals(layers, tokens[:count], known.owner), sizes)  # L of (C_l, 2)
@@ -124,7 +131,7 @@ class ChannelGenerator(Generator):
         count = len(sizes)
         gammas, betas = torch.cat(source.gammas).detach(), torch.cat(source.betas).detach()
         owner = torch.repeat_interleave(torch.arange(count), sizes).to(gammas.device)
-        both = _mean_by_owner(torch.stack([gammas, betas], dim=1).square(), owner, count).sqrt().clamp_min(1e-6)
+        both = mean_by_owner(torch.stack([gammas, betas], dim=1).square(), owner, count).sqrt().clamp_min(1e-6)
         unit, spread = both.unbind(dim=1)  # (L,) both
         relative = (spread / unit)[:, None]
         # how many values a channel's statistics rest on is unknown here; how many images is what matters
@@ -148,7 +155,7 @@ class ChannelGenerator(Generator):
         if self.reads.statistics:
             moved = torch.stack(shifts, dim=1)
             channel.append(moved)
-            layer.append(_mean_by_owner(moved.abs(), owner, count))
+            layer.append(mean_by_owner(moved.abs(), owner, count))
         if self.reads.gradients:
             assert gradients is not None
             for part in gradients:
@@ -159,7 +166,7 @@ class ChannelGenerator(Generator):
                 layer.append(torch.asinh(100.0 * scale * source.units)[:, None])
         items = torch.cat(channel, dim=1)
         states = self.channel_input(items)  # (ΣC, h)
-        pooled = _pool_by_owner(states, owner, count)  # (L, 2h)
+        pooled = pool_by_owner(states, owner, count)  # (L, 2h)
         return Evidence(items, states, self.layer_token(torch.cat([pooled, *layer], dim=1)))
 
     def class_evidence(
@@ -168,27 +175,36 @@ class ChannelGenerator(Generator):
         logits: torch.Tensor,
         features: torch.Tensor,
         gradients: GradientFeatures | None,
-    ) -> Evidence:
-        """What is known of the classes from logits (B, K) and features (B, D); entries are (K, D, ...)."""
+    ) -> ClassEvidence:
+        """What is known of the classes from logits (B, K) and features (B, D)."""
         probabilities = logits.softmax(dim=1)  # (B, K)
         expected = probabilities.mean(dim=0)  # (K,): the batch's class marginal
-        entry = [source.weight / rms(source.weight)]
-        if self.reads.features:
-            scaled = features / features.square().mean().sqrt().clamp_min(1e-6)
-            mean = scaled.mean(dim=0)  # (D,)
-            # the mean feature of each class under its own predictions; the batch's mean where there are none
-            prototype = (probabilities.t() @ scaled + mean) / (probabilities.sum(dim=0) + 1.0)[:, None]
-            entry += [mean.expand_as(source.weight), prototype - mean]
-        classes = len(expected)
-        per_class = [source.bias, (expected * classes + 1e-3).log(), (probabilities.max(dim=0).values)]
+        scaled = features / features.square().mean().sqrt().clamp_min(1e-6)
+        mean = scaled.mean(dim=0)  # (D,)
+        per_class = [source.bias, (expected * len(expected) + 1e-3).log(), (probabilities.max(dim=0).values)]
+        unit, steepest = rms(source.weight), torch.zeros(())
         if self.reads.gradients:
             assert gradients is not None
-            entry.append(gradients.weight / rms(gradients.weight))
-            per_class.append(gradients.bias * classes)
-        items = torch.stack(entry, dim=2)
-        states = self.entry_input(items)  # (K, D, h)
-        pooled = torch.cat([states.mean(1), states.square().mean(1).add(1e-6).sqrt()], dim=1)  # (K, 2h)
-        return Evidence(items, states, self.class_token(torch.cat([pooled, torch.stack(per_class, dim=1)], dim=1)))
+            per_class.append(gradients.bias * len(expected))
+            steepest = rms(gradients.weight)
+        known = torch.stack(per_class, dim=1)
+
+        def of(rows: slice) -> Evidence:
+            weight = source.weight[rows]
+            entry = [weight / unit]
+            if self.reads.features:
+                own = probabilities[:, rows]
+                # the mean feature of each class under its own predictions; the batch's mean where there are none
+                prototype = (own.t() @ scaled + mean) / (own.sum(dim=0) + 1.0)[:, None]
+                entry += [mean.expand_as(weight), prototype - mean]
+            if gradients is not None and self.reads.gradients:
+                entry.append(gradients.weight[rows] / steepest)
+            items = torch.stack(entry, dim=2)
+            states = self.entry_input(items)  # (k, D, h)
+            pooled = torch.cat([states.mean(1), states.square().mean(1).add(1e-6).sqrt()], dim=1)  # (k, 2h)
+            return Evidence(items, states, self.class_token(torch.cat([pooled, known[rows]], dim=1)))
+
+        return ClassEvidence(of, *source.weight.shape)
 
     def batch_evidence(self, logits: torch.Tensor) -> torch.Tensor:
         """The batch's token (1, width): size, entropies as shares of their maximum, confidence."""
@@ -207,51 +223,18 @@ class ChannelGenerator(Generator):
     def layer_residuals(self, evidence: Evidence, tokens: torch.Tensor, owner: torch.Tensor) -> torch.Tensor:
         """Of γ and β, (ΣC, 2), from the layers' evidence and the transformer's tokens (L, width)."""
         maps = RESIDUAL_SCALE * self.channel_map(tokens).unflatten(1, (2, -1))  # (L, 2, F)
-        along = (_per_channel(maps, owner) * evidence.items[:, None]).sum(dim=2)  # (ΣC, 2)
+        along = (per_channel(maps, owner) * evidence.items[:, None]).sum(dim=2)  # (ΣC, 2)
         moved: torch.Tensor = along + self.channel_head(evidence.states, tokens, owner)
         return moved
 
-    def class_residuals(self, evidence: Evidence, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def class_residuals(self, evidence: ClassEvidence, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Of W (K, D) and b (K,), from the classes' evidence and the transformer's tokens (K, width)."""
-        maps = RESIDUAL_SCALE * self.entry_map(tokens)  # (K, F)
-        along = (maps[:, None] * evidence.items).sum(dim=2)  # (K, D)
-        weight = along + self.entry_head(evidence.states, tokens[:, None])[..., 0]
-        return weight, RESIDUAL_SCALE * self.bias_head(tokens)[:, 0]
-
-
-@dataclass(frozen=True)
-class SourceEvidence:
-    """What the source parameters say of some layers."""
-
-    channels: torch.Tensor
-    """γ and β of each channel in units of rms(γ), (ΣC, 2)."""
-    layers: torch.Tensor
-    """Depth, rms(β) in units of rms(γ), and batch size, (L, POSITIONS + 2)."""
-    units: torch.Tensor
-    """rms(γ), (L,)."""
-    owner: torch.Tensor
-    """The layer of each channel, (ΣC,)."""
-
-    def split(self) -> list[SourceEvidence]:
-        """Each layer's alone."""
-        sizes = torch.bincount(self.owner, minlength=len(self.units)).tolist()
-        parts = (torch.split(self.channels, sizes), torch.split(self.layers, 1), torch.split(self.units, 1))
-        return [
-            SourceEvidence(c, layer, u, torch.zeros_like(self.owner[: len(c)]))
-            for c, layer, u in zip(*parts, strict=True)
-        ]
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What is known of layers or of classes: of their channels or class-features, and as tokens."""
-
-    items: torch.Tensor
-    """(ΣC, F) or (K, D, F)"""
-    states: torch.Tensor
-    """The same through the shared network, (ΣC, h) or (K, D, h)."""
-    tokens: torch.Tensor
-    """(L, width) or (K, width), before the transformer."""
+        weight: list[torch.Tensor] = []
+        for rows, part in evidence.parts():
+            maps = RESIDUAL_SCALE * self.entry_map(tokens[rows])  # (k, F)
+            along = (maps[:, None] * part.items).sum(dim=2)  # (k, D)
+            weight.append(along + self.entry_head(part.states, tokens[rows, None])[..., 0])
+        return torch.cat(weight), RESIDUAL_SCALE * self.bias_head(tokens)[:, 0]
 
 
 class _Head(nn.Module):
@@ -270,7 +253,7 @@ class _Head(nn.Module):
         With `owner` (ΣC,), items (ΣC, item_width) take the token of their owner.
         """
         told = self.from_token(tokens)
-        hidden = nn.functional.gelu(self.from_item(items) + (told if owner is None else _per_channel(told, owner)))
+        hidden = nn.functional.gelu(self.from_item(items) + (told if owner is None else per_channel(told, owner)))
         moved: torch.Tensor = RESIDUAL_SCALE * self.output(hidden)
         return moved
 
@@ -281,24 +264,3 @@ def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 
 def _log_size(batch_size: int) -> float:
     return math.log2(batch_size) / 8.0  # 0 for one image, 1 for 256
-
-
-def _per_channel(values: torch.Tensor, owner: torch.Tensor) -> torch.Tensor:
-    """Rows of layers (L, ...) as rows of their channels (ΣC, ...), or as something that broadcasts to them."""
-    return values if len(values) == 1 else values[owner]
-
-
-def _mean_by_owner(values: torch.Tensor, owner: torch.Tensor, layers: int) -> torch.Tensor:
-    """Mean over the channels of each layer: (ΣC, F) -> (L, F)."""
-    if layers == 1:
-        return values.mean(dim=0, keepdim=True)
-    total = values.new_zeros(layers, values.shape[1]).index_add(0, owner, values)
-    means: torch.Tensor = total / torch.bincount(owner, minlength=layers)[:, None]
-    return means
-
-
-def _pool_by_owner(values: torch.Tensor, owner: torch.Tensor, layers: int) -> torch.Tensor:
-    """Mean and root mean square over the channels of each layer: (ΣC, h) -> (L, 2h)."""
-    both = _mean_by_owner(torch.cat([values, values.square()], dim=1), owner, layers)
-    mean, square = both.chunk(2, dim=1)
-    return torch.cat([mean, square.add(1e-6).sqrt()], dim=1)

@@ -132,7 +132,7 @@ class SinglePass:
         self.weight, self.bias = source.weight, source.bias
         if scope.classifier:
             evidence = generator.class_evidence(source, known, looks, None)
-            tokens = torch.cat([generator.batch_evidence(known), evidence.tokens])  # (1 + K, width)
+            tokens = torch.cat([generator.batch_evidence(known), evidence.tokens()])  # (1 + K, width)
             tokens = generator.norm(self.attention(tokens))[1:]
             weight, bias = generator.class_residuals(evidence, tokens)
             bias = bias if scope.bias else torch.zeros_like(bias)
