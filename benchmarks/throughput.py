@@ -1,0 +1,151 @@
+"""Images per second of `gformer adapt` from a folder of JPEGs, against the shortest loop that predicts with the source.
+
+    python benchmarks/throughput.py [--backbone resnet18] [--batch-size 32] [--rounds 3] [--json]
+
+Two folders: photographs of 224 x 224 pixels, and of 4000 x 3000, as cameras write them. The loop is what one would
+write without this tool: torchvision's `ImageFolder`, resize and crop, a `DataLoader` with as many workers as there are
+cores, and the network as torchvision gives it, in inference mode. `adapt` decodes, generates, predicts with what was
+generated and with the source model as well, and writes the file. All take turns; printed are the medians of the
+rounds' ratios, and which share of adapt's time reading and decoding would take by themselves. The network is
+untrained: time does not depend on the weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+from PIL import Image
+from torch.utils.data import DataLoader
+from torchvision import transforms
+
+from gformer_cli.bundle import Bundle, DataHeader, build_generator, load_bundle, save_bundle
+from gformer_cli.config import Settings, resolve
+from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.networks import build_network
+from gformer_cli.data.folders import find_domains
+from gformer_cli.data.images import read_images
+from gformer_cli.stages import adapt as stage
+from gformer_cli.stages.training import pick_workers
+
+CPU = torch.device("cpu")
+CLASSES = [f"class-{number}" for number in range(10)]
+FOLDERS = {"224 x 224": ((224, 224), 192), "4000 x 3000": ((4000, 3000), 64)}
+"""Size of the photographs, and how many."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", default="resnet18", help="One of torchvision's.")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="One JSON document instead of a table.")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        bundle = untrained(options.backbone, Path(temporary))
+        cells = [measure(name, bundle, Path(temporary) / name, options) for name in FOLDERS]
+    if options.json:
+        print(json.dumps({"cells": cells}, indent=1))
+        return
+    print(f"{options.backbone}, batches of {options.batch_size}, {torch.get_num_threads()} threads\n")
+    print("| photographs | bare loop, images/s | adapt, images/s | adapt against the loop | of it decoding alone |")
+    print("| --- | --- | --- | --- | --- |")
+    for cell in cells:
+        print(
+            f"| {cell['photographs']} | {cell['bare']:.1f} | {cell['adapt']:.1f} | {cell['ratio']:.2f} | "
+            f"{100 * cell['decoding_share']:.0f} % |"
+        )
+
+
+def measure(name: str, bundle: Bundle, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Images per second of each way, and their ratio."""
+    size, count = FOLDERS[name]
+    photographs(folder, size, count)
+    network = torchvision.models.get_model(options.backbone, num_classes=len(CLASSES)).eval()
+    ways: dict[str, Callable[[], object]] = {
+        "bare": lambda: bare(network, folder, options.batch_size),
+        "adapt": lambda: adapt(bundle, folder, options.batch_size),
+        "decoding": lambda: decode(bundle, folder),
+    }
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    for number in range(options.rounds + 1):
+        for way, work in ways.items():
+            began = time.perf_counter()
+            work()
+            if number:  # the first fills the file cache and sets up kernels
+                seconds[way].append(time.perf_counter() - began)
+    middle = {way: statistics.median(own) for way, own in seconds.items()}
+    return {
+        "photographs": name,
+        "bare": count / middle["bare"],
+        "adapt": count / middle["adapt"],
+        "ratio": statistics.median(b / a for b, a in zip(seconds["bare"], seconds["adapt"], strict=True)),
+        "decoding_share": middle["decoding"] / middle["adapt"],
+    }
+
+
+def photographs(folder: Path, size: tuple[int, int], count: int) -> None:
+    """Smooth structure with a little noise, which compresses as photographs do, in one class folder."""
+    rng = np.random.default_rng(0)
+    (folder / CLASSES[0]).mkdir(parents=True)
+    for number in range(count):
+        coarse = Image.fromarray(rng.integers(0, 255, (24, 32, 3), dtype=np.uint8))
+        smooth = np.asarray(coarse.resize(size, Image.Resampling.BICUBIC), dtype=np.int16)
+        noisy = smooth + rng.integers(-6, 7, smooth.shape, dtype=np.int16)
+        image = Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+        image.save(folder / CLASSES[0] / f"{number:04d}.jpg", quality=90)
+
+
+def untrained(backbone_name: str, folder: Path) -> Bundle:
+    """A bundle of an untrained network and generator, with the default settings."""
+    torch.manual_seed(0)
+    settings: Settings = resolve(assignments=[f"backbone.name={backbone_name}", "backbone.weights=none"])
+    backbone = Backbone(build_network(backbone_name, len(CLASSES))).freeze()
+    save_bundle(
+        folder / "model.gformer",
+        backbone=backbone,
+        generator=build_generator(settings.generator, backbone),
+        control=None,
+        settings=settings,
+        classes=CLASSES,
+        data=DataHeader(domains={"none": dict.fromkeys(CLASSES, 1)}, fingerprint="0" * 64),
+        validation={},
+    )
+    return load_bundle(folder / "model.gformer")
+
+
+@torch.inference_mode()
+def bare(network: torch.nn.Module, folder: Path, batch_size: int) -> list[int]:
+    steps = [transforms.Resize(224), transforms.CenterCrop(224), transforms.ToTensor()]
+    steps.append(transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    data = torchvision.datasets.ImageFolder(folder, transforms.Compose(steps))
+    loader = DataLoader(data, batch_size=batch_size, num_workers=os.cpu_count() or 1)
+    return [int(label) for images, _ in loader for label in network(images).argmax(dim=1)]
+
+
+def adapt(bundle: Bundle, folder: Path, batch_size: int) -> None:
+    done = stage.adapt(
+        bundle, find_domains([folder], unlabelled=True), batch_size=batch_size, order="shuffle", seed=0, device=CPU,
+        workers=pick_workers(None),
+    )  # fmt: skip
+    stage.write_rows(folder.parent / "rows.csv", done.rows, CLASSES, probabilities=False, name_targets=False)
+
+
+def decode(bundle: Bundle, folder: Path) -> None:
+    files = find_domains([folder], unlabelled=True)[0].files
+    for _ in read_images(files, bundle.preprocessing, workers=pick_workers(None)):
+        pass
+
+
+if __name__ == "__main__":
+    main()
