@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -9,15 +10,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gformer_cli.errors import InputError
+from gformer_cli.errors import InputError, WorkError
+
+_SPENT = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""What no other command line would have prevented."""
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; it takes the place of `path` when the block ends well.
 
-    After any error the temporary file is removed and `path` is as it was. Raises `InputError` where the
-    operating system refuses to write (full disk, read-only folder).
+    After any error the temporary file is removed and `path` is as it was. Raises as `writing_to` does.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     with writing_to(path):
@@ -30,16 +33,21 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def writing_to(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusal to write to `path` into an `InputError` that says what to do."""
+    """Turn the operating system's refusal to write to `path` into an error that says what to do.
+
+    `WorkError` for a disk that is full or broken, `InputError` for a path that cannot be written to.
+    """
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(f"cannot write {path}: {reason}", "Free some space or name another output path.") from error
+        told = f"cannot write {path}: {error.strerror or error}"
+        if error.errno in _SPENT:
+            raise WorkError(told, "Free some space or name another output path.") from error
+        raise InputError(told, "Name another output path, or change its permissions.") from error
 
 
 def make_folder(path: Path) -> Path:
-    """Create `path` and its parents if need be; raises `InputError` where that is refused."""
+    """Create `path` and its parents if need be; raises as `writing_to` does."""
     with writing_to(path):
         path.mkdir(parents=True, exist_ok=True)
     return path

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gformer_cli.errors import InputError
+from gformer_cli.errors import InputError, WorkError
 from gformer_cli.files import append_json_line, atomic_path, make_folder, to_json, write_json, write_text
 
 
@@ -44,12 +44,12 @@ def test_a_block_that_raises_creates_no_file(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_the_systems_refusal_is_an_input_error_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(InputError) as caught, atomic_path(tmp_path / "file.txt") as temporary:
+def test_a_full_disk_is_a_failure_of_the_work_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(WorkError) as caught, atomic_path(tmp_path / "file.txt") as temporary:
         temporary.write_text("half")
         raise OSError(28, "No space left on device")
     assert caught.value.message == f"cannot write {tmp_path / 'file.txt'}: No space left on device"
-    assert caught.value.hint and caught.value.exit_status == 2
+    assert caught.value.hint and caught.value.exit_status == 1
     assert names(tmp_path) == []
 
 

@@ -15,7 +15,7 @@ from gformer_cli.bundle import Bundle
 from gformer_cli.core.guard import Verdict
 from gformer_cli.data.folders import Domain, ImageFile
 from gformer_cli.data.images import read_batches
-from gformer_cli.errors import InputError
+from gformer_cli.errors import InputError, WorkError
 from gformer_cli.stages.adapt import Outcome, Predictor, adapt
 from gformer_cli.stages.audit.records import BatchRecord, read_log
 from gformer_cli.stages.audit.writer import AuditLog, environment
@@ -184,7 +184,7 @@ def test_a_full_disk_ends_the_run_before_the_batch_counts(
     later: list[Outcome] = []
     with open_log() as log:
         monkeypatch.setattr(os, "write", refuse)
-        with pytest.raises(InputError, match="No space left"):
+        with pytest.raises(WorkError, match="No space left"):
             adapt(
                 bundle,
                 domains,
