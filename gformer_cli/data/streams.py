@@ -19,7 +19,7 @@ from gformer_cli.data.folders import Domain, ImageFile
 from gformer_cli.seeding import derive_seed
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 64, 128)
-SAMPLE = 512
+SAMPLE = 400
 """Images, over all domains, that `batch-sizes` and `--shifts` use: batches of one over everything would take hours."""
 PLAIN = "(none)"
 """What `--shifts` calls the images as they are."""

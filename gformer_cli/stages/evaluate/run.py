@@ -43,6 +43,7 @@ class Harness:
         self.classes = len(bundle.header.classes)
         self._peaks: dict[tuple[str, int], int] = {}
         self._answers: dict[tuple[str, str, Condition | None], torch.Tensor] = {}
+        self._costs: dict[tuple[str, int], tuple[float, ...]] = {}
 
     @contextmanager
     def ready(self) -> Iterator[Measure]:
@@ -78,20 +79,12 @@ class Harness:
                 first = count
                 self._warm_up(runners, batch.inputs, passes)
             for name, method in runners.items() if count else ():
-                present = dict.fromkeys(batch.targets)
-                own = {target: tallies.setdefault((name, target), _Tally(Scores(self.classes))) for target in present}
-                # each cell tells a cost, so every target of a stream has a batch that is computed
-                logits = self._recall(name, batch) if all(tally.timed for tally in own.values()) else None
-                spent: tuple[float, int, int] | None = None
-                if logits is None:
-                    logits, seconds = self._timed(method, batch.inputs)
-                    spent = (seconds, *passes.take())
-                    self._remember(name, method, batch, logits)
-                for target, tally in own.items():
-                    rows = [row for row, of in enumerate(batch.targets) if of == target]
+                logits, spent = self._predicted(name, method, batch, passes)
+                for target in dict.fromkeys(batch.targets):
+                    rows = [row for row, own in enumerate(batch.targets) if own == target]
+                    tally = tallies.setdefault((name, target), _Tally(Scores(self.classes)))
                     tally.add(logits[rows], batch.labels[rows])
-                    if spent is not None:
-                        tally.spend(len(rows), *(part * len(rows) / count for part in spent))
+                    tally.spend(*(part * len(rows) / count for part in spent))
             progress.advance(f"{stream.kind}, {stream.part}")
         if not tallies:
             raise WorkError(f"no readable image in {stream.kind} stream {stream.part!r}", "See: gformer data check")
@@ -101,7 +94,7 @@ class Harness:
                 target,
                 stream,
                 seed,
-                cost_ratio=tally.seconds_per_image / tallies[REFERENCE, target].seconds_per_image,
+                cost_ratio=tally.seconds / tallies[REFERENCE, target].seconds,
                 peak_mib=self._peaks[name, first] / 2**20,
             )
             for (name, target), tally in tallies.items()
@@ -111,20 +104,30 @@ class Harness:
         """A batch uncounted: the first pass of a shape pays for one-time set-up. Its memory is measured here."""
         for name, method in runners.items():
             if (name, len(inputs)) not in self._peaks:
-                method.predict(inputs)
                 self._peaks[name, len(inputs)] = peak_memory(lambda m=method: m.predict(inputs), self.device)  # type: ignore[misc]
                 method.reset()
         passes.take()
 
-    def _recall(self, name: str, batch: Loaded) -> torch.Tensor | None:
-        """Logits (B, K) that a method gave these images before; None unless all are known."""
-        found = [self._answers.get((name, *content)) for content in batch.contents]
-        known = [logits for logits in found if logits is not None]
-        return torch.stack(known) if len(known) == len(found) else None
+    def _predicted(
+        self, name: str, method: Method, batch: Loaded, passes: PassCounter
+    ) -> tuple[torch.Tensor, tuple[float, ...]]:
+        """Logits (B, K), and what they cost: seconds, images forward and images backward.
 
-    def _remember(self, name: str, method: Method, batch: Loaded, logits: torch.Tensor) -> None:
+        What a method that is asked once has said of all of these images before is taken from there, at the cost of
+        the last batch of this size that it was asked for.
+        """
+        count = len(batch.targets)
+        if method.ask_once and (name, count) in self._costs:
+            known = [self._answers.get((name, *content)) for content in batch.contents]
+            answers = [logits for logits in known if logits is not None]
+            if len(answers) == count:
+                return torch.stack(answers), self._costs[name, count]
+        logits, seconds = self._timed(method, batch.inputs)
+        spent = (seconds, *passes.take())
         if method.ask_once and len(self._answers) < REMEMBERED:
             self._answers |= {(name, *content): row for content, row in zip(batch.contents, logits, strict=True)}
+            self._costs[name, count] = spent
+        return logits, spent
 
     def _timed(self, method: Method, inputs: torch.Tensor) -> tuple[torch.Tensor, float]:
         self._wait()
@@ -144,8 +147,6 @@ class _Tally:
     """One method on one target of one stream; grows by two numbers a batch."""
 
     scores: Scores
-    timed: int = 0
-    """Images that were computed, not remembered: what follows was spent on them."""
     seconds: float = 0.0
     forwards: float = 0.0
     backwards: float = 0.0
@@ -160,15 +161,10 @@ class _Tally:
         self.batch_correct.append(int((predicted == labels).sum()))
         self.digest.update(predicted.numpy().tobytes())
 
-    def spend(self, images: int, seconds: float, forwards: float, backwards: float) -> None:
-        self.timed += images
+    def spend(self, seconds: float, forwards: float, backwards: float) -> None:
         self.seconds += seconds
         self.forwards += forwards
         self.backwards += backwards
-
-    @property
-    def seconds_per_image(self) -> float:
-        return self.seconds / self.timed
 
     def cell(self, method: str, target: str, stream: Stream, seed: int, *, cost_ratio: float, peak_mib: float) -> Cell:
         measures = self.scores.measures()
@@ -180,10 +176,10 @@ class _Tally:
             batch_size=stream.batch_size,
             seed=seed,
             severity=stream.severity,
-            seconds_per_image=self.seconds_per_image,
+            seconds_per_image=self.seconds / measures.n,
             cost_ratio=cost_ratio,
-            forwards=self.forwards / self.timed,
-            backwards=self.backwards / self.timed,
+            forwards=self.forwards / measures.n,
+            backwards=self.backwards / measures.n,
             peak_mib=peak_mib,
             batch_images=self.batch_images,
             batch_correct=self.batch_correct,

@@ -45,7 +45,7 @@ def test_each_stream_starts_anew_and_the_first_batch_of_a_size_is_warmed_up(
 ) -> None:
     run("one", targets=domains[:2])
     stream = [4, 4, 2]
-    assert fakes["one"].shapes == ["reset", 4, 4, "reset", *stream, "reset", *stream]
+    assert fakes["one"].shapes == ["reset", 4, "reset", *stream, "reset", *stream]
 
 
 @pytest.mark.parametrize("name", STREAMS)
@@ -58,7 +58,7 @@ def test_all_methods_see_the_same_batches(
     assert fakes["one"].shapes == fakes["two"].shapes
     assert all(a is b for a, b in zip(one, two, strict=True))
     planned = [len(batch.items) for _, stream in make_plan("one", **options).drawn() for batch in stream.batches]
-    warm_ups = 2 * len({len(s.batches[0].items) for _, s in make_plan("one", **options).drawn()})
+    warm_ups = len({len(s.batches[0].items) for _, s in make_plan("one", **options).drawn()})
     assert len(fakes["one"].batches) == len(planned) + warm_ups
 
 
@@ -128,7 +128,7 @@ def test_what_is_remembered_is_what_would_be_computed(run: Run, domains: list[Do
         for cell in by(run("memo", streams=[name], **options), "memo"):
             other = together.pop((cell.stream, cell.part, cell.target, cell.batch_size))
             assert cell.predictions == other.predictions and cell.nll == pytest.approx(other.nll, rel=1e-5)
-            assert (cell.forwards, cell.backwards) == (other.forwards, other.backwards)
+            assert (cell.forwards, cell.backwards) == pytest.approx((other.forwards, other.backwards))
     assert not together
 
 
@@ -166,7 +166,7 @@ def test_corruptions_change_what_is_seen_and_not_who_is_in_a_batch(
     run: Run, fakes: dict[str, Any], domains: list[Domain]
 ) -> None:
     run("one", streams=["stationary", "gradual"], targets=domains[:1])
-    batches = fakes["one"].batches[2:]  # after the warm-up
+    batches = fakes["one"].batches[1:]  # after the warm-up
     plain, changed = batches[:3], batches[3:]
     assert [len(b) for b in plain] == [len(b) for b in changed] == [4, 4, 2]
     assert not torch.equal(plain[1], changed[1])  # severity 5 in the middle
@@ -185,7 +185,7 @@ def test_noise_belongs_to_an_image_and_not_to_its_batch(
             for batch in s.batches
             for item in batch.items
         ]
-        images = torch.cat(fakes["one"].batches[2:])
+        images = torch.cat(fakes["one"].batches[1:])
         return dict(zip(items, images, strict=True))
 
     large, small = seen(10), seen(3)
