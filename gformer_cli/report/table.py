@@ -70,7 +70,7 @@ def change_table(changes: Sequence[Change]) -> Table:
 def _by_target(stream: str, summaries: Sequence[Summary], drawn: Mapping[str, str]) -> Table:
     columns = _groups() if stream == SHIFTS else {target: [target] for target in summaries[0].targets}
     best = max(s.accuracy for s in summaries)
-    rows = [
+    rows: list[list[str | Text]] = [
         [
             s.method,
             *[percent(mean(s.targets[name] for name in names)) for names in columns.values()],

@@ -19,7 +19,7 @@ from gformer_cli.report.page.styles import Style
 
 _INK, _LINE = "#010203", "#040506"
 """Stand for the page's colours of text and of thin lines until the drawing is done."""
-_RC: dict[str, Any] = {
+_RC: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "gformer",
     "text.parse_math": False,  # a name may hold dollars

@@ -53,4 +53,4 @@ def setting(value: Any) -> str:
 
 
 def _asset(name: str) -> str:
-    return files("gformer_cli.report.page").joinpath("templates", name).read_text(encoding="utf-8")
+    return (files("gformer_cli.report.page") / "templates" / name).read_text(encoding="utf-8")

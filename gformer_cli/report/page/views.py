@@ -37,9 +37,9 @@ def name(text: str) -> Value:
     return Value(text, text)
 
 
-def number(value: float, show: Callable[[float], str], **others: bool) -> Value:
+def number(value: float, show: Callable[[float], str], *, best: bool = False, harm: bool = False) -> Value:
     """A figure; nothing where it does not exist."""
-    return Value("", **others) if math.isnan(value) else Value(show(value), value, **others)
+    return Value("") if math.isnan(value) else Value(show(value), value, best=best, harm=harm)
 
 
 def targets_table(caption: str, summaries: Sequence[Summary]) -> Table:
