@@ -187,6 +187,8 @@ def evaluate(
     plan.check_plan(planned, bundle)
     least = limits.parse_limits(fail_under or [], planned.methods)
     limits.check_harm(fail_harm, planned.methods)
+    if examine and limits.JUDGED not in planned.methods:
+        raise InputError(f"--examine looks into {limits.JUDGED!r}, which is not measured", "Leave it out.")
     before = [] if baseline is None else limits.read_baseline(baseline)
     if baseline is not None:
         limits.check_comparable(before, planned)

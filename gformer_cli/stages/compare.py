@@ -81,11 +81,14 @@ def _difference(a: Document, b: Document, key: tuple[str, int, str], targets: li
 
 
 def _only(one: dict[tuple[str, int, str], Summary], other: dict[tuple[str, int, str], Summary]) -> list[str]:
-    found = [
-        f"{method} on {stream} in batches of {size}"
-        for stream, size, method in one
-        if (stream, size, method) not in other
-    ]
-    for key in [key for key in one if key in other]:
-        found += [f"target {name} on {key[0]}" for name in one[key].targets if name not in other[key].targets]
+    settings = {(stream, size) for stream, size, _ in other}
+    found: list[str] = []
+    for (stream, size, method), summary in one.items():
+        theirs = other.get((stream, size, method))
+        if (stream, size) not in settings:
+            found.append(f"stream {stream} in batches of {size}")
+        elif theirs is None:
+            found.append(f"{method} on {stream} in batches of {size}")
+        else:
+            found += [f"target {name} on {stream}" for name in summary.targets if name not in theirs.targets]
     return list(dict.fromkeys(found))

@@ -50,6 +50,9 @@ def test_examine_keeps_details_without_a_page(gformer: Gformer, bundle: Path, da
     command = ["evaluate", "--model", bundle, "--target", data / "targets" / "fog", "--methods", "gformer", "--json"]
     found = [gformer(*command, *more).json for more in ([], ["--examine"])]
     assert ["details" in document["cells"][0] for document in found] == [False, True]
+    command[command.index("gformer")] = "bn"
+    refused = gformer(*command, "--examine")
+    assert refused.status == 2 and "looks into 'gformer', which is not measured" in refused.err
 
 
 def test_json_has_the_verdict(gformer: Gformer, results: Path, tmp_path: Path) -> None:

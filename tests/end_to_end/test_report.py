@@ -65,6 +65,7 @@ def browser() -> Iterator[Any]:
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driven = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    driven.set_script_timeout(300)
     yield driven
     driven.quit()
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -57,6 +58,12 @@ def test_methods_that_one_lacks_are_named(document: Make) -> None:
     assert [row.method for row in found.rows] == ["source"]
     assert found.only_a == ["gformer on stationary in batches of 5"]
     assert found.only_b == ["bn on stationary in batches of 5"]
+
+
+def test_a_stream_that_one_lacks_is_named_once(document: Make) -> None:
+    one, other = document({"fog": [3, 3]}), document({"fog": [3, 3]}, stream="mixed")
+    both = replace(one, summaries=[*one.summaries, *other.summaries])
+    assert compare(both, one).only_a == ["stream mixed in batches of 5"]
 
 
 def test_nothing_in_common_is_refused(document: Make) -> None:

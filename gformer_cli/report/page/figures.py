@@ -227,6 +227,11 @@ def _svg(canvas: Canvas, name: str) -> Markup:
         canvas.savefig(text, format="svg", transparent=True, metadata=nothing)
     drawing = text.getvalue()
     drawing = drawing[drawing.index("<svg") :].replace(_INK, "currentColor").replace(_LINE, "var(--line)")
-    # several drawings in one page must not share an id
-    drawing = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", drawing)
-    return Markup(drawing)
+    return Markup(re.sub("<[^>]+>", lambda tag: _own_ids(tag[0], name, drawing), drawing))
+
+
+def _own_ids(tag: str, name: str, drawing: str) -> str:
+    """`tag` with ids that no other drawing of the page has, and without those that nothing refers to."""
+    if (found := re.search(r' id="([^"]*)"', tag)) and f"#{found[1]}" not in drawing:
+        tag = tag.replace(found[0], "")
+    return re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{name}-", tag)
