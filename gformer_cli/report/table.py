@@ -84,7 +84,7 @@ def _by_target(stream: str, summaries: Sequence[Summary], drawn: Mapping[str, st
     ]
     title = f"Accuracy in %, stream {stream}, batches of {summaries[0].batch_size}"
     shown = ["method", *columns, "average", "to source", "harm", "x plain forward"]
-    return table(title, [*shown, *(["along the stream"] if drawn else [])], rows)
+    return table(title, [*shown, *(["along"] if drawn else [])], rows)
 
 
 def _sparklines(results: Results, summaries: Sequence[Summary]) -> dict[str, str]:
