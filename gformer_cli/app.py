@@ -15,6 +15,7 @@ from gformer_cli import __version__
 from gformer_cli.commands import (
     adapt,
     audit,
+    compare,
     data,
     demo,
     diff,
@@ -25,8 +26,9 @@ from gformer_cli.commands import (
     meta_train,
     presets,
     pretrain,
+    report,
 )
-from gformer_cli.commands.options import wants_traceback
+from gformer_cli.commands.options import remember_command, wants_traceback
 from gformer_cli.console import one_line
 from gformer_cli.errors import GformerError
 
@@ -43,6 +45,8 @@ app.command("meta-train")(meta_train.meta_train)
 app.command("adapt")(adapt.adapt)
 app.command("audit")(audit.audit)
 app.command("evaluate")(evaluate.evaluate)
+app.command("report")(report.report)
+app.command("compare")(compare.compare)
 app.command("freeze")(freeze.freeze)
 app.add_typer(data.app, name="data")
 app.add_typer(presets.app, name="presets")
@@ -74,6 +78,7 @@ def _options(
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (without the program's name) and return its exit status."""
+    remember_command(sys.argv[1:] if arguments is None else arguments)
     try:
         status = app(args=None if arguments is None else list(arguments), prog_name="gformer", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):

@@ -29,6 +29,11 @@ class Terminal:
         self.out = _console(sys.stdout.isatty(), stderr=False)
         self.err = _console(sys.stderr.isatty(), stderr=True)
 
+    @property
+    def draws(self) -> bool:
+        """Whether stdout shows what is more than plain text."""
+        return self.out.is_terminal and self.out.encoding.startswith("utf")
+
     def result(self, document: Any, *shown: Any) -> None:
         """The command's result: `document` with --json, else what is `shown` (text and tables)."""
         if self.as_json:
@@ -131,15 +136,16 @@ class TerminalProgress:
         self.terminal.warning(text)
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers_from: int = 1) -> Table:
-    """A plain table; columns from `numbers_from` on are right-aligned. Cells are shown as they are, not as markup."""
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *, numbers_from: int = 1) -> Table:
+    """A plain table; columns from `numbers_from` on are right-aligned. Cells are shown as they are, not as markup; a
+    `Text` brings its style."""
     # a title is not folded to the width of a narrow table
     shown = Text(title, no_wrap=True, overflow="ignore") if title else None
     made = Table(title=shown, title_justify="left", box=None, pad_edge=False)
     for number, column in enumerate(columns):
         made.add_column(escape(column), justify="right" if number >= numbers_from else "left", overflow="fold")
     for row in rows:
-        made.add_row(*[escape(one_line(cell)) for cell in row])
+        made.add_row(*[cell if isinstance(cell, Text) else escape(one_line(cell)) for cell in row])
     return made
 
 

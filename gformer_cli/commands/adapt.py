@@ -43,6 +43,7 @@ def adapt(
         typer.Option(help="shuffle mixes the images (repeatably); name keeps the order of arrival."),
     ] = Order.shuffle,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Add one column per class.")] = False,
+    report: options.Report = None,
     backbone: options.OwnBackbone = None,
     layout: options.LayoutOption = Layout.auto,
     seed: options.Seed = None,
@@ -103,22 +104,28 @@ def adapt(
 
     from gformer_cli.bundle import load_bundle
     from gformer_cli.files import make_folder
+    from gformer_cli.report.page.files import check_report, write_report
     from gformer_cli.stages import adapt as stage
     from gformer_cli.stages.targets import check_batch_size
     from gformer_cli.stages.training import make_deterministic, pick_device, pick_workers
 
     check_batch_size(batch_size)
     stage.check_output(out, overwrite=overwrite)
+    if report is not None:
+        check_report(report, overwrite=overwrite)
     where, threads = pick_device(device), pick_workers(workers)
     bundle = load_bundle(model, own_backbone=backbone)
     settings = {"batch_size": batch_size, "order": order.value, "seed": seed or 0}
     rule, kept = trusted.prepare(terminal, bundle, model, where, settings, out=out, overwrite=overwrite)
     if dry_run:
         choices: dict[str, object] = {"batch_size": batch_size, "order": order.value, "guard": guard.value}
-        show_prediction_plan(terminal, domains, where, threads, [out, *kept.outputs], choices)
+        show_prediction_plan(
+            terminal, domains, where, threads, [out, *kept.outputs, *([report] if report else [])], choices
+        )
         return
     make_folder(out.parent)
     make_deterministic(seed or 0)
+    sample = None if report is None else stage.Sample(bundle.header.classes)
     with terminal.progress() as progress, kept.open() as sinks:
         done = stage.adapt(
             bundle,
@@ -131,10 +138,17 @@ def adapt(
             strict=strict,
             guard=rule,
             obeyed=trusted.obeyed,
-            sinks=sinks,
+            sinks=[*sinks, *([sample] if sample is not None else [])],
             progress=progress,
         )
     stage.write_rows(out, done.rows, bundle.header.classes, probabilities=probabilities, name_targets=len(domains) > 1)
+    if report is not None and sample is not None:
+        from gformer_cli.bundle import library_versions
+        from gformer_cli.report.page.adaptation import adaptation_page
+        from gformer_cli.stages.evaluate.records import describe_bundle
+
+        made = {"command": options.command_line(), **settings, "guard": trusted.mode(rule), "device": str(where)}
+        write_report(report, adaptation_page(sample, describe_bundle(model, bundle), made, library_versions()))
     terminal.skipped([(item.path, item.reason) for item in done.skipped])
     if done.flagged:
         terminal.warning(
@@ -168,6 +182,7 @@ def adapt(
         },
         table("Predicted labels", ["label", "images"], [[k, str(v)] for k, v in done.counts().items()]),
         f"\n{len(done.rows)} images in {done.batches} batches; "
-        f"{done.changed} labels differ from the source model's. Wrote {out}",
+        f"{done.changed} labels differ from the source model's. Wrote {out}"
+        + (f" and {report}" if report is not None else ""),
         *([f"Guard: {', '.join(f'{count} {name}' for name, count in done.decisions.items())}"] if rule else []),
     )

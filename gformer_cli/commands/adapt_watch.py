@@ -105,7 +105,8 @@ def check_choice(context: typer.Context, target: object, watch: Path | None) -> 
     if bool(target) == (watch is not None):
         both = "--target and --watch exclude each other" if target else "no images are named"
         raise InputError(both, "Give --target DIR for a folder that is complete, or --watch DIR for one that fills.")
-    only_target = {"order": "--order", "layout": "--layout", "seed": "--seed", "overwrite": "--overwrite"}
+    names = ("order", "layout", "seed", "overwrite", "report")
+    only_target = {name: f"--{name}" for name in names}
     only_watch = {
         "max_wait": "--max-wait",
         "settle": "--settle",

@@ -113,6 +113,14 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    report: options.Report = None,
+    examine: Annotated[
+        bool,
+        typer.Option(
+            "--examine",
+            help="Keep in the results what gformer report shows of layers and changed images; --report does so too.",
+        ),
+    ] = False,
     backbone: options.OwnBackbone = None,
     layout: options.LayoutOption = Layout.auto,
     device: options.Device = "auto",
@@ -157,6 +165,7 @@ def evaluate(
     from gformer_cli.bundle import load_bundle
     from gformer_cli.data.streams import STREAMS
     from gformer_cli.methods import METHODS
+    from gformer_cli.report.page.files import check_report, write_report
     from gformer_cli.report.table import change_table, result_tables, tuned_table
     from gformer_cli.stages import evaluate as stage
     from gformer_cli.stages.evaluate import limits, plan
@@ -173,15 +182,20 @@ def evaluate(
         batch_size=batch_size,
         seeds=list(dict.fromkeys(seed or [0])),
         skew=label_skew,
+        examine=examine or report is not None,
     )
     plan.check_plan(planned, bundle)
     least = limits.parse_limits(fail_under or [], planned.methods)
     limits.check_harm(fail_harm, planned.methods)
+    if examine and limits.JUDGED not in planned.methods:
+        raise InputError(f"--examine looks into {limits.JUDGED!r}, which is not measured", "Leave it out.")
     before = [] if baseline is None else limits.read_baseline(baseline)
     if baseline is not None:
         limits.check_comparable(before, planned)
     where, threads = pick_device(device), pick_workers(workers)
     output = None if out is None else check_output(out, overwrite=overwrite, resume=resume)
+    if report is not None:
+        check_report(report, overwrite=overwrite)
     for text in plan.remarks(planned, has_source=bool(sources), static=bundle.header.static):
         terminal.message(text)
     for asked, impossible in zip((methods, streams), cannot, strict=True):
@@ -196,7 +210,7 @@ def evaluate(
             "seeds": planned.seeds,
             "tune": tune,
         }
-        files = [output.results, output.table] if output else []
+        files = [*([output.results, output.table] if output else []), *([report] if report else [])]
         show_prediction_plan(terminal, [*planned.targets, *sources], where, threads, files, choices)
         return
     make_deterministic(planned.seeds[0])
@@ -214,15 +228,33 @@ def evaluate(
             workers=threads,
             jobs=jobs,
             strict=strict,
+            run={
+                "command": options.command_line(),
+                "methods": list(planned.methods),
+                "streams": list(planned.streams),
+                "batch_size": batch_size,
+                "seeds": list(planned.seeds),
+                "label_skew": label_skew,
+                "limit": limit,
+                "tune": tune,
+                "device": str(where),
+            },
             progress=progress,
         )
     terminal.skipped([(item.path, item.reason) for item in results.skipped])
     changes = limits.compare(results, before)
+    document = results.to_json()
+    if report is not None:
+        from gformer_cli.report.page.evaluation import evaluation_page
+        from gformer_cli.stages.evaluate.reading import parse_results
+
+        write_report(report, evaluation_page(parse_results(document)))
     terminal.result(
-        results.to_json() | ({"changes": [vars(change) for change in changes]} if changes else {}),
+        document | ({"changes": [vars(change) for change in changes]} if changes else {}),
         *([tuned_table(results.tuned), ""] if tune else []),
-        *[part for table in result_tables(results) for part in ("", table)][1:],
+        *[part for table in result_tables(results, sparklines=terminal.draws) for part in ("", table)][1:],
         *(["", change_table(changes)] if changes else []),
         *([f"\nWrote {output.results} and {output.table}"] if output is not None else []),
+        *([f"{'' if output else chr(10)}Wrote {report}"] if report is not None else []),
     )
     limits.require(results, least, fail_harm, changes)

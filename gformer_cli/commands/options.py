@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,11 +12,22 @@ import typer
 from gformer_cli.data.folders import Layout
 
 _traceback = False
+_command: list[str] = []
 
 
 def wants_traceback() -> bool:
     """Whether --debug was given."""
     return _traceback
+
+
+def remember_command(arguments: Sequence[str]) -> None:
+    """Keep the command line (without the program's name) that is run."""
+    _command[:] = arguments
+
+
+def command_line() -> str:
+    """The command that is run, as a shell takes it."""
+    return shlex.join(["gformer", *_command])
 
 
 def _remember_debug(value: bool) -> None:
@@ -75,6 +88,15 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages but warnings.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More detail, such as every skipped file.")]
 Debug = Annotated[bool, typer.Option("--debug", callback=_remember_debug, help="Show the traceback of an error.")]
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="FILE.html",
+        help="Write one page for people as well; needs pip install 'gformer[report]'.",
+        show_default=False,
+    ),
+]
 
 
 def domain_rows(domains: list[Any]) -> list[list[str]]:

@@ -53,6 +53,11 @@ class Preprocessing:
         """Decoded uint8 images (B, 3, S, S) to the network's float32 input on `device`."""
         return self.normalise(pixels.to(device).float() / 255.0)
 
+    def pixels(self, inputs: torch.Tensor) -> torch.Tensor:
+        """The network's input (..., 3, S, S) back to images, uint8 on the CPU."""
+        mean, std = (inputs.new_tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
+        return ((inputs * std + mean) * 255.0).round().clamp(0.0, 255.0).to("cpu", torch.uint8)
+
 
 @dataclass(frozen=True)
 class Decoded:

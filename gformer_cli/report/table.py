@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from gformer_cli.console import percent, table
 from gformer_cli.data.corruptions import CORRUPTIONS
@@ -15,10 +16,18 @@ from gformer_cli.metrics import mean
 from gformer_cli.stages.evaluate.limits import Change
 from gformer_cli.stages.evaluate.plan import SHIFTS
 from gformer_cli.stages.evaluate.results import Choice, Difference, Results, Summary
+from gformer_cli.stages.evaluate.series import along
+
+BARS = "▁▂▃▄▅▆▇█"
+SPARKS = 12
+"""Bars of a sparkline, at most."""
 
 
-def result_tables(results: Results) -> list[Table]:
-    """Per stream: accuracy in % per target (per batch size in `batch-sizes`), its average, gain, harm and cost."""
+def result_tables(results: Results, *, sparklines: bool = False) -> list[Table]:
+    """Per stream: accuracy in % per target (per batch size in `batch-sizes`), its average, gain, harm and cost.
+
+    With `sparklines` also accuracy along the stream, from the lowest of the table to its highest.
+    """
     summaries = results.summaries()
     made: list[Table] = []
     for stream in dict.fromkeys(summary.stream for summary in summaries):
@@ -26,7 +35,8 @@ def result_tables(results: Results) -> list[Table]:
         if len({summary.batch_size for summary in own}) > 1:
             made.append(_by_batch_size(stream, own))
         else:
-            made.append(_by_target(stream, own))
+            drawn = _sparklines(results, own) if sparklines and stream != SHIFTS else {}
+            made.append(_by_target(stream, own, drawn))
         if stream == SHIFTS:
             made.append(_by_severity(results))
     return made
@@ -49,7 +59,7 @@ def tuned_table(choices: Mapping[str, Choice]) -> Table:
 def change_table(changes: Sequence[Change]) -> Table:
     """Averages then and now."""
     rows = [
-        [c.stream, str(c.batch_size), c.method, percent(c.before), percent(c.now), _points(c.now - c.before)]
+        [c.stream, str(c.batch_size), c.method, percent(c.before), percent(c.now), points(c.now - c.before)]
         + (["worse"] if c.regressed else [""])
         for c in changes
     ]
@@ -57,21 +67,38 @@ def change_table(changes: Sequence[Change]) -> Table:
     return table("Compared with the baseline, accuracy in %", columns, rows, numbers_from=3)
 
 
-def _by_target(stream: str, summaries: Sequence[Summary]) -> Table:
+def _by_target(stream: str, summaries: Sequence[Summary], drawn: Mapping[str, str]) -> Table:
     columns = _groups() if stream == SHIFTS else {target: [target] for target in summaries[0].targets}
-    rows = [
+    best = max(s.accuracy for s in summaries)
+    rows: list[list[str | Text]] = [
         [
             s.method,
             *[percent(mean(s.targets[name] for name in names)) for names in columns.values()],
-            _with_error(s),
-            _interval(s.to_source),
-            f"{100 * s.harm:.1f}",
+            Text(_with_error(s), "bold" if s.accuracy == best else ""),
+            interval(s.to_source),
+            Text(f"{100 * s.harm:.1f}", "red" if round(s.harm, 3) > 0.0 else ""),
             f"{s.cost_ratio:.2f}",
+            *([drawn[s.method]] if drawn else []),
         ]
         for s in summaries
     ]
     title = f"Accuracy in %, stream {stream}, batches of {summaries[0].batch_size}"
-    return table(title, ["method", *columns, "average", "to source", "harm", "x plain forward"], rows)
+    shown = ["method", *columns, "average", "to source", "harm", "x plain forward"]
+    return table(title, [*shown, *(["along"] if drawn else [])], rows)
+
+
+def _sparklines(results: Results, summaries: Sequence[Summary]) -> dict[str, str]:
+    """Per method; none where there are fewer than two batches to draw."""
+    setting = summaries[0].stream, summaries[0].batch_size
+    curves = {s.method: along(results.of(s.method, setting), SPARKS) for s in summaries}
+    low, high = (pick(value for curve in curves.values() for value in curve) for pick in (min, max))
+    return {m: sparkline(curve, low, high) for m, curve in curves.items() if len(curve) > 1}
+
+
+def sparkline(values: Sequence[float], low: float, high: float) -> str:
+    """A bar a value, between `low` and `high`."""
+    scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BARS[round((value - low) * scale)] for value in values)
 
 
 def _by_batch_size(stream: str, summaries: Sequence[Summary]) -> Table:
@@ -115,14 +142,15 @@ def _with_error(summary: Summary) -> str:
     return percent(summary.accuracy) + error
 
 
-def _interval(difference: Difference | None) -> str:
+def interval(difference: Difference | None) -> str:
+    """A difference in percentage points with its interval, where it has one."""
     if difference is None:
         return ""
     if math.isnan(difference.low):
-        return _points(difference.mean)
-    return f"{_points(difference.mean)} [{_points(difference.low)}, {_points(difference.high)}]"
+        return points(difference.mean)
+    return f"{points(difference.mean)} [{points(difference.low)}, {points(difference.high)}]"
 
 
-def _points(difference: float) -> str:
+def points(difference: float) -> str:
     """A difference of shares in percentage points, with its sign; nothing is never negative."""
     return f"{round(100 * difference, 1) + 0.0:+.1f}"

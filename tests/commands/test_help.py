@@ -19,6 +19,8 @@ COMMANDS = [
     ("adapt",),
     ("audit",),
     ("evaluate",),
+    ("report",),
+    ("compare",),
     ("data",),
     ("data", "check"),
     ("data", "demo"),

@@ -66,6 +66,33 @@ def test_one_batch_gives_no_interval_and_nothing_is_never_negative(show: Callabl
     assert bn.split() == ["bn", "50.0", "50.0", "+0.0", "0.0", "1.00"]
 
 
+def test_sparklines_show_each_method_along_the_stream(make_cell: MakeCell) -> None:
+    cells = [
+        make_cell("source", "fog", [5, 5, 5, 5], images=[10] * 4),
+        make_cell("bn", "fog", [9, 7, 3, 1], images=[10] * 4),
+    ]
+    results = Results({}, ["source", "bn"], cells, [])
+    (drawn,), (plain,) = (result_tables(results, sparklines=wanted) for wanted in (True, False))
+    assert lines(drawn)[1].split()[-1] == "along"
+    assert [line.split()[-1] for line in lines(drawn)[2:]] == ["▅▅▅▅", "█▆▃▁"]
+    assert "along" not in lines(plain)[1]
+
+
+def test_one_batch_draws_no_sparkline(make_cell: MakeCell) -> None:
+    (drawn,) = result_tables(Results({}, ["source"], [make_cell("source", "fog", [5])], []), sparklines=True)
+    assert "along" not in lines(drawn)[1]
+
+
+def test_best_is_bold_and_harm_is_red(make_cell: MakeCell) -> None:
+    cells = [make_cell("source", "fog", [5, 5]), make_cell("bn", "fog", [4, 5])]
+    out = io.StringIO()
+    (made,) = result_tables(Results({}, ["source", "bn"], cells, []))
+    Console(file=out, width=200, force_terminal=True, color_system="standard", no_color=False).print(made)
+    _, _, source, bn = out.getvalue().splitlines()
+    assert "\x1b[1m" in source and "\x1b[31m" not in source
+    assert "\x1b[31m" in bn and "\x1b[1m" not in bn
+
+
 def test_every_stream_has_a_table_and_batch_sizes_go_across(show: Callable[..., list[list[str]]]) -> None:
     sizes = [("source", "fog", [number], {"stream": "batch-sizes", "batch_size": number}) for number in (1, 8, 2)]
     first, second = show(("source", "fog", [4], {"stream": "mixed"}), *sizes)

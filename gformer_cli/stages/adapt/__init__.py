@@ -8,6 +8,7 @@ from gformer_cli.stages.adapt.guarding import choose_guard
 from gformer_cli.stages.adapt.output import Row, check_output, write_rows
 from gformer_cli.stages.adapt.parameters import ParameterFolder
 from gformer_cli.stages.adapt.predictor import Outcome, Predictor, Sink
+from gformer_cli.stages.adapt.sample import Sample
 
 __all__ = [
     "AdaptResult",
@@ -15,6 +16,7 @@ __all__ = [
     "ParameterFolder",
     "Predictor",
     "Row",
+    "Sample",
     "Sink",
     "adapt",
     "check_output",

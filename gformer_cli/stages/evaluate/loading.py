@@ -29,6 +29,7 @@ class Loaded:
     targets: list[str]
     contents: list[tuple[str, Condition | None]]
     """What tells each image from any other: the hash of its file, and what was done to it."""
+    files: list[ImageFile]
     skipped: list[Skipped]
 
 
@@ -54,14 +55,16 @@ class Loader:
 
     def _load(self, batch: StreamBatch, reads: Sequence[Decoded | Skipped]) -> Loaded:
         both = list(zip(batch.items, reads, strict=True))
-        skipped = [Skipped(self._place(i.file), read.reason) for i, read in both if isinstance(read, Skipped)]
+        skipped = [Skipped(self.place(i.file), read.reason) for i, read in both if isinstance(read, Skipped)]
         if skipped and self.strict:
             raise unreadable(skipped)
         kept = [(item, read) for item, read in both if isinstance(read, Decoded)]
         labels = torch.tensor([self.index[str(item.file.label)] for item, _ in kept], dtype=torch.int64)
         inputs = self._inputs([read for _, read in kept], batch.condition) if kept else torch.empty(0)
         contents = [(read.digest, batch.condition) for _, read in kept]
-        return Loaded(inputs, labels, [item.target for item, _ in kept], contents, skipped)
+        return Loaded(
+            inputs, labels, [item.target for item, _ in kept], contents, [item.file for item, _ in kept], skipped
+        )
 
     def _inputs(self, images: Sequence[Decoded], condition: Condition | None) -> torch.Tensor:
         pixels = torch.stack([image.pixels for image in images])  # uint8 (B, 3, S, S)
@@ -76,7 +79,7 @@ class Loader:
         )
         return self.preprocessing.normalise(changed)
 
-    def _place(self, file: ImageFile) -> str:
+    def place(self, file: ImageFile) -> str:
         """Domain and path inside it: results name no place on this machine."""
         owner = next(domain for domain in self.domains if file.path.is_relative_to(domain.root))
         return f"{owner.name}/{file.path.relative_to(owner.root).as_posix()}"

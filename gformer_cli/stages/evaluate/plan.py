@@ -33,6 +33,8 @@ class Plan:
     """Held-out source images, for `forgetting`, `shifts` and methods that look at the source."""
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Per method keyword settings other than its defaults, as --tune found them."""
+    examine: bool = False
+    """Whether to keep what a report shows of the inside of `gformer`, and images whose label changed."""
 
     @property
     def measured(self) -> list[str]:

@@ -151,6 +151,7 @@ def identity(bundle: dict[str, Any], plan: Plan, *, tune: bool) -> dict[str, Any
         "seeds": list(plan.seeds),
         "skew": plan.skew,
         "tune": tune,
+        "examine": plan.examine,
         "images": [
             [domain.name, file.relative, file.label]
             for domain in (*plan.targets, *plan.source)

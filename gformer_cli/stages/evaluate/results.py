@@ -16,7 +16,48 @@ from gformer_cli.metrics import mean, paired_bootstrap, standard_error
 SCHEMA_VERSION = 2
 REFERENCE = "source"
 """The plain forward pass that gains, harm and costs are measured against; it is always run."""
+_LISTS = ("batch_images", "batch_correct", "calibration", "details")
 MEASURES = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "ece", "brier")
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What was generated for some batches of a stream; a row a batch, a column a BatchNorm layer."""
+
+    layers: list[str]
+    batches: list[int]
+    """Their numbers in the stream."""
+    change: list[list[float]]
+    """γ's and β's residual as one length, as a share of the source model's γ (`core.change.Change`)."""
+    moved: list[list[float]]
+    """How far the batch's statistics lie from those of training, mean and spread as one length."""
+    mixing: list[list[float]]
+    """Share of the batch's own statistics."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image whose label adapting changed."""
+
+    path: str
+    batch: int
+    label: str
+    """The right one."""
+    before: str
+    """The source model's."""
+    before_confidence: float
+    after: str
+    after_confidence: float
+    thumbnail: str
+    """A data URI."""
+
+
+@dataclass(frozen=True)
+class Details:
+    """What a report shows of one cell beyond its figures."""
+
+    inside: Inside
+    pictures: list[Picture]
 
 
 @dataclass(frozen=True)
@@ -54,6 +95,8 @@ class Cell:
     """Per confidence bin that holds images: how many, mean confidence, accuracy."""
     predictions: str
     """SHA-256 of the predicted class indices in order: equal predictions give equal figures."""
+    details: Details | None = None
+    """Of `gformer` on the first streams, where a report was asked for."""
 
     @property
     def place(self) -> tuple[Any, ...]:
@@ -131,6 +174,8 @@ class Results:
     skipped: list[Skipped]
     tuned: Mapping[str, Choice] = field(default_factory=dict)
     """Per tuned method what was chosen; empty without --tune."""
+    run: Mapping[str, Any] = field(default_factory=dict)
+    """How this was measured: the command, and the options that it stands for."""
 
     def of(self, method: str, setting: tuple[str, int] | None = None) -> list[Cell]:
         """The cells of one method, of one stream and batch size if given."""
@@ -151,9 +196,10 @@ class Results:
             "schema_version": SCHEMA_VERSION,
             "bundle": self.bundle,
             "versions": library_versions(),
+            "run": dict(self.run),
             "tuned": {name: asdict(choice) for name, choice in self.tuned.items()},
             "summaries": [asdict(summary) for summary in self.summaries()],
-            "cells": [asdict(cell) for cell in self.cells if cell.method in self.methods],
+            "cells": [_without_details(asdict(cell)) for cell in self.cells if cell.method in self.methods],
             "skipped": [asdict(item) for item in self.skipped],
         }
         cleaned: dict[str, Any] = _without_nan(document)
@@ -162,7 +208,7 @@ class Results:
     def to_csv(self) -> str:
         """A row a cell, without the lists: for spreadsheets."""
         text = io.StringIO()
-        columns = [f.name for f in fields(Cell) if f.name not in ("batch_images", "batch_correct", "calibration")]
+        columns = [f.name for f in fields(Cell) if f.name not in _LISTS]
         writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(cell) for cell in self.cells if cell.method in self.methods)
@@ -226,6 +272,10 @@ def _averages(cells: Sequence[Cell], measure: str = "accuracy") -> dict[str, flo
 
 def _over_targets(cells: Sequence[Cell], measure: str = "accuracy") -> float:
     return mean(_averages(cells, measure).values())
+
+
+def _without_details(cell: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in cell.items() if name != "details" or value is not None}
 
 
 def _without_nan(value: Any) -> Any:

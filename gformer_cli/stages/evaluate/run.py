@@ -18,9 +18,10 @@ from gformer_cli.methods import METHODS, Method
 from gformer_cli.metrics import Scores
 from gformer_cli.seeding import derive_seed
 from gformer_cli.stages.evaluate.cost import PassCounter, counting, peak_memory
+from gformer_cli.stages.evaluate.details import EXAMINED, STREAMS, Examiner
 from gformer_cli.stages.evaluate.loading import Loaded, Loader
 from gformer_cli.stages.evaluate.plan import Plan
-from gformer_cli.stages.evaluate.results import REFERENCE, Cell
+from gformer_cli.stages.evaluate.results import REFERENCE, Cell, Details
 from gformer_cli.stages.progress import Progress
 
 Measure = Callable[[int, Stream, Progress], tuple[list[Cell], list[Skipped]]]
@@ -41,6 +42,8 @@ class Harness:
         domains = [*plan.targets, *plan.source]
         self.loader = Loader(bundle, domains, device=device, workers=workers, strict=strict)
         self.classes = len(bundle.header.classes)
+        examine = plan.examine and EXAMINED in plan.measured
+        self._examined = plan.drawn()[:STREAMS] if examine else []
         self._peaks: dict[tuple[str, int], int] = {}
         self._answers: dict[tuple[str, str, Condition | None], torch.Tensor] = {}
         self._costs: dict[tuple[str, int], tuple[float, ...]] = {}
@@ -72,7 +75,9 @@ class Harness:
         first = 0
         for method in runners.values():
             method.reset()
-        for batch in self.loader.read(stream.batches):
+        examiner = self._examiner(stream, seed)
+        for number, batch in enumerate(self.loader.read(stream.batches)):
+            answers: dict[str, torch.Tensor] = {}
             skipped += batch.skipped
             count = len(batch.targets)
             if count and not first:
@@ -80,11 +85,15 @@ class Harness:
                 self._warm_up(runners, batch.inputs, passes)
             for name, method in runners.items() if count else ():
                 logits, spent = self._predicted(name, method, batch, passes)
+                answers[name] = logits
                 for target in dict.fromkeys(batch.targets):
                     rows = [row for row, own in enumerate(batch.targets) if own == target]
                     tally = tallies.setdefault((name, target), _Tally(Scores(self.classes)))
                     tally.add(logits[rows], batch.labels[rows])
                     tally.spend(*(part * len(rows) / count for part in spent))
+            if examiner is not None and count:
+                examiner.look(number, batch, answers[REFERENCE], answers[EXAMINED])
+                passes.take()  # nothing that it does is a method's cost
             progress.advance(f"{stream.kind}, {stream.part}")
         if not tallies:
             raise WorkError(f"no readable image in {stream.kind} stream {stream.part!r}", "See: gformer data check")
@@ -96,9 +105,13 @@ class Harness:
                 seed,
                 cost_ratio=tally.seconds / tallies[REFERENCE, target].seconds,
                 peak_mib=self._peaks[name, first] / 2**20,
+                details=examiner.details(target) if examiner is not None and name == EXAMINED else None,
             )
             for (name, target), tally in tallies.items()
         ], skipped
+
+    def _examiner(self, stream: Stream, seed: int) -> Examiner | None:
+        return Examiner(self.bundle, stream, self.loader.place) if (seed, stream) in self._examined else None
 
     def _warm_up(self, runners: dict[str, Method], inputs: torch.Tensor, passes: PassCounter) -> None:
         """A batch uncounted: the first pass of a shape pays for one-time set-up. Its memory is measured here."""
@@ -166,7 +179,17 @@ class _Tally:
         self.forwards += forwards
         self.backwards += backwards
 
-    def cell(self, method: str, target: str, stream: Stream, seed: int, *, cost_ratio: float, peak_mib: float) -> Cell:
+    def cell(
+        self,
+        method: str,
+        target: str,
+        stream: Stream,
+        seed: int,
+        *,
+        cost_ratio: float,
+        peak_mib: float,
+        details: Details | None,
+    ) -> Cell:
         measures = self.scores.measures()
         return Cell(
             method=method,
@@ -185,5 +208,6 @@ class _Tally:
             batch_correct=self.batch_correct,
             calibration=[(b.count, b.confidence, b.accuracy) for b in self.scores.calibration()],
             predictions=self.digest.hexdigest(),
+            details=details,
             **asdict(measures),
         )

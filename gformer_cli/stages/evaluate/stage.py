@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -36,14 +37,15 @@ def evaluate(
     workers: int,
     jobs: int = 1,
     strict: bool = False,
+    run: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Results:
     """Measure `plan` (see `check_plan`) with the bundle that was read from `model` (and `own_backbone`).
 
     `jobs` streams run at once, each in a process of its own. `source` holds the source domains whole; what training
     held out of them goes into the plan. With `output` every finished stream is on disk at once, and the results at the
-    end. Raises `WorkError` where no image can be read, `InputError` for an unreadable image with `strict` and for an
-    `output` that cannot be resumed, `Interrupted` after Ctrl-C.
+    end; `run` goes into them and says how they came about. Raises `WorkError` where no image can be read, `InputError`
+    for an unreadable image with `strict` and for an `output` that cannot be resumed, `Interrupted` after Ctrl-C.
     """
     progress = progress or Silent()
     if source:
@@ -71,7 +73,8 @@ def evaluate(
         plan = replace(plan, settings={name: choice.settings for name, choice in records.choices.items()})
     load = partial(load_bundle, model, own_backbone=own_backbone) if jobs > 1 else lambda: bundle
     measure(load, plan, device=device, workers=workers, jobs=jobs, strict=strict, records=records, progress=progress)
-    results = Results(described, plan.methods, records.cells, list(records.skipped.values()), records.choices)
+    skipped = list(records.skipped.values())
+    results = Results(described, plan.methods, records.cells, skipped, records.choices, run or {})
     if output is not None:
         output.write(results)
     return results

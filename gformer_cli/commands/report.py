@@ -1,0 +1,62 @@
+"""`gformer report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gformer_cli.commands import options
+from gformer_cli.console import Terminal
+
+
+def report(
+    results: Annotated[
+        Path,
+        typer.Argument(metavar="RESULTS.json", help="What gformer evaluate --out wrote.", show_default=False),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE.html", help="The page to write.", show_default=False)
+    ],
+    audit: Annotated[
+        Path | None,
+        typer.Option(
+            "--audit",
+            metavar="AUDIT.jsonl",
+            help="What gformer adapt --audit wrote: shows what the guard decided over time.",
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Draw the results of an evaluation as one page that opens from disk, for people who do not read JSON.
+
+    Layers and changed images are on it where evaluate was called with --examine or --report.
+
+    Example: gformer report results/results.json -o report.html
+    """
+    from gformer_cli.report.page.files import check_report, write_report
+
+    terminal = Terminal(as_json=json, quiet=quiet)
+    check_report(out, overwrite=overwrite)
+
+    from gformer_cli.report.page.evaluation import evaluation_page
+    from gformer_cli.report.page.verdict import judge
+    from gformer_cli.stages.audit.records import read_log
+    from gformer_cli.stages.audit.summary import summarise
+    from gformer_cli.stages.evaluate.reading import read_results
+
+    document = read_results(results)
+    summary = None if audit is None else summarise(record for _, record in read_log(audit))
+    write_report(out, evaluation_page(document, summary))
+    verdict = judge(document)
+    terminal.result(
+        {"out": str(out), "subject": verdict.subject, "verdict": verdict.sentences, "warnings": verdict.warnings},
+        *verdict.sentences,
+        *[f"Before you deploy: {text}" for text in verdict.warnings],
+        f"\nWrote {out}",
+    )

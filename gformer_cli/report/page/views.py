@@ -1,0 +1,129 @@
+"""Tables of a page: what is shown, what it is sorted by, and what stands out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from gformer_cli.console import percent
+from gformer_cli.report.table import interval, points
+from gformer_cli.stages.evaluate.results import REFERENCE, Difference, Summary
+
+
+@dataclass(frozen=True)
+class Value:
+    """One cell of a table."""
+
+    text: str
+    value: float | str = ""
+    """What the column is sorted by, to the last digit."""
+    note: str = ""
+    """Smaller, after the text."""
+    best: bool = False
+    harm: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table whose first column names the rows."""
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Value]] = field(default_factory=list)
+
+
+def name(text: str) -> Value:
+    return Value(text, text)
+
+
+def number(value: float, show: Callable[[float], str], *, best: bool = False, harm: bool = False) -> Value:
+    """A figure; nothing where it does not exist."""
+    return Value("") if math.isnan(value) else Value(show(value), value, best=best, harm=harm)
+
+
+def targets_table(caption: str, summaries: Sequence[Summary]) -> Table:
+    """Methods down and targets across, with the difference to the source model under each accuracy."""
+    source = next(s for s in summaries if s.method == REFERENCE)
+    targets = list(source.targets)
+    best = {target: max(s.targets[target] for s in summaries) for target in targets}
+    best_average = max(s.accuracy for s in summaries)
+    rows = []
+    for s in summaries:
+        row = [name(s.method)]
+        for target in targets:
+            accuracy, change = s.targets[target], s.targets[target] - source.targets[target]
+            note = "" if s is source else points(change)
+            # a loss that rounds to nothing is none
+            row.append(Value(percent(accuracy), accuracy, note, accuracy == best[target], round(change, 3) < 0.0))
+        error = "" if math.isnan(s.standard_error) else f"± {percent(s.standard_error)}"
+        row.append(Value(percent(s.accuracy), s.accuracy, error, s.accuracy == best_average))
+        row.append(difference(s.to_source))
+        row.append(number(s.harm, percent, harm=round(s.harm, 3) > 0.0))
+        row.append(number(s.harmed_batches, percent))
+        row.append(number(s.cost_ratio, "{:.2f}".format))
+        rows.append(row)
+    columns = ["method", *targets, "average", "to source, 95 % interval", "harm", "harmed batches, %", "× plain cost"]
+    return Table(caption, columns, rows)
+
+
+def difference(found: Difference | None) -> Value:
+    """A difference in points with its interval."""
+    if found is None:
+        return Value("")
+    return Value(interval(found), found.mean, harm=found.high < 0.0)
+
+
+def sizes_table(caption: str, by_size: Mapping[int, Sequence[Summary]]) -> Table:
+    """Methods down and batch sizes across."""
+    sizes = sorted(by_size)
+    plain = {size: _accuracy(by_size[size], REFERENCE) for size in sizes}
+    best = {size: max(s.accuracy for s in by_size[size]) for size in sizes}
+    rows = []
+    for method in dict.fromkeys(s.method for size in sizes for s in by_size[size]):
+        row = [name(method)]
+        for size in sizes:
+            accuracy = _accuracy(by_size[size], method)
+            change = accuracy - plain[size]
+            note = "" if method == REFERENCE else points(change)
+            row.append(Value(percent(accuracy), accuracy, note, accuracy == best[size], round(change, 3) < 0.0))
+        rows.append(row)
+    return Table(caption, ["method", *[f"batches of {size}" for size in sizes]], rows)
+
+
+def cost_table(caption: str, summaries: Iterable[Summary]) -> Table:
+    rows = [
+        [
+            name(s.method),
+            number(s.accuracy, percent),
+            number(s.cost_ratio, "{:.2f}".format),
+            number(s.forwards, "{:.2f}".format),
+            number(s.backwards, "{:.2f}".format),
+            number(s.peak_mib, "{:.1f}".format),
+        ]
+        for s in summaries
+    ]
+    columns = [
+        "method",
+        "accuracy, %",
+        "× plain cost",
+        "forward passes an image",
+        "backward passes an image",
+        "memory, MiB",
+    ]
+    return Table(caption, columns, rows)
+
+
+def calibration_table(caption: str, summaries: Sequence[Summary]) -> Table:
+    lowest = {measure: min(getattr(s, measure) for s in summaries) for measure in ("ece", "nll", "brier")}
+    rows = [
+        [name(s.method)]
+        + [number(getattr(s, m), "{:.3f}".format, best=getattr(s, m) == lowest[m]) for m in ("ece", "nll", "brier")]
+        for s in summaries
+    ]
+    columns = ["method", "calibration error (ECE)", "negative log-likelihood", "Brier score"]
+    return Table(caption, columns, rows)
+
+
+def _accuracy(summaries: Sequence[Summary], method: str) -> float:
+    return next((s.accuracy for s in summaries if s.method == method), math.nan)
