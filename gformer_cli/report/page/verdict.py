@@ -106,7 +106,7 @@ def _better(summary: Summary) -> list[str]:
 
 def _elsewhere(document: Document, subject: str, setting: tuple[str, int]) -> list[str]:
     worse: list[str] = []
-    harm: list[str] = []
+    harm: dict[str, list[tuple[float, str]]] = {}
     for stream, size in document.settings:
         found = document.methods((stream, size)).get(subject)
         if (stream, size) == setting or found is None or found.to_source is None:
@@ -115,8 +115,14 @@ def _elsewhere(document: Document, subject: str, setting: tuple[str, int]) -> li
         if found.to_source.high < 0.0:
             worse.append(f"{place} ({interval(found.to_source)} points)")
         elif found.harm > BEARABLE:
-            harm.append(f"{place} ({100 * found.harm:.1f} points on {found.worst_target})")
+            told = f"{place} ({100 * found.harm:.1f} points on {found.worst_target})"
+            harm.setdefault(stream, []).append((found.harm, told))
+    # of a stream with several batch sizes the worst
+    most = [
+        max(places)[1] + (f" and {len(places) - 1} other size{'s' if len(places) > 2 else ''}" if places[1:] else "")
+        for places in harm.values()
+    ]
     return [
         *([f"Worse than the model as trained, on average, on {', '.join(worse)}."] if worse else []),
-        *([f"Worth it on average, but with harm to one target, on {', '.join(harm)}."] if harm else []),
+        *([f"Worth it on average, but with harm to one target, on {', '.join(most)}."] if most else []),
     ]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -67,8 +68,6 @@ def test_a_method_as_good_is_named(document: MakeDocument, bn: int, words: str) 
 
 
 def test_other_streams_are_watched(document: MakeDocument) -> None:
-    from dataclasses import replace
-
     good = document(right=by_method(source=5, bn=5, gformer=8))
     bad = document(streams=("mixed",), right=by_method(source=5, bn=5, gformer=3))
     mixed = document(streams=("dynamic",), right=by_method(source=5, bn=5, gformer={"fog": 9, "night": 4}))
@@ -77,6 +76,19 @@ def test_other_streams_are_watched(document: MakeDocument) -> None:
         "Worse than the model as trained, on average, on mixed in batches of 10 (-20.0 [-20.0, -20.0] points).",
         "Worth it on average, but with harm to one target, on dynamic in batches of 10 (10.0 points on night).",
     ]
+
+
+def test_of_several_batch_sizes_the_worst_is_named(document: MakeDocument) -> None:
+    good = document(right=by_method(source=5, bn=5, gformer=8))
+    small, large = (
+        document(
+            streams=("batch-sizes",), sizes=(size,), right=by_method(source=5, bn=5, gformer={"fog": 9, "night": n})
+        )
+        for size, n in ((2, 3), (8, 4))
+    )
+    both = replace(good, summaries=[*good.summaries, *small.summaries, *large.summaries])
+    (told,) = judge(both).warnings
+    assert told.endswith("on batch-sizes in batches of 2 (20.0 points on night) and 1 other size.")
 
 
 def test_which_method_a_page_is_about(document: MakeDocument) -> None:
