@@ -33,7 +33,7 @@ def trained() -> State:
 
 
 def save_safetensors(state: State, path: Path) -> Path:
-    save_file(state, path.with_suffix(".safetensors"))
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, path.with_suffix(".safetensors"))
     return path.with_suffix(".safetensors")
 
 

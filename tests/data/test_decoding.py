@@ -116,7 +116,7 @@ def test_a_jpeg_that_is_decoded_small_looks_as_the_whole_does(
     assert isinstance(small, Decoded)
     whole = to_pixels(decode(data), preprocessing)
     difference = (small.pixels.int() - whole.int()).abs()
-    assert 0 < difference.max() <= 16 and difference.float().mean() < 0.5
+    assert 0 < difference.max() <= 16 and difference.float().mean() < 2.0
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "WEBP", "TIFF", "JPEG2000"])
