@@ -43,7 +43,7 @@ def number(value: float, show: Callable[[float], str], *, best: bool = False, ha
 
 
 def targets_table(caption: str, summaries: Sequence[Summary]) -> Table:
-    """Methods down and targets across, with the difference to the source model under each accuracy."""
+    """Methods down and targets across, with the difference to the source model and its interval under each accuracy."""
     source = next(s for s in summaries if s.method == REFERENCE)
     targets = list(source.targets)
     best = {target: max(s.targets[target] for s in summaries) for target in targets}
@@ -53,7 +53,8 @@ def targets_table(caption: str, summaries: Sequence[Summary]) -> Table:
         row = [name(s.method)]
         for target in targets:
             accuracy, change = s.targets[target], s.targets[target] - source.targets[target]
-            note = "" if s is source else points(change)
+            found = s.to_source_by_target.get(target)
+            note = "" if s is source else interval(found) if found else points(change)
             # a loss that rounds to nothing is none
             row.append(Value(percent(accuracy), accuracy, note, accuracy == best[target], round(change, 3) < 0.0))
         error = "" if math.isnan(s.standard_error) else f"± {percent(s.standard_error)}"

@@ -149,6 +149,8 @@ class Summary:
     forwards: float
     backwards: float
     peak_mib: float
+    to_source_by_target: dict[str, Difference] = field(default_factory=dict)
+    """`to_source` on each target alone; empty for `source` itself."""
 
 
 @dataclass(frozen=True)
@@ -242,11 +244,15 @@ class Results:
             harm=max(0.0, lost[worst]),
             harmed_batches=mean(harmed),
             peak_mib=max(cell.peak_mib for cell in cells),
+            to_source_by_target={}
+            if method == REFERENCE
+            else {target: self._difference(method, REFERENCE, setting, target) for target in accuracies[method]},
             **figures,
         )
 
-    def _difference(self, method: str, other: str, setting: tuple[str, int]) -> Difference:
-        cells = self.of(method, setting)
+    def _difference(self, method: str, other: str, setting: tuple[str, int], target: str | None = None) -> Difference:
+        """Over all targets, or on one alone."""
+        cells = [cell for cell in self.of(method, setting) if target in (None, cell.target)]
         theirs = {cell.place: cell for cell in self.of(other, setting)}
         targets = {target: sum(c.n for c in cells if c.target == target) for target in {c.target for c in cells}}
         differences: list[float] = []

@@ -9,6 +9,7 @@ import pytest
 
 from gformer_cli.data.streams import STREAMS
 from gformer_cli.report.page.evaluation import evaluation_page
+from gformer_cli.report.table import interval
 from gformer_cli.stages.audit.records import BatchRecord, ClassifierRecord
 from gformer_cli.stages.audit.summary import summarise
 from gformer_cli.stages.evaluate.reading import Document
@@ -46,6 +47,8 @@ def test_figures_in_tables_are_those_of_the_results(document: MakeDocument, look
             assert row["× plain cost"] == (f"{summary.cost_ratio:.2f}", str(summary.cost_ratio))
             if summary.to_source is not None:
                 assert row["to source, 95 % interval"][1] == str(summary.to_source.mean)
+                assert set(summary.to_source_by_target) == set(summary.targets)
+                assert all(interval(found) in page.text for found in summary.to_source_by_target.values())
     for row, summary in zip(
         page.tables["What predicting costs, stream stationary, batches of 10"], found.summaries, strict=False
     ):

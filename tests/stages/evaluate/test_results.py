@@ -75,6 +75,16 @@ def test_differences_are_paired_by_batch_and_weigh_targets_alike(summaries: dict
     assert summaries["source"].to_source is None
 
 
+def test_each_target_has_a_difference_of_its_own(summaries: dict[str, Summary]) -> None:
+    found = summaries["bn"].to_source_by_target
+    assert {target: round(difference.mean, 9) for target, difference in found.items()} == {"fog": 0.4, "night": -0.1}
+    assert (found["fog"].low, found["fog"].high) == pytest.approx(
+        paired_bootstrap([3 / 5, 2 / 5, 1 / 5, 2 / 5], [5 / 20] * 4)
+    )
+    assert found["fog"].low < found["fog"].mean < found["fog"].high
+    assert summaries["source"].to_source_by_target == {}
+
+
 def test_the_best_other_method_is_the_one_with_the_highest_average(summaries: dict[str, Summary]) -> None:
     # averages: source 0.6, bn 0.75, tent 0.6
     others = {name: summary.to_best_other for name, summary in summaries.items()}
