@@ -54,7 +54,8 @@ def targets_table(caption: str, summaries: Sequence[Summary]) -> Table:
         for target in targets:
             accuracy, change = s.targets[target], s.targets[target] - source.targets[target]
             found = s.to_source_by_target.get(target)
-            note = "" if s is source else interval(found) if found else points(change)
+            # without its space it is folded before the interval, not inside it
+            note = "" if s is source else interval(found).replace(", ", ",") if found else points(change)
             # a loss that rounds to nothing is none
             row.append(Value(percent(accuracy), accuracy, note, accuracy == best[target], round(change, 3) < 0.0))
         error = "" if math.isnan(s.standard_error) else f"± {percent(s.standard_error)}"
