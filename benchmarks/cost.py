@@ -1,6 +1,6 @@
 """What adapting costs, as multiples of one plain forward pass of the same network on the same batch.
 
-    python benchmarks/cost.py [--backbone resnet18] [--image-size 224] [--batch-size 32 ...] [--json]
+    python benchmarks/cost.py [--backbone resnet18] [--image-size 224] [--batch-size 32 ...] [--probe none ...] [--json]
 
 Every way of predicting takes its turn within each round, in one process, so that a machine that is busy is busy for all
 of them; printed are the medians over rounds of the ratios within a round, and half of the middle half of their spread.
@@ -11,6 +11,7 @@ The networks are untrained: time does not depend on the weights.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import time
@@ -27,8 +28,17 @@ from gformer_cli.core.networks import build_network
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.stages.evaluate.cost import peak_memory
 
-CLASSES = 10
-PROBES = ("none", "forward", "backward")
+PROBES: dict[str, dict[str, Any]] = {
+    "none": {"probe": "none"},
+    "forward": {"probe": "forward"},
+    "forward, half of the images": {"probe": "forward", "probe_images": 0.5},
+    "forward, a quarter of the images": {"probe": "forward", "probe_images": 0.25},
+    "forward, half of the side": {"probe": "forward", "probe_scale": 0.5},
+    "backward": {"probe": "backward"},
+    "backward, last quarter of the layers": {"probe": "backward", "gradient_layers": -4},
+    "backward, half of the side": {"probe": "backward", "probe_scale": 0.5},
+}
+"""Each probe setting; negative `gradient_layers` divide the number of layers."""
 DEFAULT = GeneratorSettings().probe
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -36,37 +46,40 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", action="append", help="Repeatable. Default: resnet18.")
-    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--image-size", type=int, action="append", help="Repeatable. Default: 224.")
     parser.add_argument("--batch-size", type=int, action="append", help="Repeatable. Default: 1, 8, 32 and 128.")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="bfloat16: by autocast.")
-    parser.add_argument("--classes", type=int, default=CLASSES)
+    parser.add_argument("--classes", type=int, action="append", help="Repeatable. Default: 10.")
+    parser.add_argument("--probe", choices=PROBES, action="append", help="Repeatable. Default: all.")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", action="store_true", help="One JSON document instead of tables.")
     options = parser.parse_args()
     cells: list[dict[str, Any]] = []
-    for backbone in options.backbone or ["resnet18"]:
-        for batch_size in options.batch_size or [1, 8, 32, 128]:
-            found = measure(backbone, batch_size, options)
-            cells += found
-            if not options.json:
-                print_table(found)
+    sizes, batches = options.image_size or [224], options.batch_size or [1, 8, 32, 128]
+    for case in itertools.product(options.backbone or ["resnet18"], options.classes or [10], sizes, batches):
+        found = measure(*case, options)
+        cells += found
+        if not options.json:
+            print_table(found)
     if options.json:
         print(json.dumps({"cells": cells}, indent=1))
 
 
-def measure(name: str, batch_size: int, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Cells of every way of predicting at one batch size."""
+def measure(
+    name: str, classes: int, image_size: int, batch_size: int, options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Cells of every way of predicting in one case."""
     torch.manual_seed(0)
-    backbone = Backbone(build_network(name, options.classes)).freeze()
-    images = torch.randn(batch_size, 3, options.image_size, options.image_size)
+    backbone = Backbone(build_network(name, classes)).freeze()
+    images = torch.randn(batch_size, 3, image_size, image_size)
     ways: dict[tuple[str, str | None], Callable[[], object]] = {
         ("source", None): lambda: plain(backbone, images),
         ("bn", None): lambda: batch_statistics(backbone, images),
         ("tent", None): lambda: tent(backbone, images),
         ("reference", None): lambda: reference(backbone, images),
     }
-    for probe in PROBES:
-        settings = GeneratorSettings(probe=probe)
+    for probe in options.probe or PROBES:
+        settings = GeneratorSettings(**of_depth(PROBES[probe], len(backbone.layers)))
         method = build_method(settings, build_generator(settings, backbone)).eval().requires_grad_(False)
         ways["gformer", probe] = lambda method=method: method(backbone, images)  # type: ignore[misc]
     with torch.autocast("cpu", PRECISIONS[options.precision], enabled=options.precision != "float32"), torch.no_grad():
@@ -80,10 +93,10 @@ def measure(name: str, batch_size: int, options: argparse.Namespace) -> list[dic
         cells.append(
             {
                 "backbone": name,
-                "image_size": options.image_size,
+                "image_size": image_size,
                 "batch_size": batch_size,
                 "precision": options.precision,
-                "classes": options.classes,
+                "classes": classes,
                 "threads": torch.get_num_threads(),
                 "method": method_name,
                 "probe": probe,
@@ -95,6 +108,12 @@ def measure(name: str, batch_size: int, options: argparse.Namespace) -> list[dic
             }
         )
     return cells
+
+
+def of_depth(changes: dict[str, Any], layers: int) -> dict[str, Any]:
+    """`changes` for a network of so many BatchNorm layers."""
+    divisor = -changes.get("gradient_layers", 0)
+    return changes | {"gradient_layers": max(1, layers // divisor)} if divisor > 0 else changes
 
 
 def interleaved(ways: dict[Any, Callable[[], object]], rounds: int) -> dict[Any, list[float]]:
@@ -139,8 +158,9 @@ def affine_leaves(backbone: Backbone) -> Parameters:
 def print_table(cells: list[dict[str, Any]]) -> None:
     first = cells[0]
     print(
-        f"\n{first['backbone']}, {first['image_size']} px, batch {first['batch_size']}, {first['precision']}, "
-        f"{first['threads']} threads: a plain forward pass takes {1000 * first['seconds']:.0f} ms\n"
+        f"\n{first['backbone']}, {first['image_size']} px, {first['classes']} classes, batch {first['batch_size']}, "
+        f"{first['precision']}, {first['threads']} threads: a plain forward pass takes "
+        f"{1000 * first['seconds']:.0f} ms\n"
     )
     print("| method | x plain forward | x its memory |\n| --- | --- | --- |")
     for cell in cells:

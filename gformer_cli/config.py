@@ -18,6 +18,7 @@ from gformer_cli.errors import InputError, did_you_mean
 from gformer_cli.preset_files import parse_yaml, read_preset
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Share = Annotated[float, Field(gt=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
@@ -64,7 +65,7 @@ class PretrainSettings(_Section):
     label_smoothing: Fraction = 0.0
     warmup: Fraction = 0.1
     """Share of the steps in which the learning rate rises; it falls by a cosine afterwards."""
-    crop: Annotated[float, Field(gt=0.0, le=1.0)] = 0.8
+    crop: Share = 0.8
     """Smallest share of the image's area that a random crop keeps; 1 switches crops off."""
     flip: bool = True
     """Mirror at random. Off for letters and digits."""
@@ -91,6 +92,12 @@ class GeneratorSettings(_Section):
     probe: Literal["none", "forward", "backward"] = "none"
     """What comes before the prediction: `none`: nothing, each layer's parameters are generated as the batch reaches it;
     `forward`: a pass of the source model; `backward`: that and a backward pass, for gradient features."""
+    probe_images: Share = 1.0
+    """Share of a batch's images that are probed. With a probe alone, as the next two."""
+    probe_scale: Share = 1.0
+    """Of the images' sides in the probe."""
+    gradient_layers: Count | None = None
+    """Gradient features of so many BatchNorm layers nearest to the classifier only; null for all."""
     statistics: bool = True
     """Read how far each layer's batch statistics lie from the source's."""
     features: bool = True
@@ -116,6 +123,10 @@ class GeneratorSettings(_Section):
     def _kind_allows_probe(self) -> GeneratorSettings:
         if self.kind == "vector" and self.probe == "none":
             raise ValueError("generator.kind vector needs generator.probe forward or backward")
+        if self.probe == "none" and (self.probe_images, self.probe_scale) != (1.0, 1.0):
+            raise ValueError("generator.probe_images and probe_scale need generator.probe forward or backward")
+        if self.probe != "backward" and self.gradient_layers is not None:
+            raise ValueError("generator.gradient_layers needs generator.probe backward")
         return self
 
 

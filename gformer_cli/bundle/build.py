@@ -13,6 +13,7 @@ from gformer_cli.core.generators import (
     Scope,
     VectorGenerator,
 )
+from gformer_cli.core.probe import Economy
 
 
 def build_generator(settings: GeneratorSettings, backbone: Backbone) -> Generator:
@@ -40,7 +41,12 @@ def build_generator(settings: GeneratorSettings, backbone: Backbone) -> Generato
 
 def build_method(settings: GeneratorSettings, generator: Generator) -> GeneralizeFormer:
     """The method around a generator of `settings`."""
-    return GeneralizeFormer(generator, prior_count=settings.prior_count, single_pass=settings.probe == "none")
+    return GeneralizeFormer(
+        generator,
+        prior_count=settings.prior_count,
+        single_pass=settings.probe == "none",
+        economy=Economy(settings.probe_images, settings.probe_scale, settings.gradient_layers),
+    )
 
 
 def control_settings(settings: GeneratorSettings) -> GeneratorSettings:

@@ -35,6 +35,14 @@ def _remember_debug(value: bool) -> None:
     _traceback = value
 
 
+def _workers(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal():
+        raise typer.BadParameter(f"{text!r} is neither auto nor a whole number from 0 on")
+    return int(text)
+
+
 Source = Annotated[
     list[Path],
     typer.Option(
@@ -75,8 +83,9 @@ Workers = Annotated[
     int | None,
     typer.Option(
         "--workers",
-        min=0,
-        help="Threads that decode images; 0 decodes in the main one. Default: one a core.",
+        parser=_workers,
+        metavar="N|auto",
+        help="Threads that decode images; 0 decodes in the main one. Default: auto, one a core, at most eight.",
         show_default=False,
     ),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -13,7 +13,7 @@ from gformer_cli.core.batchnorm import Statistics
 from gformer_cli.core.context import Context
 from gformer_cli.core.generators import Generator
 from gformer_cli.core.parameters import Parameters
-from gformer_cli.core.probe import Probe, probe
+from gformer_cli.core.probe import Economy, Probe, prior_mix, probe
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,14 @@ class GeneralizeFormer(nn.Module):
         generator: turns what a batch shows into parameters.
         prior_count: how many images the source statistics count as where mixing starts (`probe.prior_mix`).
         single_pass: generate while the batch passes, instead of probing the source model with it first.
+        economy: what that probe leaves out.
     """
 
-    def __init__(self, generator: Generator, *, prior_count: float, single_pass: bool = False) -> None:
+    def __init__(
+        self, generator: Generator, *, prior_count: float, single_pass: bool = False, economy: Economy | None = None
+    ) -> None:
         super().__init__()
+        self.economy = economy or Economy()
         self.single_pass = single_pass
         self.generator = generator
         self.prior_count = prior_count
@@ -49,12 +53,15 @@ class GeneralizeFormer(nn.Module):
         """Predict a batch (B, 3, H, W) with the parameters generated for it, from the images alone.
 
         With `context`, from what these images and those of the last batches showed together; the batch then becomes
-        a part of `context`. Differentiable in the generator's weights.
+        a part of `context`, and is probed whole. Differentiable in the generator's weights.
         """
         if self.single_pass and (context is None or self.generator.reads_context):
             return Prediction(*self.generator.single_pass(backbone, images, self.prior_count, context))
         if context is None:
-            seen = self._probe(backbone, images, None)
+            seen = self._probe(backbone, self.economy.part_of(images), None)
+            if not self.economy.whole:  # the mixing starts from the batch that is predicted, not from the part
+                start = prior_mix(backbone, len(images), self.prior_count)
+                seen = replace(seen, source=seen.source.with_mix(start))
             parameters: Parameters = self.generator(seen)
             return Prediction(backbone(images, parameters), parameters, seen)
         seen = self._probe(backbone, images, context.probed)
@@ -70,4 +77,11 @@ class GeneralizeFormer(nn.Module):
 
     def _probe(self, backbone: Backbone, images: torch.Tensor, earlier: Sequence[Statistics] | None) -> Probe:
         reads = self.generator.reads_gradients
-        return probe(backbone, images, prior_count=self.prior_count, gradients=reads, earlier=earlier)
+        return probe(
+            backbone,
+            images,
+            prior_count=self.prior_count,
+            gradients=reads,
+            gradient_layers=self.economy.gradient_layers,
+            earlier=earlier,
+        )

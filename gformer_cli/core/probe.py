@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch.nn import functional as F
 
 from gformer_cli.core.backbone import Backbone, Observation
 from gformer_cli.core.batchnorm import Statistics
@@ -33,6 +34,38 @@ class Probe:
     """None when the generator reads no gradients."""
 
 
+@dataclass(frozen=True)
+class Economy:
+    """What a probe leaves out, so that it costs less than a pass of the whole batch."""
+
+    images: float = 1.0
+    """Share of a batch's images that are probed, evenly spaced over it. Below 1 their order matters."""
+    scale: float = 1.0
+    """Of the images' sides in the probe."""
+    gradient_layers: int | None = None
+    """Gradient features of so many BatchNorm layers nearest to the classifier, where the backward pass ends; the
+    others' are 0. None for all."""
+
+    def __post_init__(self) -> None:
+        if not (0.0 < self.images <= 1.0 and 0.0 < self.scale <= 1.0):
+            raise ValueError(f"shares of a probe must be in (0, 1], not {self.images:g} and {self.scale:g}")
+
+    @property
+    def whole(self) -> bool:
+        """Whether the probe sees the batch as it is, so that its logits are the batch's."""
+        return self.images == 1.0 and self.scale == 1.0
+
+    def part_of(self, images: torch.Tensor) -> torch.Tensor:
+        """The images (n, 3, h, w) to probe of a batch (B, 3, H, W), at least one of at least one pixel."""
+        count = max(1, round(self.images * len(images)))
+        if count < len(images):
+            images = images[torch.arange(count, device=images.device) * len(images) // count]
+        if self.scale < 1.0:
+            size = [max(1, round(self.scale * side)) for side in images.shape[-2:]]
+            images = F.interpolate(images, size, mode="bilinear", antialias=True)
+        return images
+
+
 def prior_mix(backbone: Backbone, batch_size: int, prior_count: float) -> torch.Tensor:
     """The mixing n / (n + N) for every layer, (L,): the source counts as N images. (arXiv 2006.16971, eq. 3.)"""
     share = batch_size / (batch_size + prior_count)
@@ -50,19 +83,24 @@ def probe(
     *,
     prior_count: float,
     gradients: bool,
+    gradient_layers: int | None = None,
     earlier: Sequence[Statistics] | None = None,
 ) -> Probe:
     """Run the frozen source model on images (B, 3, H, W) under mixed statistics, once.
 
     `prior_count` is N of `prior_mix`. With `gradients`, one backward pass gives the gradient features; the
-    frozen convolutions get none. With `earlier` (one per layer) the images are normalised as if those of `earlier`
-    were in the batch; all else that the probe holds is of `images` alone.
+    frozen convolutions get none, and it ends at the last `gradient_layers` BatchNorm layers. With `earlier` (one per
+    layer) the images are normalised as if those of `earlier` were in the batch; all else that the probe holds is of
+    `images` alone.
     """
     source = backbone.source_parameters().detached()
     count = len(images) + (earlier[0].count if earlier else 0)
     source = source.with_mix(prior_mix(backbone, count, prior_count))
     with torch.set_grad_enabled(gradients):
         leaves = source.detached(requires_grad=True) if gradients else source
+        skipped = 0 if gradient_layers is None else max(0, len(leaves.gammas) - gradient_layers)
+        for leaf in (*leaves.gammas[:skipped], *leaves.betas[:skipped]):
+            leaf.requires_grad_(False)
         logits, seen = backbone.observe(images, leaves, earlier)
         assert seen.features is not None
         found = gradient_features(logits, seen.features, leaves) if gradients else None

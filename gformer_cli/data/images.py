@@ -51,7 +51,9 @@ class Preprocessing:
 
     def network_input(self, pixels: torch.Tensor, device: torch.device) -> torch.Tensor:
         """Decoded uint8 images (B, 3, S, S) to the network's float32 input on `device`."""
-        return self.normalise(pixels.to(device).float() / 255.0)
+        if device.type == "cuda":  # from pinned memory the copy runs beside the work that is queued already
+            pixels = pixels.pin_memory()
+        return self.normalise(pixels.to(device, non_blocking=True).float() / 255.0)
 
     def pixels(self, inputs: torch.Tensor) -> torch.Tensor:
         """The network's input (..., 3, S, S) back to images, uint8 on the CPU."""

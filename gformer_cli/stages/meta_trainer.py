@@ -89,7 +89,9 @@ class MetaTrainer:
             else None
         )
         kept = method.generator if self.average is None else cast(Generator, self.average.module)
-        self.kept = GeneralizeFormer(kept, prior_count=method.prior_count, single_pass=method.single_pass)
+        self.kept = GeneralizeFormer(
+            kept, prior_count=method.prior_count, single_pass=method.single_pass, economy=method.economy
+        )
         """What is validated and kept: the generator, or the average of its weights."""
         self.sampler = EpisodeSampler(
             domains,
@@ -254,7 +256,7 @@ class MetaTrainer:
     @torch.no_grad()
     def _start(self, backbone: Backbone, images: torch.Tensor, prediction: Prediction) -> torch.Tensor:
         """Logits (B, K) of the untrained generator: the source parameters under mixed statistics."""
-        if not self.method.single_pass:
+        if not self.method.single_pass and self.method.economy.whole:
             return prediction.seen.logits
         return backbone(images, prediction.seen.source)  # type: ignore[no-any-return]
 

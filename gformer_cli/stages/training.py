@@ -44,8 +44,12 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_workers(workers: int | None) -> int:
-    """Threads that decode images: one a core, at most eight, none on a single core."""
-    cores = os.cpu_count() or 1
+    """Threads that decode images: by default one a core that this process may use, at most eight; none on one core.
+
+    They share the cores with torch's threads: decoding is short beside a pass, and a core that waits for it is lost.
+    """
+    allowed = getattr(os, "sched_getaffinity", None)
+    cores = len(allowed(0)) if allowed is not None else os.cpu_count() or 1
     return (0 if cores == 1 else min(8, cores)) if workers is None else workers
 
 

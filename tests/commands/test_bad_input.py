@@ -183,7 +183,9 @@ def test_a_wrong_value(pretrain: Pretrain, assignment: str, told: str) -> None:
     refused(pretrain(None, "--set", assignment), told)
 
 
-@pytest.mark.parametrize("flag", [("--steps", "few"), ("--seed", "-1"), ("--workers", "-1"), ("--layout", "odd")])
+@pytest.mark.parametrize(
+    "flag", [("--steps", "few"), ("--seed", "-1"), ("--workers", "-1"), ("--workers", "some"), ("--layout", "odd")]
+)
 def test_a_wrong_flag(pretrain: Pretrain, flag: tuple[str, str]) -> None:
     refused(pretrain(None, *flag))
 

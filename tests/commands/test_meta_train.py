@@ -70,8 +70,11 @@ def test_the_source_models_are_not_written_to(trained: Path, finished_pretrain: 
     assert contents(trained / "models") == contents(finished_pretrain / "models")
 
 
-def test_the_same_command_gives_the_same_bundle(meta_train: MetaTrain, pretrained: Path, plain_bundle: bytes) -> None:
-    assert meta_train(pretrained, "--workers", 0).status == 0
+@pytest.mark.parametrize("workers", [0, "auto"])
+def test_the_same_command_gives_the_same_bundle(
+    meta_train: MetaTrain, pretrained: Path, plain_bundle: bytes, workers: object
+) -> None:
+    assert meta_train(pretrained, "--workers", workers).status == 0
     assert (pretrained / "model.gformer").read_bytes() == plain_bundle
 
 

@@ -176,6 +176,24 @@ def test_network_input_is_scaled_to_1_and_normalised() -> None:
     torch.testing.assert_close(result.flatten(), torch.tensor([-2.0, 1.0, -0.3]))
 
 
+@pytest.mark.parametrize(("device", "pinned"), [("cpu", 0), ("cuda", 1)])
+def test_only_a_gpu_gets_pinned_memory_and_nobody_waits_for_the_copy(device: str, pinned: int) -> None:
+    calls: list[object] = []
+
+    class Pixels:
+        def pin_memory(self) -> Pixels:
+            calls.append("pinned")
+            return self
+
+        def to(self, where: torch.device, *, non_blocking: bool) -> torch.Tensor:
+            calls.append((where.type, non_blocking))
+            return torch.full((1, 3, 2, 2), 255, dtype=torch.uint8)
+
+    made = _preprocessing(2, "crop").network_input(Pixels(), torch.device(device))  # type: ignore[arg-type]
+    assert torch.equal(made, torch.ones(1, 3, 2, 2))
+    assert calls == ["pinned"] * pinned + [(device, True)]
+
+
 def test_a_readable_image_carries_the_hash_of_its_file(
     add_image: Any, as_file: Any, preprocessing: Preprocessing, tmp_path: Path
 ) -> None:

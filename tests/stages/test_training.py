@@ -82,8 +82,15 @@ def test_a_device_that_is_not_there_is_refused(name: str) -> None:
 def test_workers_are_one_a_core_at_most_eight(
     monkeypatch: pytest.MonkeyPatch, cores: int | None, expected: int
 ) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     assert pick_workers(None) == expected
+
+
+def test_workers_are_no_more_than_the_cores_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {0, 3}, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    assert pick_workers(None) == 2
 
 
 @pytest.mark.parametrize("workers", [0, 1, 20])
