@@ -25,6 +25,7 @@ WEIGHED = (
     "features_stretched",
     "entropy_change",
     "diversity",
+    "source_diversity",
     "agreement",
 )
 """The signals that the two scores add up. The other signals are for whoever reads a decision."""
@@ -61,6 +62,7 @@ def batch_signals(source_logits: torch.Tensor, prediction: Prediction) -> dict[s
     entropy               mean entropy of the predictions under generated parameters, in nats
     entropy_change        how much more that is than under the source model
     diversity             entropy of the class marginal under generated parameters, in nats
+    source_diversity      the same under the source model: low where images are of one class, or where it has collapsed
     marginals_changed     total variation between that marginal and the source model's, 0 to 1
     agreement             share of the images whose label the source model gives too
     confidence            mean probability of the label under generated parameters
@@ -84,6 +86,7 @@ def batch_signals(source_logits: torch.Tensor, prediction: Prediction) -> dict[s
         "entropy": certain,
         "entropy_change": certain - entropy(source_logits),
         "diversity": marginal_entropy(prediction.logits),
+        "source_diversity": marginal_entropy(source_logits),
         "marginals_changed": 0.5 * (after.mean(dim=0) - before.mean(dim=0)).abs().sum(),
         "agreement": (before.argmax(dim=1) == after.argmax(dim=1)).to(certain.dtype).mean(),
         "confidence": after.max(dim=1).values.mean(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,10 +40,11 @@ class Observation:
 def fit_guard(batches: Sequence[Observation]) -> Guard:
     """The guard that `batches` ask for. Each size needs clean batches; hostile ones must be there.
 
-    Readings are standardised by the clean batches of a size. The strangeness is a logistic regression of hostile
-    against clean batches, both kinds weighing alike; its limit lies half-way between the two where they leave a gap,
-    else at the quantile of the clean ones. The expected loss is a ridge regression on the labelled batches, sizes
-    weighing alike; its limit is the lowest that keeps `KEPT` of the gain and flags no more than `COSTLY`.
+    However many batches there are of a size, all sizes weigh alike. Readings are standardised by the clean batches of
+    a size. The strangeness is a logistic regression of hostile against clean batches, both kinds weighing alike; its
+    limit lies half-way between the two where they leave a gap, else at the quantile of the clean ones. The expected
+    loss is a ridge regression on the labelled batches; its limit is the lowest that keeps `KEPT` of the gain and flags
+    no more than `COSTLY`.
     """
     sizes = tuple(sorted({batch.size for batch in batches}))
     clean = [batch for batch in batches if batch.kind == CLEAN]
@@ -65,16 +67,14 @@ def fit_guard(batches: Sequence[Observation]) -> Guard:
         return torch.tensor(rows, dtype=torch.float64)
 
     of_clean, of_hostile, of_labelled = readings(clean), readings(hostile), readings(labelled)
-    strange = _logistic(of_clean, of_hostile)
+    share, of_all = _sizes_alike(clean), _sizes_alike(labelled)
+    strange = _logistic(of_clean, share, of_hostile)
     known, foreign = of_clean @ strange, of_hostile @ strange
-    highest, lowest = float(known.quantile(1.0 - STRANGE)), float(foreign.quantile(MISSED))
+    highest, lowest = _quantile(known, share, 1.0 - STRANGE), float(foreign.quantile(MISSED))
     limit = max(highest, 0.5 * (highest + lowest))
 
-    gains = torch.tensor([b.gain for b in labelled], dtype=torch.float64)
-    count = {size: sum(b.size == size for b in labelled) for size in sizes}
-    weights = torch.tensor([1.0 / count[b.size] for b in labelled], dtype=torch.float64)
-    loss = _ridge(of_labelled, -gains, weights / weights.mean())
-    allowed = _loss_limit(of_clean @ loss, torch.tensor([b.gain for b in clean], dtype=torch.float64))
+    loss = _ridge(of_labelled, -_gains(labelled), of_all)
+    allowed = _loss_limit(of_clean @ loss, _gains(clean), share)
     return Guard(
         sizes=sizes,
         typical=typical,
@@ -90,11 +90,28 @@ def _score(weights: torch.Tensor, limit: float, far: float) -> Score:
     return Score(dict(zip(WEIGHED, own, strict=True)), constant, limit, far)
 
 
-def _logistic(zeros: torch.Tensor, ones: torch.Tensor) -> torch.Tensor:
+def _sizes_alike(batches: Sequence[Observation]) -> torch.Tensor:
+    """(N,) weights of mean 1, with the same sum for every size."""
+    count = Counter(batch.size for batch in batches)
+    return torch.tensor([len(batches) / len(count) / count[b.size] for b in batches], dtype=torch.float64)
+
+
+def _gains(batches: Sequence[Observation]) -> torch.Tensor:
+    return torch.tensor([batch.gain for batch in batches], dtype=torch.float64)
+
+
+def _quantile(values: torch.Tensor, share: torch.Tensor, where: float) -> float:
+    """The lowest of `values` with `where` of all weight at it or below."""
+    values, order = values.sort()
+    reached = share[order].cumsum(0) >= where * share.sum() - 1e-9
+    return float(values[reached][0])
+
+
+def _logistic(zeros: torch.Tensor, share_of_zeros: torch.Tensor, ones: torch.Tensor) -> torch.Tensor:
     """Weights of a ridge logistic regression, the two classes weighing alike, by Newton's method."""
     rows = torch.cat([zeros, ones])
     wanted = torch.cat([rows.new_zeros(len(zeros)), rows.new_ones(len(ones))])
-    share = torch.where(wanted > 0, 0.5 / len(ones), 0.5 / len(zeros)) * len(rows)
+    share = torch.cat([share_of_zeros / len(zeros), rows.new_full((len(ones),), 1.0 / len(ones))]) * 0.5 * len(rows)
     penalty = _penalty(rows)
     weights = rows.new_zeros(rows.shape[1])
     for _ in range(25):
@@ -118,14 +135,14 @@ def _penalty(rows: torch.Tensor) -> torch.Tensor:
     return own.diag()
 
 
-def _loss_limit(expected: torch.Tensor, gains: torch.Tensor) -> float:
+def _loss_limit(expected: torch.Tensor, gains: torch.Tensor, share: torch.Tensor) -> float:
     """The lowest limit of the expected loss under which clean batches keep their gain; never below `HARMLESS`."""
-    total = float(gains.sum())
+    total = float((share * gains).sum())
     for value in sorted({max(HARMLESS, float(v)) for v in expected}):
         refused = expected > value
-        if float(refused.double().mean()) > COSTLY:
+        if float(share[refused].sum() / share.sum()) > COSTLY:
             continue
-        if float(gains[~refused].sum()) >= KEPT * total:
+        if float((share * gains)[~refused].sum()) >= KEPT * total:
             return value
     return max(HARMLESS, float(expected.max()))
 

@@ -112,6 +112,43 @@ def _dropouts(count: int, side: int, rng: np.random.Generator) -> Floats:
     return np.where(draw < 0.4, 0.0, np.where(draw > 0.6, 255.0, 128.0))
 
 
+def _blobs(count: int, side: int, rng: np.random.Generator) -> Floats:
+    """Lights far out of focus: soft spots on black."""
+    down, across = np.mgrid[:side, :side] / side
+    images = np.zeros((count, side, side, 3))
+    for number in range(count):
+        for _ in range(int(rng.integers(2, 7))):
+            y, x, radius = rng.uniform(0.0, 1.0), rng.uniform(0.0, 1.0), rng.uniform(0.08, 0.3)
+            spot = np.exp(-((down - y) ** 2 + (across - x) ** 2) / (2.0 * radius**2))
+            images[number] += spot[..., None] * rng.uniform(80.0, 255.0, 3)
+    return images
+
+
+def _mosaic(count: int, side: int, rng: np.random.Generator) -> Floats:
+    """Tiles of random colours: a broken stream."""
+    tiles = int(rng.integers(3, 7))
+    index = np.arange(side) * tiles // side
+    cells = rng.uniform(0.0, 255.0, (count, tiles, tiles, 3))
+    return np.asarray(cells[:, index][:, :, index])
+
+
+def _rings(count: int, side: int, rng: np.random.Generator) -> Floats:
+    """Circles about a point: interference, a tyre, a tree."""
+    down, across = np.mgrid[:side, :side] / side
+    images = []
+    for _ in range(count):
+        away = np.hypot(down - rng.uniform(0.0, 1.0), across - rng.uniform(0.0, 1.0))
+        waves = 0.5 + 0.5 * np.sin(2.0 * np.pi * rng.uniform(2.0, 8.0) * away)
+        images.append(waves[..., None] * rng.uniform(100.0, 255.0, 3))
+    return np.stack(images)
+
+
+def _smear(count: int, side: int, rng: np.random.Generator) -> Floats:
+    """A line sensor that hangs: one line of pixels again and again."""
+    line = np.repeat(rng.uniform(0.0, 255.0, (count, 1, -(-side // 2), 3)), 2, axis=2)[:, :, :side]
+    return np.asarray(np.broadcast_to(line, (count, side, side, 3)) + rng.normal(0.0, 4.0, (count, side, side, 3)))
+
+
 HOSTILE: dict[str, Maker] = {
     "black": _black,
     "white": _white,
@@ -121,5 +158,9 @@ HOSTILE: dict[str, Maker] = {
     "text": _text,
     "pattern": _pattern,
     "ramp": _ramp,
+    "code": _code,
+    "clouds": _clouds,
+    "dropouts": _dropouts,
+    "blobs": _blobs,
 }
-UNSEEN: dict[str, Maker] = {"code": _code, "clouds": _clouds, "dropouts": _dropouts}
+UNSEEN: dict[str, Maker] = {"mosaic": _mosaic, "rings": _rings, "smear": _smear}

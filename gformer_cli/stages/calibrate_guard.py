@@ -86,6 +86,10 @@ class GuardCalibration:
         most = min(self.settings.meta_train.largest_batch, *(len(domain.validation) for domain in self.domains))
         return sorted({*(_STEP**power for power in range(most.bit_length()) if _STEP**power < most), most})
 
+    def _count(self, size: int) -> int:
+        """Clean batches per domain of one size: a small one says little, and costs little."""
+        return self.settings.meta_train.guard_batches * min(_STEP, max(1, self.sizes()[-1] // size))
+
     def _labelled(self) -> Iterator[_Batch]:
         """Per domain and size: clean batches that the model does not know, some that it does, and one-class batches.
 
@@ -95,7 +99,7 @@ class GuardCalibration:
         for index, domain in enumerate(self.domains):
             away = self.models.unaware_of(domain.name)
             for size in self.sizes():
-                for number in range(self.settings.meta_train.guard_batches):
+                for number in range(self._count(size)):
                     rng = random.Random(derive_seed(self.settings.seed, "guard", domain.name, size, number))
                     fold = index if len(self.domains) > 1 else number % 2
                     plain = number % _STEP == 0
@@ -140,26 +144,26 @@ class GuardCalibration:
         return _Seen(batch, Observation(batch.kind, batch.size, signals, after - before), before)
 
     def _figures(self, seen: Sequence[_Seen]) -> dict[str, float]:
-        """Flagged shares, and gain and worst harm on clean batches without and with the guard."""
+        """Shares of batches flagged; and over images, gain and worst harm on clean ones without and with the guard."""
         guards = [
             fit_guard([item.observation for item in seen if item.batch.fold != fold]) for fold in range(self.folds)
         ]
         flagged: dict[str, list[float]] = {}
-        plain: dict[str, list[float]] = {}
-        guarded: dict[str, list[float]] = {}
+        plain: dict[str, _Images] = {}
+        guarded: dict[str, _Images] = {}
         for item in seen:
             rule = guards[item.batch.fold]
             decision = rule.decide(item.observation.signals).decision
             flagged.setdefault(item.batch.kind, []).append(float(decision != GENERATED))
             if item.observation.gain is not None:
-                plain.setdefault(item.batch.place, []).append(item.observation.gain)
-                guarded.setdefault(item.batch.place, []).append(self._gain(item, rule))
+                plain.setdefault(item.batch.place, _Images()).add(item.observation.gain, item.batch.size)
+                guarded.setdefault(item.batch.place, _Images()).add(self._gain(item, rule), item.batch.size)
         places = [place for place in plain if place != "one class"]
         figures = {f"flagged_{kind}": _mean(values) for kind, values in flagged.items()}
         for suffix, gains in (("", plain), ("_guarded", guarded)):
-            figures[f"gain{suffix}"] = _mean([gain for place in places for gain in gains[place]])
-            figures[f"harm{suffix}"] = max(0.0, *(-_mean(gains[place]) for place in places))
-            figures[f"one_class_gain{suffix}"] = _mean(gains.get("one class", [0.0]))
+            figures[f"gain{suffix}"] = _mean([gains[place].mean for place in places])
+            figures[f"harm{suffix}"] = max(0.0, *(-gains[place].mean for place in places))
+            figures[f"one_class_gain{suffix}"] = gains.get("one class", _Images()).mean
         return figures
 
     def _gain(self, item: _Seen, rule: Guard) -> float:
@@ -173,6 +177,22 @@ class GuardCalibration:
         prediction = self.method(item.batch.backbone, images)
         logits, _ = guarded(item.batch.backbone, images, source, prediction, verdict)
         return _accuracy(logits, item.batch.episode.labels(self.device)) - item.source
+
+
+@dataclass
+class _Images:
+    """A mean over the images of batches: one that is wrong weighs alike in a batch of one and in a large one."""
+
+    total: float = 0.0
+    count: int = 0
+
+    def add(self, gain: float, size: int) -> None:
+        self.total += gain * size
+        self.count += size
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.count if self.count else 0.0
 
 
 def _one_class(domain: LabelledDomain, rng: random.Random) -> list[int]:

@@ -73,6 +73,7 @@ def test_signals_are_what_their_names_say(backbone: Backbone, images: torch.Tens
         "entropy": entropy,
         "entropy_change": entropy + float((before * before.log()).sum(1).mean()),
         "diversity": float(-(marginal * marginal.log()).sum()),
+        "source_diversity": float(-(before.mean(0) * before.mean(0).log()).sum()),
         "marginals_changed": float((marginal - before.mean(0)).abs().sum() / 2),
         "agreement": float((probabilities.argmax(1) == before.argmax(1)).double().mean()),
         "confidence": float(probabilities.amax(1).mean()),

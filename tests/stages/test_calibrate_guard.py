@@ -55,7 +55,9 @@ def test_only_images_that_nothing_was_trained_on_are_used(calibration: GuardCali
 def test_which_batches_there_are(calibration: GuardCalibration) -> None:
     assert calibration.sizes() == [1, 4]
     labelled, hostile = list(calibration._labelled()), list(calibration._hostile())
-    assert len(labelled) == 3 * (2 * (4 + 1) + 2)
+    # four of four images and four times as many of one, each with a quarter as many of a known domain; two of one class
+    assert len(labelled) == 3 * (5 * (4 + 1) + 2)
+    assert [sum(batch.size == size for batch in labelled) for size in (1, 4)] == [3 * 20, 3 * 7]
     for batch in labelled:
         if batch.kind == "one_class":
             assert batch.episode is not None
