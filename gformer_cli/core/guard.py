@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
+from torch.nn.functional import normalize
 
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.change import layer_sums
@@ -22,7 +23,11 @@ DECISIONS = (GENERATED, BLENDED, SOURCE)
 WEIGHED = (
     "residual_classifier",
     "statistics_stretched",
+    "statistics_widened",
+    "first_moved",
+    "first_widened",
     "features_stretched",
+    "features_alike",
     "entropy_change",
     "diversity",
     "source_diversity",
@@ -58,7 +63,11 @@ def batch_signals(source_logits: torch.Tensor, prediction: Prediction) -> dict[s
     mixing                the mean over layers of the weight of the batch's statistics
     statistics_moved      how far the batch's means lie from the source's, averaged over channels, then layers
     statistics_stretched  the same of the standard deviations' logarithms, and of that the logarithm
-    features_stretched    how far they lie in the last layer, with the sign: below 0 where images look alike to it
+    statistics_widened    the mean of those logarithms with their signs: below 0 where the batch varies less
+    first_moved           as statistics_moved, and
+    first_widened         as statistics_widened, of the first layer alone: the one that no parameter has touched
+    features_stretched    as statistics_widened, of the last layer: below 0 where images look alike to it
+    features_alike        length of the mean of the features' directions: 1 where all images point one way
     entropy               mean entropy of the predictions under generated parameters, in nats
     entropy_change        how much more that is than under the source model
     diversity             entropy of the class marginal under generated parameters, in nats
@@ -73,8 +82,9 @@ def batch_signals(source_logits: torch.Tensor, prediction: Prediction) -> dict[s
     moved, stretched = (torch.cat(parts) for parts in statistic_shifts(seen))
     change = _squares(made.gammas, seen.source.gammas) + _squares(made.betas, seen.source.betas)
     own = torch.cat(seen.source.gammas).square()
-    sums = layer_sums([change, own, moved.abs(), stretched.abs()], [len(gamma) for gamma in made.gammas])
-    counts = sums.new_tensor([len(gamma) for gamma in made.gammas])
+    sizes = [len(gamma) for gamma in made.gammas]
+    sums = layer_sums([change, own, moved.abs(), stretched.abs(), stretched], sizes)
+    counts = sums.new_tensor(sizes)
     certain = entropy(prediction.logits)
     figures = {
         "residual": (sums[0] / (2.0 * sums[1]).clamp_min(1e-12)).max().sqrt(),
@@ -82,7 +92,11 @@ def batch_signals(source_logits: torch.Tensor, prediction: Prediction) -> dict[s
         "mixing": made.mix.mean(),
         "statistics_moved": (sums[2] / counts).mean(),
         "statistics_stretched": (sums[3] / counts).mean().clamp_min(1e-6).log(),
-        "features_stretched": stretched[-len(made.gammas[-1]) :].mean(),
+        "statistics_widened": (sums[4] / counts).mean(),
+        "first_moved": sums[2][0] / counts[0],
+        "first_widened": sums[4][0] / counts[0],
+        "features_stretched": sums[4][-1] / counts[-1],
+        "features_alike": normalize(seen.features, dim=1).mean(dim=0).norm(),
         "entropy": certain,
         "entropy_change": certain - entropy(source_logits),
         "diversity": marginal_entropy(prediction.logits),
