@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 
 from gformer_cli.errors import InputError
-from gformer_cli.metrics import mean, paired_bootstrap
+from gformer_cli.metrics import mean
 from gformer_cli.stages.evaluate.reading import Document
-from gformer_cli.stages.evaluate.results import Difference, Summary
+from gformer_cli.stages.evaluate.results import Difference, Summary, paired_difference
 
 
 @dataclass(frozen=True)
@@ -64,20 +64,13 @@ def _difference(a: Document, b: Document, key: tuple[str, int, str], targets: li
     """With an interval where each of the cells has its pair, measured on batches of the same sizes."""
     stream, size, method = key
     before, now = (
-        {(c.part, c.target, c.seed, c.severity): c for c in document.of((stream, size), method) if c.target in targets}
+        {cell.place: cell for cell in document.of((stream, size), method) if cell.target in targets}
         for document in (a, b)
     )
     paired = before.keys() == now.keys() and all(before[k].batch_images == now[k].batch_images for k in before)
     if not paired:
         return Difference("a", change, math.nan, math.nan)
-    images = {name: sum(c.n for c in before.values() if c.target == name) for name in targets}
-    differences: list[float] = []
-    weights: list[float] = []
-    for place, cell in before.items():
-        for count, was, is_now in zip(cell.batch_images, cell.batch_correct, now[place].batch_correct, strict=True):
-            differences.append((is_now - was) / count)
-            weights.append(count / images[cell.target])  # each target counts alike
-    return Difference("a", change, *paired_bootstrap(differences, weights))
+    return paired_difference("a", [(now[place], cell) for place, cell in before.items()])
 
 
 def _only(one: dict[tuple[str, int, str], Summary], other: dict[tuple[str, int, str], Summary]) -> list[str]:

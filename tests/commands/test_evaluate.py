@@ -437,7 +437,7 @@ def test_a_bundle_without_a_control_is_measured_without_it(
 
 def test_jobs_are_run_at_once(evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    module = importlib.import_module("gformer_cli.stages.evaluate.measure")
+    module = importlib.import_module("gformer_cli.stages.evaluate.measuring")
     monkeypatch.setattr(module, "measure_in_parallel", lambda *_, jobs, **__: asked.append(jobs))
     assert evaluate("--methods", "source", "--jobs", 2).status == 130  # no stream was measured
     assert asked == [2]

@@ -41,7 +41,7 @@ from gformer_cli.core.generators.single_pass import SinglePass
 from gformer_cli.core.gradients import GradientFeatures
 from gformer_cli.core.losses import entropy, marginal_entropy, rms
 from gformer_cli.core.parameters import Parameters
-from gformer_cli.core.probe import Probe, statistic_shift
+from gformer_cli.core.probe import Probe, statistic_shifts
 
 _QUIET = 0.02
 """Nats: gradients that promise less count for little, so that the rounding of a sure batch is no direction."""
@@ -101,11 +101,9 @@ class ChannelGenerator(Generator):
         source = probe.source
         count = len(source.gammas)
         known = self.source_evidence(source, len(probe.logits))
-        shifts = statistic_shift(
-            *map(torch.cat, (probe.source_means, probe.source_variances, probe.means, probe.variances))
-        )
+        means, spreads = statistic_shifts(probe)
         gradients = None if probe.gradients is None else (probe.gradients.gammas, probe.gradients.betas)
-        layers = self.layer_evidence(known, shifts, gradients)
+        layers = self.layer_evidence(known, (torch.cat(means), torch.cat(spreads)), gradients)
         classes = self.class_evidence(source, probe.logits, probe.features, probe.gradients)
         tokens = torch.cat([layers.tokens, classes.tokens(), self.batch_evidence(probe.logits)])  # (L + K + 1, width)
         tokens = self.norm(self.transformer(tokens[None])[0])

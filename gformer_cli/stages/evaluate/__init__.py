@@ -5,7 +5,7 @@
 keeps what is finished, `results` sums up, `output` writes, `limits` judges; `stage` is the whole.
 """
 
-from gformer_cli.stages.evaluate.measure import measure
+from gformer_cli.stages.evaluate.measuring import measure
 from gformer_cli.stages.evaluate.plan import Plan
 from gformer_cli.stages.evaluate.results import Cell, Choice, Results
 from gformer_cli.stages.evaluate.stage import evaluate

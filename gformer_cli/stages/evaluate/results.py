@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -254,17 +255,26 @@ class Results:
         """Over all targets, or on one alone."""
         cells = [cell for cell in self.of(method, setting) if target in (None, cell.target)]
         theirs = {cell.place: cell for cell in self.of(other, setting)}
-        targets = {target: sum(c.n for c in cells if c.target == target) for target in {c.target for c in cells}}
-        differences: list[float] = []
-        weights: list[float] = []
-        for cell in cells:
-            rows = zip(cell.batch_images, cell.batch_correct, theirs[cell.place].batch_correct, strict=True)
-            for images, mine, their in rows:
-                differences.append((mine - their) / images)
-                weights.append(images / targets[cell.target])  # each target counts alike
-        low, high = paired_bootstrap(differences, weights)
-        total = sum(d * w for d, w in zip(differences, weights, strict=True))
-        return Difference(other, total / sum(weights), low, high)
+        return paired_difference(other, [(cell, theirs[cell.place]) for cell in cells])
+
+
+def paired_difference(name: str, pairs: Sequence[tuple[Cell, Cell]]) -> Difference:
+    """Accuracy of the first cells less that of the second, called `name`, both on the same batches.
+
+    Each target counts alike; the interval is a bootstrap over batches.
+    """
+    targets = Counter[str]()
+    for mine, _ in pairs:
+        targets[mine.target] += mine.n
+    differences: list[float] = []
+    weights: list[float] = []
+    for mine, their in pairs:
+        for images, right, theirs in zip(mine.batch_images, mine.batch_correct, their.batch_correct, strict=True):
+            differences.append((right - theirs) / images)
+            weights.append(images / targets[mine.target])
+    low, high = paired_bootstrap(differences, weights)
+    total = sum(d * w for d, w in zip(differences, weights, strict=True))
+    return Difference(name, total / sum(weights), low, high)
 
 
 def _averages(cells: Sequence[Cell], measure: str = "accuracy") -> dict[str, float]:

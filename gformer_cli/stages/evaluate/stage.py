@@ -13,7 +13,7 @@ import torch
 from gformer_cli.bundle import Bundle, load_bundle
 from gformer_cli.data.folders import Domain
 from gformer_cli.errors import WorkError
-from gformer_cli.stages.evaluate.measure import measure
+from gformer_cli.stages.evaluate.measuring import measure
 from gformer_cli.stages.evaluate.output import Output
 from gformer_cli.stages.evaluate.plan import Plan
 from gformer_cli.stages.evaluate.records import Records, describe_bundle, identity
