@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 
 from gformer_cli.bundle import load_bundle
-from gformer_cli.core.guard import GENERATED, batch_signals
+from gformer_cli.core.guard import GENERATED
+from gformer_cli.core.signals import batch_signals
 from gformer_cli.data.folders import Domain, find_domains
 from gformer_cli.data.hostile import HOSTILE, UNSEEN, hostile_batch
 from gformer_cli.data.images import Batch, read_batches

@@ -8,32 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch.nn.functional import normalize
 
 from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.change import layer_sums
 from gformer_cli.core.generalizeformer import Prediction
-from gformer_cli.core.losses import entropy, marginal_entropy, rms
 from gformer_cli.core.parameters import Parameters
-from gformer_cli.core.probe import statistic_shifts
+from gformer_cli.core.signals import SIGNALS
 from gformer_cli.errors import InputError, did_you_mean
 
 GENERATED, BLENDED, SOURCE = "generated", "blended", "source"
 DECISIONS = (GENERATED, BLENDED, SOURCE)
-WEIGHED = (
-    "residual_classifier",
-    "statistics_stretched",
-    "statistics_widened",
-    "first_moved",
-    "first_widened",
-    "features_stretched",
-    "features_alike",
-    "entropy_change",
-    "diversity",
-    "source_diversity",
-    "agreement",
-)
-"""The signals that the two scores add up. The other signals are for whoever reads a decision."""
 FURTHEST = 6.0
 """Spreads: a reading counts no further than this, so that one signal alone cannot outweigh all others."""
 _NAMED = 2
@@ -54,67 +37,12 @@ class Verdict:
     """Names of what lies outside of its limit, each score with the signals that moved it most."""
 
 
-def batch_signals(source_logits: torch.Tensor, prediction: Prediction) -> dict[str, float]:
-    """Signals of one batch of B images. `source_logits` (B, K) are those of the unadapted model.
-
-    batch_size            B
-    residual              the largest over layers of the change of γ and β, in units of rms(γ_l)
-    residual_classifier   the change of W, in units of rms(W)
-    mixing                the mean over layers of the weight of the batch's statistics
-    statistics_moved      how far the batch's means lie from the source's, averaged over channels, then layers
-    statistics_stretched  the same of the standard deviations' logarithms, and of that the logarithm
-    statistics_widened    the mean of those logarithms with their signs: below 0 where the batch varies less
-    first_moved           as statistics_moved, and
-    first_widened         as statistics_widened, of the first layer alone: the one that no parameter has touched
-    features_stretched    as statistics_widened, of the last layer: below 0 where images look alike to it
-    features_alike        length of the mean of the features' directions: 1 where all images point one way
-    entropy               mean entropy of the predictions under generated parameters, in nats
-    entropy_change        how much more that is than under the source model
-    diversity             entropy of the class marginal under generated parameters, in nats
-    source_diversity      the same under the source model: low where images are of one class, or where it has collapsed
-    marginals_changed     total variation between that marginal and the source model's, 0 to 1
-    agreement             share of the images whose label the source model gives too
-    confidence            mean probability of the label under generated parameters
-    """
-    seen, made = prediction.seen, prediction.parameters
-    assert made.mix is not None
-    before, after = source_logits.softmax(dim=1), prediction.logits.softmax(dim=1)
-    moved, stretched = (torch.cat(parts) for parts in statistic_shifts(seen))
-    change = _squares(made.gammas, seen.source.gammas) + _squares(made.betas, seen.source.betas)
-    own = torch.cat(seen.source.gammas).square()
-    sizes = [len(gamma) for gamma in made.gammas]
-    sums = layer_sums([change, own, moved.abs(), stretched.abs(), stretched], sizes)
-    counts = sums.new_tensor(sizes)
-    certain = entropy(prediction.logits)
-    figures = {
-        "residual": (sums[0] / (2.0 * sums[1]).clamp_min(1e-12)).max().sqrt(),
-        "residual_classifier": rms(made.weight - seen.source.weight) / rms(seen.source.weight),
-        "mixing": made.mix.mean(),
-        "statistics_moved": (sums[2] / counts).mean(),
-        "statistics_stretched": (sums[3] / counts).mean().clamp_min(1e-6).log(),
-        "statistics_widened": (sums[4] / counts).mean(),
-        "first_moved": sums[2][0] / counts[0],
-        "first_widened": sums[4][0] / counts[0],
-        "features_stretched": sums[4][-1] / counts[-1],
-        "features_alike": normalize(seen.features, dim=1).mean(dim=0).norm(),
-        "entropy": certain,
-        "entropy_change": certain - entropy(source_logits),
-        "diversity": marginal_entropy(prediction.logits),
-        "source_diversity": marginal_entropy(source_logits),
-        "marginals_changed": 0.5 * (after.mean(dim=0) - before.mean(dim=0)).abs().sum(),
-        "agreement": (before.argmax(dim=1) == after.argmax(dim=1)).to(certain.dtype).mean(),
-        "confidence": after.max(dim=1).values.mean(),
-    }
-    values = torch.stack(list(figures.values())).tolist()  # one transfer from the device, not one a figure
-    return {"batch_size": float(len(after)), **dict(zip(figures, values, strict=True))}
-
-
 @dataclass(frozen=True)
 class Score:
     """A weighted sum of readings, and where it begins and ends to be too high."""
 
     weights: dict[str, float]
-    """Per signal of `WEIGHED`."""
+    """Per signal."""
     constant: float
     limit: float
     """Up to here generated parameters predict."""
@@ -152,9 +80,9 @@ class Guard:
     sizes: tuple[int, ...]
     """Batch sizes that were calibrated, rising; between them readings are interpolated in log size."""
     typical: dict[str, tuple[float, ...]]
-    """Per signal of `WEIGHED` and size the median over clean batches."""
+    """Per signal that the scores weigh, and size, the median over clean batches."""
     spread: dict[str, tuple[float, ...]]
-    """Per signal of `WEIGHED` and size the standard deviation over clean batches."""
+    """Likewise the standard deviation over clean batches."""
     strangeness: Score
     expected_loss: Score
     smallest_batch: float
@@ -162,20 +90,22 @@ class Guard:
 
     def __post_init__(self) -> None:
         tables = [self.typical, self.spread]
-        if not self.sizes or any(set(table) < set(WEIGHED) for table in tables):
-            raise ValueError(f"sizes and the signals {', '.join(WEIGHED)} are needed")
+        if not self.sizes or not self.typical or set(self.typical) != set(self.spread):
+            raise ValueError("sizes are needed, and signals with a typical value and a spread")
+        if not set(self.typical) <= set(SIGNALS):
+            raise ValueError(f"unknown signals: {', '.join(sorted(set(self.typical) - set(SIGNALS)))}")
         if any(len(values) != len(self.sizes) for table in tables for values in table.values()):
             raise ValueError("every signal needs one value a size")
-        if any(set(score.weights) - set(WEIGHED) for score in (self.strangeness, self.expected_loss)):
+        if any(set(score.weights) - set(self.typical) for score in (self.strangeness, self.expected_loss)):
             raise ValueError("a score weighs a signal without a range")
         if any(value <= 0.0 for values in self.spread.values() for value in values):
             raise ValueError("a spread must be above 0")
 
     def readings(self, signals: Mapping[str, float]) -> dict[str, float]:
-        """Each of `WEIGHED` in spreads from what is typical, at most `FURTHEST`."""
+        """Each signal that is weighed, in spreads from what is typical, at most `FURTHEST`."""
         place = _place(self.sizes, signals["batch_size"])
         found = {}
-        for name in WEIGHED:
+        for name in self.typical:
             middle, unit = _at(self.typical[name], place), _at(self.spread[name], place)
             found[name] = max(-FURTHEST, min(FURTHEST, (signals[name] - middle) / unit))
         return found
@@ -246,11 +176,6 @@ def guarded(
         return source_logits, source
     blended = source.towards(prediction.parameters, verdict.share)
     return backbone(images, blended, prediction.earlier), blended
-
-
-def _squares(after: Sequence[torch.Tensor], before: Sequence[torch.Tensor]) -> torch.Tensor:
-    """(ΣC,) squared differences."""
-    return (torch.cat(tuple(after)) - torch.cat(tuple(before))).square()
 
 
 def _place(sizes: Sequence[int], size: float) -> tuple[int, int, float]:

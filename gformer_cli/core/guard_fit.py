@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from gformer_cli.core.guard import FURTHEST, WEIGHED, Guard, Score
+from gformer_cli.core.guard import FURTHEST, Guard, Score
+from gformer_cli.core.signals import WEIGHED
 
 CLEAN, ONE_CLASS, HOSTILE = "clean", "one_class", "hostile"
 STRANGE, COSTLY = 0.025, 0.02

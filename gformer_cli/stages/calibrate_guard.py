@@ -12,8 +12,9 @@ from gformer_cli.bundle import GuardHeader
 from gformer_cli.config import Settings
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
-from gformer_cli.core.guard import BLENDED, GENERATED, SOURCE, Guard, batch_signals, guarded
+from gformer_cli.core.guard import BLENDED, GENERATED, SOURCE, Guard, guarded
 from gformer_cli.core.guard_fit import CLEAN, HOSTILE, ONE_CLASS, Observation, fit_guard
+from gformer_cli.core.signals import batch_signals
 from gformer_cli.data import hostile
 from gformer_cli.data.episodes import Episode
 from gformer_cli.data.labelled import LabelledDomain
@@ -93,7 +94,7 @@ class GuardCalibration:
     def _labelled(self) -> Iterator[_Batch]:
         """Per domain and size: clean batches that the model does not know, some that it does, and one-class batches.
 
-        A quarter is unshifted, a half under held-out shifts, a quarter under any: the guard's world should be wide.
+        A quarter is unshifted, a quarter under held-out shifts, a half under any: the guard's world should be wide.
         """
         strength = self.settings.shifts.strength
         for index, domain in enumerate(self.domains):
@@ -103,7 +104,7 @@ class GuardCalibration:
                     rng = random.Random(derive_seed(self.settings.seed, "guard", domain.name, size, number))
                     fold = index if len(self.domains) > 1 else number % 2
                     plain = number % _STEP == 0
-                    families = tuple(FAMILIES) if number % _STEP == 3 else HELD_OUT_FAMILIES
+                    families = tuple(FAMILIES) if number % 2 else HELD_OUT_FAMILIES
                     shift = None if plain else draw_shift(rng, families, strength)
                     chosen = tuple(rng.sample(domain.validation, size))
                     episode = Episode(domain, chosen, shift)

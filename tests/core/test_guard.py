@@ -11,8 +11,9 @@ import torch
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer, Prediction
 from gformer_cli.core.generators import ChannelGenerator
-from gformer_cli.core.guard import FURTHEST, WEIGHED, Guard, Score, batch_signals, guarded
+from gformer_cli.core.guard import FURTHEST, Guard, Score, guarded
 from gformer_cli.core.probe import statistic_shifts
+from gformer_cli.core.signals import SIGNALS, WEIGHED, batch_signals
 from gformer_cli.errors import InputError
 
 Images = Callable[..., torch.Tensor]
@@ -83,7 +84,7 @@ def test_signals_are_what_their_names_say(backbone: Backbone, images: torch.Tens
         "agreement": float((probabilities.argmax(1) == before.argmax(1)).double().mean()),
         "confidence": float(probabilities.amax(1).mean()),
     }
-    assert list(found) == list(expected)
+    assert list(found) == list(expected) == list(SIGNALS)
     assert found == pytest.approx(expected)
 
 
@@ -199,11 +200,25 @@ def test_limits_that_cannot_be(guard: Guard) -> None:
         {"typical": dict.fromkeys(WEIGHED, (0.0,))},
         {"spread": dict.fromkeys(WEIGHED, (0.5, 0.0))},
         {"strangeness": Score({"colour": 1.0}, 0.0, 1.0, 2.0)},
+        {"typical": {"colour": (0.0, 1.0)}, "spread": {"colour": (0.5, 0.5)}},
     ],
 )
 def test_a_guard_that_does_not_fit_together_is_refused(guard: Guard, damage: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"needed|one value a size|above 0|without a range"):
+    with pytest.raises(ValueError, match=r"needed|one value a size|above 0|without a range|unknown signals: colour"):
         replace(guard, **damage)
+
+
+def test_a_guard_weighs_the_signals_that_it_was_fitted_on(guard: Guard) -> None:
+    few = ("diversity", "agreement")
+    older = replace(
+        guard,
+        typical={name: guard.typical[name] for name in few},
+        spread={name: guard.spread[name] for name in few},
+        strangeness=Score(dict.fromkeys(few, 1.0), 0.0, 1.0, 2.0),
+        expected_loss=Score({}, 0.0, 1.0, 2.0),
+    )
+    assert list(older.readings(signals())) == list(few)
+    assert older.decide(signals(diversity=5.0)).decision == "source"
 
 
 def test_a_score_must_end_after_it_begins() -> None:

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from gformer_cli.core.guard import WEIGHED
 from gformer_cli.core.guard_fit import CLEAN, HOSTILE, ONE_CLASS, Observation, fit_guard
+from gformer_cli.core.signals import WEIGHED
 
 SIZES = (1, 4, 16)
 

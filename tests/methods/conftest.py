@@ -22,8 +22,9 @@ from gformer_cli.config import Settings, validate
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.core.generators import ChannelGenerator, Generator
-from gformer_cli.core.guard import WEIGHED, Guard, Score
+from gformer_cli.core.guard import Guard, Score
 from gformer_cli.core.networks import build_network
+from gformer_cli.core.signals import WEIGHED
 
 
 def _header(settings: Settings) -> BundleHeader:

@@ -11,8 +11,9 @@ import torch
 from gformer_cli.bundle import Bundle
 from gformer_cli.core.context import Context
 from gformer_cli.core.generalizeformer import Prediction
-from gformer_cli.core.guard import Guard, Verdict, batch_signals, guarded
+from gformer_cli.core.guard import Guard, Verdict, guarded
 from gformer_cli.core.parameters import Parameters
+from gformer_cli.core.signals import batch_signals
 from gformer_cli.data.images import Batch
 from gformer_cli.stages.adapt.output import Row
 

@@ -1,0 +1,109 @@
+"""What can be told about a batch without labels: the signals that the guard decides by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch.nn.functional import normalize
+
+from gformer_cli.core.change import layer_sums
+from gformer_cli.core.generalizeformer import Prediction
+from gformer_cli.core.losses import entropy, marginal_entropy, rms
+from gformer_cli.core.probe import statistic_shifts
+
+SIGNALS = (
+    "batch_size",
+    "residual",
+    "residual_classifier",
+    "mixing",
+    "statistics_moved",
+    "statistics_stretched",
+    "statistics_widened",
+    "first_moved",
+    "first_widened",
+    "features_stretched",
+    "features_alike",
+    "entropy",
+    "entropy_change",
+    "diversity",
+    "source_diversity",
+    "marginals_changed",
+    "agreement",
+    "confidence",
+)
+"""All that `batch_signals` gives."""
+WEIGHED = (
+    "residual_classifier",
+    "statistics_stretched",
+    "statistics_widened",
+    "first_moved",
+    "first_widened",
+    "features_stretched",
+    "features_alike",
+    "entropy_change",
+    "diversity",
+    "source_diversity",
+    "agreement",
+)
+"""The signals that a guard is fitted on, and its two scores add up. The others are for whoever reads a decision."""
+
+
+def batch_signals(source_logits: torch.Tensor, prediction: Prediction) -> dict[str, float]:
+    """Signals of one batch of B images. `source_logits` (B, K) are those of the unadapted model.
+
+    batch_size            B
+    residual              the largest over layers of the change of γ and β, in units of rms(γ_l)
+    residual_classifier   the change of W, in units of rms(W)
+    mixing                the mean over layers of the weight of the batch's statistics
+    statistics_moved      how far the batch's means lie from the source's, averaged over channels, then layers
+    statistics_stretched  the same of the standard deviations' logarithms, and of that the logarithm
+    statistics_widened    the mean of those logarithms with their signs: below 0 where the batch varies less
+    first_moved           as statistics_moved, and
+    first_widened         as statistics_widened, of the first layer alone: the one that no parameter has touched
+    features_stretched    as statistics_widened, of the last layer: below 0 where images look alike to it
+    features_alike        length of the mean of the features' directions: 1 where all images point one way
+    entropy               mean entropy of the predictions under generated parameters, in nats
+    entropy_change        how much more that is than under the source model
+    diversity             entropy of the class marginal under generated parameters, in nats
+    source_diversity      the same under the source model: low where images are of one class, or where it has collapsed
+    marginals_changed     total variation between that marginal and the source model's, 0 to 1
+    agreement             share of the images whose label the source model gives too
+    confidence            mean probability of the label under generated parameters
+    """
+    seen, made = prediction.seen, prediction.parameters
+    assert made.mix is not None
+    before, after = source_logits.softmax(dim=1), prediction.logits.softmax(dim=1)
+    moved, stretched = (torch.cat(parts) for parts in statistic_shifts(seen))
+    change = _squares(made.gammas, seen.source.gammas) + _squares(made.betas, seen.source.betas)
+    own = torch.cat(seen.source.gammas).square()
+    sizes = [len(gamma) for gamma in made.gammas]
+    sums = layer_sums([change, own, moved.abs(), stretched.abs(), stretched], sizes)
+    counts = sums.new_tensor(sizes)
+    certain = entropy(prediction.logits)
+    figures = {
+        "residual": (sums[0] / (2.0 * sums[1]).clamp_min(1e-12)).max().sqrt(),
+        "residual_classifier": rms(made.weight - seen.source.weight) / rms(seen.source.weight),
+        "mixing": made.mix.mean(),
+        "statistics_moved": (sums[2] / counts).mean(),
+        "statistics_stretched": (sums[3] / counts).mean().clamp_min(1e-6).log(),
+        "statistics_widened": (sums[4] / counts).mean(),
+        "first_moved": sums[2][0] / counts[0],
+        "first_widened": sums[4][0] / counts[0],
+        "features_stretched": sums[4][-1] / counts[-1],
+        "features_alike": normalize(seen.features, dim=1).mean(dim=0).norm(),
+        "entropy": certain,
+        "entropy_change": certain - entropy(source_logits),
+        "diversity": marginal_entropy(prediction.logits),
+        "source_diversity": marginal_entropy(source_logits),
+        "marginals_changed": 0.5 * (after.mean(dim=0) - before.mean(dim=0)).abs().sum(),
+        "agreement": (before.argmax(dim=1) == after.argmax(dim=1)).to(certain.dtype).mean(),
+        "confidence": after.max(dim=1).values.mean(),
+    }
+    values = torch.stack(list(figures.values())).tolist()  # one transfer from the device, not one a figure
+    return {"batch_size": float(len(after)), **dict(zip(figures, values, strict=True))}
+
+
+def _squares(after: Sequence[torch.Tensor], before: Sequence[torch.Tensor]) -> torch.Tensor:
+    """(ΣC,) squared differences."""
+    return (torch.cat(tuple(after)) - torch.cat(tuple(before))).square()
