@@ -10,6 +10,7 @@ goes on. Target labels are read by `gformer evaluate` alone, at the end.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import os
@@ -56,9 +57,11 @@ def main() -> None:
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--weights", help="As gformer pretrain --weights.")
     parser.add_argument("--batch-size", type=int, action="append", help="Repeatable. Default: 64 and 8.")
+    parser.add_argument("--stream", action="append", help="Repeatable. Default: stationary and label-shift.")
     parser.add_argument("--jobs", type=int, default=2, help="Commands at once, each on one thread.")
     options = parser.parse_args()
-    seeds, sizes = options.seed or [0, 1, 2], options.batch_size or [64, 8]
+    seeds = options.seed or [0, 1, 2]
+    cases = list(itertools.product(options.stream or ["stationary", "label-shift"], options.batch_size or [64, 8]))
     variants = list(dict.fromkeys([FULL, *(options.variant or VARIANTS)]))
     data = options.out / options.data
     if not data.is_dir():
@@ -66,12 +69,12 @@ def main() -> None:
     with ThreadPoolExecutor(options.jobs) as pool:
         list(pool.map(lambda seed: pretrained(options, data, seed), seeds))
         runs = [(variant, seed) for variant in variants for seed in seeds]
-        measured = dict(zip(runs, pool.map(lambda run: figures(options, data, *run, sizes), runs), strict=True))
-    for size in sizes:
-        cells = {run: found[size] for run, found in measured.items()}
+        measured = dict(zip(runs, pool.map(lambda run: figures(options, data, *run, cases), runs), strict=True))
+    for stream, size in cases:
+        cells = {run: found[stream, size] for run, found in measured.items()}
         rows = {name: [cells[FULL, seed][name] for seed in seeds] for name in BASELINES}
         rows |= {variant: [cells[variant, seed]["gformer"] for seed in seeds] for variant in variants}
-        print(f"\n{options.data}, preset {options.preset}, batches of {size}, {len(seeds)} seeds\n")
+        print(f"\n{options.data}, preset {options.preset}, {stream}, batches of {size}, {len(seeds)} seeds\n")
         print_table(rows)
 
 
@@ -88,9 +91,9 @@ def pretrained(options: argparse.Namespace, data: Path, seed: int) -> Path:
 
 
 def figures(
-    options: argparse.Namespace, data: Path, variant: str, seed: int, sizes: list[int]
-) -> dict[int, dict[str, dict[str, float]]]:
-    """Per batch size and method the accuracy on each target; meta-trained and measured unless that was done before."""
+    options: argparse.Namespace, data: Path, variant: str, seed: int, cases: list[tuple[str, int]]
+) -> dict[tuple[str, int], dict[str, dict[str, float]]]:
+    """Per stream and batch size, and method, the accuracy on each target; what was done before is not done again."""
     base = pretrained(options, data, seed)
     run = options.out / f"{base.name}-{variant.replace(' ', '-').replace(',', '')}"
     if not run.is_dir():
@@ -103,15 +106,16 @@ def figures(
         # no row asks the guard, whose calibration takes a minute
         unguarded = "--set=meta_train.guard_batches=0"
         gformer("meta-train", "--source", data / "sources", "--run", run, *changes, *control, unguarded, *resume)
-    found: dict[int, dict[str, dict[str, float]]] = {}
-    for size in sizes:
-        results = run / f"results-{size}"
+    found: dict[tuple[str, int], dict[str, dict[str, float]]] = {}
+    for stream, size in cases:
+        results = run / f"results-{stream}-{size}"
         if not (results / "results.json").is_file():
             gformer("evaluate", "--model", run / "model.gformer", "--target", data / "targets", "--out", results,
-                    "--methods", ",".join(methods), "--seed", seed, "--batch-size", size, "--overwrite")  # fmt: skip
-        found[size] = {}
+                    "--methods", ",".join(methods), "--streams", stream, "--seed", seed, "--batch-size", size,
+                    "--overwrite")  # fmt: skip
+        found[stream, size] = {}
         for cell in json.loads((results / "results.json").read_text())["cells"]:
-            found[size].setdefault(cell["method"], {})[cell["target"]] = 100.0 * cell["accuracy"]
+            found[stream, size].setdefault(cell["method"], {})[cell["target"]] = 100.0 * cell["accuracy"]
     return found
 
 
