@@ -1,6 +1,8 @@
 """Use a bundle from Python: predict one batch of images, and look at what was generated for it.
 
 python examples/predict_batch.py model.gformer FOLDER
+
+FOLDER is one target. Its images are shuffled, as `gformer adapt` does: a batch of one class would mislead.
 """
 
 import sys
@@ -11,13 +13,17 @@ import torch
 from gformer_cli.bundle import load_bundle
 from gformer_cli.data.folders import find_domains
 from gformer_cli.data.images import Skipped, read_batches
+from gformer_cli.data.streams import arrival_order
 
 
 def main(model: str, folder: str) -> None:
     bundle = load_bundle(Path(model))
-    (domain, *_) = find_domains([Path(folder)], unlabelled=True)
+    domains = find_domains([Path(folder)], unlabelled=True)
+    if len(domains) != 1:
+        sys.exit(f"{folder} holds {len(domains)} targets, give one of them: {', '.join(d.name for d in domains)}")
     skipped: list[Skipped] = []
-    batch = next(read_batches(domain.files, bundle.preprocessing, batch_size=64, workers=2, skipped=skipped))
+    files = arrival_order(domains[0], seed=0)
+    batch = next(read_batches(files, bundle.preprocessing, batch_size=64, workers=2, skipped=skipped))
     images = bundle.preprocessing.network_input(batch.pixels, torch.device("cpu"))
 
     with torch.no_grad():

@@ -95,14 +95,14 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is th
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen; touch nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, everything else on stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages but warnings.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More detail, such as every skipped file.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More detail.")]
 Debug = Annotated[bool, typer.Option("--debug", callback=_remember_debug, help="Show the traceback of an error.")]
 Report = Annotated[
     Path | None,
     typer.Option(
         "--report",
         metavar="FILE.html",
-        help="Write one page for people as well; needs pip install 'gformer[report]'.",
+        help="Write one page for people as well; needs pip install 'gformer\\[report]'.",
         show_default=False,
     ),
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch.nn.functional import normalize
 
 from gformer_cli.core.change import layer_sums
 from gformer_cli.core.generalizeformer import Prediction
@@ -19,11 +18,7 @@ SIGNALS = (
     "mixing",
     "statistics_moved",
     "statistics_stretched",
-    "statistics_widened",
-    "first_moved",
-    "first_widened",
     "features_stretched",
-    "features_alike",
     "entropy",
     "entropy_change",
     "diversity",
@@ -36,11 +31,7 @@ SIGNALS = (
 WEIGHED = (
     "residual_classifier",
     "statistics_stretched",
-    "statistics_widened",
-    "first_moved",
-    "first_widened",
     "features_stretched",
-    "features_alike",
     "entropy_change",
     "diversity",
     "source_diversity",
@@ -58,11 +49,7 @@ def batch_signals(source_logits: torch.Tensor, prediction: Prediction) -> dict[s
     mixing                the mean over layers of the weight of the batch's statistics
     statistics_moved      how far the batch's means lie from the source's, averaged over channels, then layers
     statistics_stretched  the same of the standard deviations' logarithms, and of that the logarithm
-    statistics_widened    the mean of those logarithms with their signs: below 0 where the batch varies less
-    first_moved           as statistics_moved, and
-    first_widened         as statistics_widened, of the first layer alone: the one that no parameter has touched
-    features_stretched    as statistics_widened, of the last layer: below 0 where images look alike to it
-    features_alike        length of the mean of the features' directions: 1 where all images point one way
+    features_stretched    how far they lie in the last layer, with the sign: below 0 where images look alike to it
     entropy               mean entropy of the predictions under generated parameters, in nats
     entropy_change        how much more that is than under the source model
     diversity             entropy of the class marginal under generated parameters, in nats
@@ -78,7 +65,7 @@ def batch_signals(source_logits: torch.Tensor, prediction: Prediction) -> dict[s
     change = _squares(made.gammas, seen.source.gammas) + _squares(made.betas, seen.source.betas)
     own = torch.cat(seen.source.gammas).square()
     sizes = [len(gamma) for gamma in made.gammas]
-    sums = layer_sums([change, own, moved.abs(), stretched.abs(), stretched], sizes)
+    sums = layer_sums([change, own, moved.abs(), stretched.abs()], sizes)
     counts = sums.new_tensor(sizes)
     certain = entropy(prediction.logits)
     figures = {
@@ -87,11 +74,7 @@ def batch_signals(source_logits: torch.Tensor, prediction: Prediction) -> dict[s
         "mixing": made.mix.mean(),
         "statistics_moved": (sums[2] / counts).mean(),
         "statistics_stretched": (sums[3] / counts).mean().clamp_min(1e-6).log(),
-        "statistics_widened": (sums[4] / counts).mean(),
-        "first_moved": sums[2][0] / counts[0],
-        "first_widened": sums[4][0] / counts[0],
-        "features_stretched": sums[4][-1] / counts[-1],
-        "features_alike": normalize(seen.features, dim=1).mean(dim=0).norm(),
+        "features_stretched": stretched[-len(made.gammas[-1]) :].mean(),
         "entropy": certain,
         "entropy_change": certain - entropy(source_logits),
         "diversity": marginal_entropy(prediction.logits),

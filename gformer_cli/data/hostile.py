@@ -158,9 +158,13 @@ HOSTILE: dict[str, Maker] = {
     "text": _text,
     "pattern": _pattern,
     "ramp": _ramp,
+}
+UNSEEN: dict[str, Maker] = {
     "code": _code,
     "clouds": _clouds,
     "dropouts": _dropouts,
     "blobs": _blobs,
+    "mosaic": _mosaic,
+    "rings": _rings,
+    "smear": _smear,
 }
-UNSEEN: dict[str, Maker] = {"mosaic": _mosaic, "rings": _rings, "smear": _smear}

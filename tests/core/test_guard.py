@@ -58,7 +58,6 @@ def test_signals_are_what_their_names_say(backbone: Backbone, images: torch.Tens
     for g_t, g_s, b_t, b_s in zip(theta.gammas, own.gammas, theta.betas, own.betas, strict=True):
         moved = torch.cat([g_t - g_s, b_t - b_s]).square().mean().sqrt()
         residuals.append(float(moved / g_s.square().mean().sqrt()))
-    features = prediction.seen.features
     moved, stretched = statistic_shifts(prediction.seen)
     entropy = float(-(probabilities * probabilities.log()).sum(1).mean())
     marginal = probabilities.mean(0)
@@ -71,11 +70,7 @@ def test_signals_are_what_their_names_say(backbone: Backbone, images: torch.Tens
         "mixing": float(theta.mix.mean()),
         "statistics_moved": sum(float(part.abs().mean()) for part in moved) / 2,
         "statistics_stretched": math.log(sum(float(part.abs().mean()) for part in stretched) / 2),
-        "statistics_widened": sum(float(part.mean()) for part in stretched) / 2,
-        "first_moved": float(moved[0].abs().mean()),
-        "first_widened": float(stretched[0].mean()),
         "features_stretched": float(stretched[-1].mean()),
-        "features_alike": float((features / features.norm(dim=1, keepdim=True)).mean(0).norm()),
         "entropy": entropy,
         "entropy_change": entropy + float((before * before.log()).sum(1).mean()),
         "diversity": float(-(marginal * marginal.log()).sum()),
