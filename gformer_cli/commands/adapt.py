@@ -48,6 +48,7 @@ def adapt(
     layout: options.LayoutOption = Layout.auto,
     seed: options.Seed = None,
     device: options.Device = "auto",
+    precision: options.PrecisionOption = options.Precision.float32,
     workers: options.Workers = None,
     strict: options.Strict = False,
     overwrite: options.Overwrite = False,
@@ -95,6 +96,7 @@ def adapt(
             probabilities=probabilities,
             strict=strict,
             device=device,
+            precision=precision.value,
             workers=workers,
         )
         adapt_watch.watch_folder(terminal, request, dry_run=dry_run)
@@ -115,7 +117,7 @@ def adapt(
         check_report(report, overwrite=overwrite)
     where, threads = pick_device(device), pick_workers(workers)
     bundle = load_bundle(model, own_backbone=backbone)
-    settings = {"batch_size": batch_size, "order": order.value, "seed": seed or 0}
+    settings = {"batch_size": batch_size, "order": order.value, "seed": seed or 0, "precision": precision.value}
     rule, kept = trusted.prepare(terminal, bundle, model, where, settings, out=out, overwrite=overwrite)
     if dry_run:
         choices: dict[str, object] = {"batch_size": batch_size, "order": order.value, "guard": guard.value}
@@ -138,6 +140,7 @@ def adapt(
             strict=strict,
             guard=rule,
             obeyed=trusted.obeyed,
+            precision=precision.value,
             sinks=[*sinks, *([sample] if sample is not None else [])],
             progress=progress,
         )

@@ -97,6 +97,7 @@ class Request:
     probabilities: bool
     strict: bool
     device: str
+    precision: str
     workers: int | None
 
 
@@ -150,7 +151,12 @@ def _watch(terminal: Terminal, request: Request, stop: StopRequest, *, dry_run: 
         raise InputError(
             "--context has no effect on a static bundle", "It predicts every batch with the same statistics."
         )
-    settings = {"batch_size": request.batch_size, "order": "arrival", "context": request.context}
+    settings = {
+        "batch_size": request.batch_size,
+        "order": "arrival",
+        "context": request.context,
+        "precision": request.precision,
+    }
     rule, kept = request.trust.prepare(
         terminal, bundle, request.model, where, settings, out=request.out, continued=True
     )
@@ -181,6 +187,7 @@ def _watch(terminal: Terminal, request: Request, stop: StopRequest, *, dry_run: 
             context=request.context,
             guard=rule,
             obeyed=request.trust.obeyed,
+            precision=request.precision,
             sinks=sinks,
             progress=progress,
         )

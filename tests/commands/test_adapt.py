@@ -127,6 +127,16 @@ def test_batch_size_changes_batches_and_what_is_generated(adapt: Adapt, tmp_path
     assert [row["confidence"] for row in whole] != [row["confidence"] for row in parts]
 
 
+def test_bfloat16_rounds_and_changes_little(adapt: Adapt, tmp_path: Path, read_csv: ReadCsv) -> None:
+    adapt(tmp_path / "full.csv")
+    assert adapt(tmp_path / "half.csv", "--precision", "bfloat16").status == 0
+    adapt(tmp_path / "auto.csv", "--precision", "auto", "--device", "cpu")
+    assert (tmp_path / "auto.csv").read_bytes() == (tmp_path / "full.csv").read_bytes()
+    full, half = ([float(row["confidence"]) for row in read_csv(tmp_path / f"{name}.csv")] for name in ("full", "half"))
+    assert full != half
+    assert half == pytest.approx(full, abs=0.05)
+
+
 def test_the_same_command_writes_the_same_bytes(adapt: Adapt, tmp_path: Path) -> None:
     adapt(tmp_path / "a.csv")
     adapt(tmp_path / "b.csv", "--workers", 0)

@@ -160,6 +160,16 @@ def test_a_replay_proves_the_predictions(log: Path, gformer: Gformer, bundle: Pa
     assert gformer(*arguments, "--workers", 0, "--json").json["same"] is True
 
 
+def test_a_replay_uses_the_precision_of_the_log(
+    adapt: Adapt, gformer: Gformer, bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    assert adapt("--precision", "bfloat16").status == 0
+    assert {record["settings"]["precision"] for record in lines(log)} == {"bfloat16"}
+    document = gformer("audit", "--replay", log, "--model", bundle, "--target", data / "targets", "--json").json
+    assert document["same"] is True and document["identical_batches"] == document["batches"] == 8
+
+
 def test_a_replay_says_where_it_differs_and_ends_with_1(
     log: Path, gformer: Gformer, bundle: Path, own_data: Path
 ) -> None:

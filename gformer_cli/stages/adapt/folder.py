@@ -55,6 +55,7 @@ def adapt(
     strict: bool = False,
     guard: Guard | None = None,
     obeyed: bool = True,
+    precision: str = "float32",
     sinks: Sequence[Sink] = (),
     progress: Progress | None = None,
 ) -> AdaptResult:
@@ -69,7 +70,7 @@ def adapt(
     """
     progress = progress or Silent()
     check_batch_size(batch_size)
-    predictor = Predictor(bundle, device, guard, obeyed=obeyed)
+    predictor = Predictor(bundle, device, guard, obeyed=obeyed, precision=precision)
     decisions = dict.fromkeys(DECISIONS, 0) if guard is not None else {}
     flagged: list[tuple[int, str, Verdict]] = []
     rows: list[Row] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -16,6 +16,7 @@ from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.signals import batch_signals
 from gformer_cli.data.images import Batch
 from gformer_cli.stages.adapt.output import Row
+from gformer_cli.stages.training import autocast
 
 REMEMBERED_TARGETS = 16
 """So many contexts are kept: folders named by date would pile up for ever."""
@@ -70,7 +71,8 @@ class Predictor:
 
     With a `guard`, that one decides which parameters predict; unless `obeyed`, it decides and nobody follows. With
     `context`, parameters are generated from what the last so many batches of the same target showed as well: the
-    statistics of each target are kept by themselves, for the targets that came last.
+    statistics of each target are kept by themselves, for the targets that came last. `precision` is that of
+    `stages.training.autocast`; what is decided and written is computed in float32.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Predictor:
         *,
         obeyed: bool = True,
         context: int = 0,
+        precision: str = "float32",
     ) -> None:
         self.bundle = bundle.to(device)
         self.device = device
@@ -88,6 +91,7 @@ class Predictor:
         self.obeyed = obeyed
         self.batches = 0
         self.context = context
+        self.precision = precision
         self._contexts: dict[str, Context] = {}
 
     @torch.no_grad()
@@ -95,14 +99,17 @@ class Predictor:
         """Everything about one batch; the next has the next number."""
         began = time.perf_counter()
         images = self.bundle.preprocessing.network_input(batch.pixels, self.device)
-        source = self.bundle.backbone(images)
-        prediction: Prediction = self.bundle.method(self.bundle.backbone, images, self._context_of(target))
+        with autocast(self.precision, self.device):
+            source = self.bundle.backbone(images).float()
+            prediction: Prediction = self.bundle.method(self.bundle.backbone, images, self._context_of(target))
+        prediction = replace(prediction, logits=prediction.logits.float())
         verdict, logits, parameters = Verdict(), prediction.logits, prediction.parameters
         if self.guard is not None:
             verdict = self.guard.decide(batch_signals(source, prediction))
             if self.obeyed:
-                logits, parameters = guarded(self.bundle.backbone, images, source, prediction, verdict)
-        probabilities, before = logits.softmax(dim=1).cpu(), source.softmax(dim=1).cpu()
+                with autocast(self.precision, self.device):
+                    logits, parameters = guarded(self.bundle.backbone, images, source, prediction, verdict)
+        probabilities, before = logits.float().softmax(dim=1).cpu(), source.softmax(dim=1).cpu()
         number = self.batches
         self.batches += 1
         return Outcome(

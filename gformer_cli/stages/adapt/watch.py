@@ -82,6 +82,7 @@ def watch(
     context: int = 0,
     guard: Guard | None = None,
     obeyed: bool = True,
+    precision: str = "float32",
     sinks: Sequence[Sink] = (),
     progress: Progress | None = None,
 ) -> WatchResult:
@@ -97,7 +98,7 @@ def watch(
     try:
         notices = Notices(options.folder)
         try:
-            predictor = Predictor(bundle, device, guard, obeyed=obeyed, context=context)
+            predictor = Predictor(bundle, device, guard, obeyed=obeyed, context=context, precision=precision)
             predictor.batches = ledger.next_batch
             return _Watch(predictor, options, ledger, notices, workers, sinks, progress or Silent()).run(stop)
         finally:

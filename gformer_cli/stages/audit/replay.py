@@ -145,13 +145,14 @@ def replay(
 
 
 def _predictor(bundle: Bundle, device: torch.device, record: BatchRecord) -> Predictor:
-    """One under the guard and the context that the record's settings tell of."""
+    """One under the guard, the context and the precision that the record's settings tell of."""
     mode, limits = record.settings.get("guard", "off"), record.settings.get("guard_limits", [])
     told = [str(limit) for limit in limits] if isinstance(limits, list) else []
     rule = choose_guard(bundle, wanted=mode != "off", limits=told)
     context = record.settings.get("context", 0)
     kept = context if isinstance(context, int) else 0
-    return Predictor(bundle, device, rule, obeyed=mode == "on", context=kept)
+    precision = str(record.settings.get("precision", "float32"))
+    return Predictor(bundle, device, rule, obeyed=mode == "on", context=kept, precision=precision)
 
 
 def _replay_batch(
