@@ -120,7 +120,7 @@ def cost(*, bundle_predictor: Predictor, batch: Batch, rounds: int) -> None:
     for _ in range(rounds):
         whole = bundle_predictor.predict(batch, "").seconds
         began = time.perf_counter()
-        guard.decide(batch_signals(source, prediction))
+        guard.decide(batch_signals(images, source, prediction))
         shares.append((time.perf_counter() - began) / whole)
     print(f"the guard's share of the time of a batch of {len(batch.files)}: {statistics.median(shares):.2%}")
 

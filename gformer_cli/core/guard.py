@@ -39,7 +39,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Score:
-    """A weighted sum of readings, and where it begins and ends to be too high."""
+    """A weighted sum of readings and of their squares, and where it begins and ends to be too high."""
 
     weights: dict[str, float]
     """Per signal."""
@@ -48,13 +48,17 @@ class Score:
     """Up to here generated parameters predict."""
     far: float
     """From here on the source model does; in between their share falls evenly."""
+    squares: dict[str, float] = field(default_factory=dict)
+    """Per signal, of the square of its reading over `FURTHEST`: what lies too far on either side."""
 
     def __post_init__(self) -> None:
         if self.far < self.limit:
             raise ValueError(f"far {self.far:g} is below limit {self.limit:g}")
+        if set(self.squares) - set(self.weights):
+            raise ValueError("a square needs a weight beside it")
 
     def of(self, readings: Mapping[str, float]) -> float:
-        return self.constant + sum(weight * readings[name] for name, weight in self.weights.items())
+        return self.constant + sum(self._parts(readings).values())
 
     def share(self, value: float) -> float:
         """1 up to `limit`, 0 from `far` on."""
@@ -64,8 +68,15 @@ class Score:
 
     def movers(self, readings: Mapping[str, float]) -> list[str]:
         """The signals that raise the score most."""
-        parts = {name: weight * readings[name] for name, weight in self.weights.items()}
+        parts = self._parts(readings)
         return [name for name in sorted(parts, key=lambda name: -parts[name]) if parts[name] > 0.0][:_NAMED]
+
+    def _parts(self, readings: Mapping[str, float]) -> dict[str, float]:
+        """What each signal adds."""
+        return {
+            name: readings[name] * (weight + self.squares.get(name, 0.0) * readings[name] / FURTHEST)
+            for name, weight in self.weights.items()
+        }
 
 
 @dataclass(frozen=True)

@@ -42,10 +42,10 @@ def fit_guard(batches: Sequence[Observation]) -> Guard:
     """The guard that `batches` ask for. Each size needs clean batches; hostile ones must be there.
 
     However many batches there are of a size, all sizes weigh alike. Readings are standardised by the clean batches of
-    a size. The strangeness is a logistic regression of hostile against clean batches, both kinds weighing alike; its
-    limit lies half-way between the two where they leave a gap, else at the quantile of the clean ones. The expected
-    loss is a ridge regression on the labelled batches; its limit is the lowest that keeps `KEPT` of the gain and flags
-    no more than `COSTLY`.
+    a size. The strangeness is a logistic regression on readings and their squares of hostile against clean batches,
+    both kinds weighing alike; its limit lies half-way between the two where they leave a gap, else at the quantile of
+    the clean ones. The expected loss is a ridge regression on the labelled batches; its limit is the lowest that keeps
+    `KEPT` of the gain and flags no more than `COSTLY`.
     """
     sizes = tuple(sorted({batch.size for batch in batches}))
     clean = [batch for batch in batches if batch.kind == CLEAN]
@@ -69,8 +69,8 @@ def fit_guard(batches: Sequence[Observation]) -> Guard:
 
     of_clean, of_hostile, of_labelled = readings(clean), readings(hostile), readings(labelled)
     share, of_all = _sizes_alike(clean), _sizes_alike(labelled)
-    strange = _logistic(of_clean, share, of_hostile)
-    known, foreign = of_clean @ strange, of_hostile @ strange
+    strange = _logistic(_with_squares(of_clean), share, _with_squares(of_hostile))
+    known, foreign = _with_squares(of_clean) @ strange, _with_squares(of_hostile) @ strange
     highest, lowest = _quantile(known, share, 1.0 - STRANGE), float(foreign.quantile(MISSED))
     limit = max(highest, 0.5 * (highest + lowest))
 
@@ -86,9 +86,18 @@ def fit_guard(batches: Sequence[Observation]) -> Guard:
     )
 
 
+def _with_squares(readings: torch.Tensor) -> torch.Tensor:
+    """(N, signals + 1) to (N, 2 signals + 1): hostile batches may lie on either side of the clean ones."""
+    own = readings[:, :-1]
+    return torch.cat([own.square() / FURTHEST, readings], dim=1)
+
+
 def _score(weights: torch.Tensor, limit: float, far: float) -> Score:
-    *own, constant = weights.tolist()
-    return Score(dict(zip(WEIGHED, own, strict=True)), constant, limit, far)
+    *found, constant = weights.tolist()
+    squares, own = found[: -len(WEIGHED)], found[-len(WEIGHED) :]
+    return Score(
+        dict(zip(WEIGHED, own, strict=True)), constant, limit, far, dict(zip(WEIGHED, squares, strict=bool(squares)))
+    )
 
 
 def _sizes_alike(batches: Sequence[Observation]) -> torch.Tensor:

@@ -13,6 +13,7 @@ from gformer_cli.core.probe import statistic_shifts
 
 SIGNALS = (
     "batch_size",
+    "roughness",
     "residual",
     "residual_classifier",
     "mixing",
@@ -29,6 +30,7 @@ SIGNALS = (
 )
 """All that `batch_signals` gives."""
 WEIGHED = (
+    "roughness",
     "residual_classifier",
     "statistics_stretched",
     "features_stretched",
@@ -40,10 +42,16 @@ WEIGHED = (
 """The signals that a guard is fitted on, and its two scores add up. The others are for whoever reads a decision."""
 
 
-def batch_signals(source_logits: torch.Tensor, prediction: Prediction) -> dict[str, float]:
-    """Signals of one batch of B images. `source_logits` (B, K) are those of the unadapted model.
+_FLAT = 0.01
+"""In units of the network's input: less contrast is none."""
+
+
+def batch_signals(images: torch.Tensor, source_logits: torch.Tensor, prediction: Prediction) -> dict[str, float]:
+    """Signals of one batch of images (B, C, H, W). `source_logits` (B, K) are those of the unadapted model.
 
     batch_size            B
+    roughness             logarithm of an image's mean slope over its contrast, averaged: low for empty walls, high for
+                          noise, and the same however bright, pale or inverted the image is
     residual              the largest over layers of the change of γ and β, in units of rms(γ_l)
     residual_classifier   the change of W, in units of rms(W)
     mixing                the mean over layers of the weight of the batch's statistics
@@ -69,6 +77,7 @@ def batch_signals(source_logits: torch.Tensor, prediction: Prediction) -> dict[s
     counts = sums.new_tensor(sizes)
     certain = entropy(prediction.logits)
     figures = {
+        "roughness": _roughness(images),
         "residual": (sums[0] / (2.0 * sums[1]).clamp_min(1e-12)).max().sqrt(),
         "residual_classifier": rms(made.weight - seen.source.weight) / rms(seen.source.weight),
         "mixing": made.mix.mean(),
@@ -85,6 +94,14 @@ def batch_signals(source_logits: torch.Tensor, prediction: Prediction) -> dict[s
     }
     values = torch.stack(list(figures.values())).tolist()  # one transfer from the device, not one a figure
     return {"batch_size": float(len(after)), **dict(zip(figures, values, strict=True))}
+
+
+def _roughness(images: torch.Tensor) -> torch.Tensor:
+    grey = images.mean(dim=1)  # (B, H, W)
+    down, across = (grey.diff(dim=axis).abs().sum(dim=(1, 2)) for axis in (1, 2))
+    slope = (down + across) / grey[0].numel()
+    contrast = grey.flatten(1).std(dim=1, correction=0)
+    return ((slope + _FLAT) / (contrast + _FLAT)).log().mean()
 
 
 def _squares(after: Sequence[torch.Tensor], before: Sequence[torch.Tensor]) -> torch.Tensor:

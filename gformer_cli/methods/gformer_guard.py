@@ -27,6 +27,6 @@ class GformerGuard(Method):
     def predict(self, images: torch.Tensor) -> torch.Tensor:
         source = self.backbone(images)
         prediction = self.method(self.backbone, images)
-        verdict = self.guard.decide(batch_signals(source, prediction))
+        verdict = self.guard.decide(batch_signals(images, source, prediction))
         logits, _ = guarded(self.backbone, images, source, prediction, verdict)
         return logits

@@ -137,7 +137,7 @@ class GuardCalibration:
         images = self._inputs(batch)
         source = batch.backbone(images)
         prediction = self.method(batch.backbone, images)
-        signals = batch_signals(source, prediction)
+        signals = batch_signals(images, source, prediction)
         if batch.episode is None:
             return _Seen(batch, Observation(batch.kind, batch.size, signals, None), 0.0)
         labels = batch.episode.labels(self.device)

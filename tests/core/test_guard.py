@@ -49,9 +49,17 @@ def prediction(backbone: Backbone, images: torch.Tensor, perturb: Callable[..., 
     return made
 
 
+def roughness(grey: torch.Tensor) -> float:
+    rows, columns = grey.shape
+    slope = sum(abs(float(grey[y + 1, x] - grey[y, x])) for y in range(rows - 1) for x in range(columns))
+    slope += sum(abs(float(grey[y, x + 1] - grey[y, x])) for y in range(rows) for x in range(columns - 1))
+    contrast = float(((grey - grey.mean()) ** 2).mean().sqrt())
+    return math.log((slope / (rows * columns) + 0.01) / (contrast + 0.01))
+
+
 def test_signals_are_what_their_names_say(backbone: Backbone, images: torch.Tensor, prediction: Prediction) -> None:
     source = backbone(images)
-    found = batch_signals(source, prediction)
+    found = batch_signals(images, source, prediction)
     theta, own, probabilities = prediction.parameters, prediction.seen.source, prediction.logits.softmax(1)
     before = source.softmax(1)
     residuals = []
@@ -64,6 +72,7 @@ def test_signals_are_what_their_names_say(backbone: Backbone, images: torch.Tens
     assert theta.mix is not None
     expected = {
         "batch_size": 6.0,
+        "roughness": sum(roughness(image) for image in images.mean(1)) / 6,
         "residual": max(residuals),
         "residual_classifier": float((theta.weight - own.weight).square().mean().sqrt())
         / float(own.weight.square().mean().sqrt()),
@@ -85,8 +94,19 @@ def test_signals_are_what_their_names_say(backbone: Backbone, images: torch.Tens
 
 def test_a_generator_that_changes_nothing_shows_no_residual(backbone: Backbone, images: torch.Tensor) -> None:
     made = GeneralizeFormer(ChannelGenerator(width=8, depth=1, heads=2).double(), prior_count=4.0)(backbone, images)
-    found = batch_signals(backbone(images), made)
+    found = batch_signals(images, backbone(images), made)
     assert found["residual"] == 0.0 and found["residual_classifier"] < 1e-5  # rms is never zero
+
+
+@pytest.mark.parametrize("change", [lambda x: -x, lambda x: 0.5 * x + 2.0], ids=["inverted", "pale"])
+def test_roughness_is_of_the_content(
+    backbone: Backbone, images: torch.Tensor, prediction: Prediction, change: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    source = backbone(images)
+    before, after = (batch_signals(x, source, prediction)["roughness"] for x in (images, change(images)))
+    assert after == pytest.approx(before, abs=0.05)
+    smooth = torch.linspace(0.0, 1.0, images.shape[-1], dtype=images.dtype).expand_as(images)
+    assert batch_signals(smooth, source, prediction)["roughness"] < before - 0.5
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -96,7 +116,7 @@ def test_signals_of_the_smallest_batches_are_finite(
     images = make_images(count)
     generator = ChannelGenerator(width=8, depth=1, heads=2).double()
     perturb(generator, 0.3)
-    found = batch_signals(backbone(images), GeneralizeFormer(generator, prior_count=4.0)(backbone, images))
+    found = batch_signals(images, backbone(images), GeneralizeFormer(generator, prior_count=4.0)(backbone, images))
     assert all(math.isfinite(value) for value in found.values())
 
 
@@ -214,6 +234,14 @@ def test_a_guard_weighs_the_signals_that_it_was_fitted_on(guard: Guard) -> None:
     )
     assert list(older.readings(signals())) == list(few)
     assert older.decide(signals(diversity=5.0)).decision == "source"
+
+
+def test_squares_raise_a_score_on_either_side() -> None:
+    two_sided = Score({"agreement": 0.5}, 1.0, 2.0, 3.0, {"agreement": FURTHEST})
+    assert [two_sided.of({"agreement": value}) for value in (-2.0, 0.0, 2.0)] == pytest.approx([4.0, 1.0, 6.0])
+    assert two_sided.movers({"agreement": -2.0}) == ["agreement"]
+    with pytest.raises(ValueError, match="a square needs a weight"):
+        Score({}, 0.0, 1.0, 2.0, {"agreement": 1.0})
 
 
 def test_a_score_must_end_after_it_begins() -> None:

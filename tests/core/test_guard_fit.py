@@ -67,6 +67,17 @@ def test_the_strangeness_limit_lies_in_the_gap(batches: list[Observation]) -> No
     assert max(scores[CLEAN]) < guard.strangeness.limit < sorted(scores[HOSTILE])[5] < guard.strangeness.far
 
 
+def test_hostile_batches_on_both_sides_are_flagged(batches: list[Observation]) -> None:
+    sides = [
+        replace(batch, signals=batch.signals | {"roughness": batch.size**0.5 + (9.0 if number % 2 else -9.0)})
+        if batch.kind == HOSTILE
+        else batch
+        for number, batch in enumerate(observation(b.kind, b.size, b.gain, n) for n, b in enumerate(batches))
+    ]
+    assert flagged(sides, HOSTILE) >= 0.97
+    assert flagged(sides, CLEAN) <= 0.05
+
+
 def test_clean_batches_set_the_limit_where_there_is_no_gap(batches: list[Observation]) -> None:
     alike = [
         replace(batch, signals=observation(CLEAN, batch.size, None, number + 1000).signals)

@@ -105,7 +105,7 @@ class Predictor:
         prediction = replace(prediction, logits=prediction.logits.float())
         verdict, logits, parameters = Verdict(), prediction.logits, prediction.parameters
         if self.guard is not None:
-            verdict = self.guard.decide(batch_signals(source, prediction))
+            verdict = self.guard.decide(batch_signals(images, source, prediction))
             if self.obeyed:
                 with autocast(self.precision, self.device):
                     logits, parameters = guarded(self.bundle.backbone, images, source, prediction, verdict)
