@@ -211,7 +211,11 @@ def _watch(terminal: Terminal, request: Request, stop: StopRequest, *, dry_run: 
         *([table("Predicted labels", ["label", "images"], [[k, str(v)] for k, v in counts.items()])] if counts else []),
         f"\nEnded by {done.ended_by}: {done.images} images in {done.batches} batches, {done.before} predicted before; "
         f"{done.changed} labels differ from the source model's. {request.out}"
-        + (f"\nGuard: {', '.join(f'{count} {name}' for name, count in done.decisions.items())}" if rule else "")
+        + (
+            f"\nGuard: {', '.join(f'{count} {name}' for name, count in done.decisions.items())}"
+            if done.decisions
+            else ""
+        )
         + (f"\n{done.skipped} files skipped, see {listed}" if done.skipped else ""),
     )
 

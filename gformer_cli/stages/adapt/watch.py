@@ -154,7 +154,8 @@ class _Watch:
     def _begin(self) -> None:
         if self.ledger.cut:
             self.progress.warning(
-                f"cut {self.ledger.cut} bytes of an unfinished batch off {self.options.out}; it is predicted again"
+                f"cut {self.ledger.cut} bytes of an unfinished batch off {self.options.out}; "
+                f"its images are predicted again if they are still in {self.options.folder}"
             )
         self.incoming.last_arrival = time.monotonic()
         self._look(self.incoming.last_arrival)

@@ -127,7 +127,7 @@ def parse_line(path: Path, number: int | str, line: bytes) -> BatchRecord:
             return BatchRecord.model_validate_json(line)
     except ValidationError as error:
         if not line.startswith(_OPENING):
-            raise _foreign(path, f", see line {number}") from None
+            raise _foreign(path, f", or damaged: line {number} is no record") from None
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(
@@ -168,7 +168,10 @@ def is_torn(rest: bytes) -> bool:
 
 
 def _foreign(path: Path, where: str = "") -> InputError:
-    return InputError(f"not an audit log: {path}{where}", "Give the file that gformer adapt --audit wrote.")
+    return InputError(
+        f"not an audit log: {path}{where}",
+        "Give the file that gformer adapt --audit wrote. It may be cut between lines, and a damaged line taken out.",
+    )
 
 
 class _Versioned(_Part):

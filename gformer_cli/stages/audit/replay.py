@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -73,12 +75,17 @@ class Replay:
         }
 
 
+_MOVED = re.compile(r"~[0-9]+(?=(\.[^./]*)?$)")
+"""What `stages.adapt.moving` adds to a name that is taken."""
+
+
 class Files:
     """Images by the names that a log has for them."""
 
     def __init__(self, domains: Sequence[Domain]) -> None:
         self._exact: dict[tuple[str, str], ImageFile] = {}
         self._by_path: dict[str, list[ImageFile]] = {}
+        self._moved: dict[tuple[str, str], list[ImageFile]] = {}
         for domain in domains:
             for file in domain.files:
                 inner = file.path.relative_to(domain.root).as_posix()
@@ -86,11 +93,22 @@ class Files:
                 for name in dict.fromkeys((file.relative, inner, f"{domain.name}/{inner}")):
                     self._exact.setdefault((encodable(domain.name), encodable(name)), file)
                     self._by_path.setdefault(encodable(name), []).append(file)
+                    before = _MOVED.sub("", name)
+                    if before != name:
+                        self._moved.setdefault((encodable(domain.name), encodable(before)), []).append(file)
 
-    def find(self, target: str, path: str) -> ImageFile | None:
-        """The file called `path` in `target`; under another target's name only where it is the only one."""
+    def find(self, target: str, path: str, sha256: str) -> ImageFile | None:
+        """The file called `path` in `target`; under another target's name only where it is the only one.
+
+        Where other files lie beside it that were moved there under the same name (`a~1.png`), the one with the content.
+        """
         others = self._by_path.get(path, [])
-        return self._exact.get((target, path)) or (others[0] if len(others) == 1 else None)
+        named = self._exact.get((target, path)) or (others[0] if len(others) == 1 else None)
+        moved = self._moved.get((target, path), [])
+        if not moved:
+            return named
+        found = [file for file in ([] if named is None else [named]) + moved if _has(file, sha256)]
+        return found[0] if found else named
 
 
 def replay(
@@ -192,7 +210,7 @@ def _read(
     line: int, record: BatchRecord, bundle: Bundle, files: Files, workers: int
 ) -> tuple[Batch | None, list[Difference]]:
     """The batch as it was, or what has become of its files."""
-    known = [(image, files.find(record.target, image.path)) for image in record.images]
+    known = [(image, files.find(record.target, image.path, image.sha256)) for image in record.images]
     problems = [
         Difference(line, record.batch, record.target, "missing", image.path, image.sha256[:12], None)
         for image, file in known
@@ -213,6 +231,13 @@ def _read(
         return None, problems
     pixels = torch.stack([item.pixels for item in decoded])
     return Batch(pixels, tuple(item.file for item in decoded), tuple(item.digest for item in decoded)), []
+
+
+def _has(file: ImageFile, sha256: str) -> bool:
+    try:
+        return hashlib.sha256(file.path.read_bytes()).hexdigest() == sha256
+    except OSError:  # told when it is read
+        return False
 
 
 def _of_batch(line: int, record: BatchRecord, kind: str, logged: str, now: str) -> Difference:

@@ -58,6 +58,23 @@ def again(log: Path, images: Path, _bundle_file: Path) -> Callable[..., Replay]:
 Again = Callable[..., Replay]
 
 
+@pytest.mark.parametrize("there", ["another picture", "nothing"])
+def test_a_file_that_was_moved_to_another_name_is_found_by_its_content(
+    log: Path, images: Path, again: Again, there: str
+) -> None:
+    first = next(iter(read_log(log)))[1]
+    path = next(file for file in (images / first.target).rglob("*") if file.name == Path(first.images[0].path).name)
+    path.rename(path.with_name(f"{path.stem}~12{path.suffix}"))
+    if there == "another picture":
+        Image.new("RGB", (32, 32), (200, 10, 10)).save(path)
+    found = again()
+    assert found.differences == [] and found.identical == found.batches
+    path.with_name(f"{path.stem}~12{path.suffix}").write_bytes(b"changed")
+    assert [difference.kind for difference in again().differences] == [
+        "content" if there == "another picture" else "missing"
+    ]
+
+
 @pytest.fixture
 def change(log: Path, write_records: Write) -> Callable[..., None]:
     """`change(2, decision="source")`: writes other values into the third line."""
