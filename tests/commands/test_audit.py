@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,10 @@ def test_save_parameters_refuses_a_folder_that_is_not_empty(
 def test_the_summary_tells_batches_decisions_targets_and_layers(log: Path, gformer: Gformer) -> None:
     done = gformer("audit", log)
     assert done.status == 0
-    assert "8 batches, 60 images" in done.out and "decisions: generated " in done.out
+    decisions = Counter(record["decision"] for record in lines(log))
+    assert "8 batches, 60 images" in done.out
+    told = next(line for line in done.out.splitlines() if line.startswith("decisions: ")).removeprefix("decisions: ")
+    assert {name: int(count) for name, count in (part.split(" ") for part in told.split(", "))} == decisions
     assert "By minute (UTC)" in done.out
     assert all(name in done.out for name in ("fog", "night", lines(log)[0]["bundle"][:12]))
     assert "Most changed layers (10 of 21; --verbose shows all)" in done.out
