@@ -35,10 +35,11 @@ PROBES: dict[str, dict[str, Any]] = {
     "forward, a quarter of the images": {"probe": "forward", "probe_images": 0.25},
     "forward, half of the side": {"probe": "forward", "probe_scale": 0.5},
     "backward": {"probe": "backward"},
-    "backward, last quarter of the layers": {"probe": "backward", "gradient_layers": -4},
+    "backward, last quarter of the layers": {"probe": "backward"},
     "backward, half of the side": {"probe": "backward", "probe_scale": 0.5},
 }
-"""Each probe setting; negative `gradient_layers` divide the number of layers."""
+"""Each probe's settings; how many layers a quarter is depends on the network."""
+QUARTER = "backward, last quarter of the layers"
 DEFAULT = GeneratorSettings().probe
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -79,7 +80,8 @@ def measure(
         ("reference", None): lambda: reference(backbone, images),
     }
     for probe in options.probe or PROBES:
-        settings = GeneratorSettings(**of_depth(PROBES[probe], len(backbone.layers)))
+        layers = max(1, len(backbone.layers) // 4) if probe == QUARTER else None
+        settings = GeneratorSettings(**PROBES[probe], gradient_layers=layers)
         method = build_method(settings, build_generator(settings, backbone)).eval().requires_grad_(False)
         ways["gformer", probe] = lambda method=method: method(backbone, images)  # type: ignore[misc]
     with torch.autocast("cpu", PRECISIONS[options.precision], enabled=options.precision != "float32"), torch.no_grad():
@@ -108,12 +110,6 @@ def measure(
             }
         )
     return cells
-
-
-def of_depth(changes: dict[str, Any], layers: int) -> dict[str, Any]:
-    """`changes` for a network of so many BatchNorm layers."""
-    divisor = -changes.get("gradient_layers", 0)
-    return changes | {"gradient_layers": max(1, layers // divisor)} if divisor > 0 else changes
 
 
 def interleaved(ways: dict[Any, Callable[[], object]], rounds: int) -> dict[Any, list[float]]:

@@ -36,7 +36,7 @@ VARIANTS: dict[str, list[str]] = {
     "channel without shifts": ["shifts.probability=0"],
     "channel without few-class episodes": ["meta_train.few_classes=0"],
     "channel with plain cross-entropy": ["meta_train.loss=cross_entropy"],
-    "channel with ema": ["meta_train.ema=0.98"],
+    "channel without average": ["meta_train.ema=0"],
 }
 """Each row of the table and what it changes; all else is the preset's. The first trains the control as well."""
 FULL = "channel"

@@ -187,5 +187,5 @@ def adapt(
         f"\n{len(done.rows)} images in {done.batches} batches; "
         f"{done.changed} labels differ from the source model's. Wrote {out}"
         + (f" and {report}" if report is not None else ""),
-        *([f"Guard: {', '.join(f'{count} {name}' for name, count in done.decisions.items())}"] if rule else []),
+        *trust.counted(done.decisions),
     )

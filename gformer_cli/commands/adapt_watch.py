@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from gformer_cli.commands.trust import Trust
+from gformer_cli.commands.trust import Trust, counted
 from gformer_cli.console import Terminal, one_line, table
 from gformer_cli.errors import InputError
 from gformer_cli.stages.progress import StopRequest, stoppable
@@ -210,13 +210,9 @@ def _watch(terminal: Terminal, request: Request, stop: StopRequest, *, dry_run: 
         },
         *([table("Predicted labels", ["label", "images"], [[k, str(v)] for k, v in counts.items()])] if counts else []),
         f"\nEnded by {done.ended_by}: {done.images} images in {done.batches} batches, {done.before} predicted before; "
-        f"{done.changed} labels differ from the source model's. {request.out}"
-        + (
-            f"\nGuard: {', '.join(f'{count} {name}' for name, count in done.decisions.items())}"
-            if done.decisions
-            else ""
-        )
-        + (f"\n{done.skipped} files skipped, see {listed}" if done.skipped else ""),
+        f"{done.changed} labels differ from the source model's. {request.out}",
+        *counted(done.decisions),
+        *([f"{done.skipped} files skipped, see {listed}"] if done.skipped else []),
     )
 
 

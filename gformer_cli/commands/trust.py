@@ -138,3 +138,8 @@ def told(verdict: Verdict) -> str:
     """A verdict in words."""
     share = f" ({verdict.share:.0%} generated)" if 0.0 < verdict.share < 1.0 else ""
     return f"{verdict.decision}{share}, because of {', '.join(verdict.reasons)}"
+
+
+def counted(decisions: Mapping[str, int]) -> list[str]:
+    """How often the guard decided what, in one line; none without a guard or a batch."""
+    return [f"Guard: {', '.join(f'{count} {name}' for name, count in decisions.items())}"] if decisions else []

@@ -69,8 +69,9 @@ def fit_guard(batches: Sequence[Observation]) -> Guard:
 
     of_clean, of_hostile, of_labelled = readings(clean), readings(hostile), readings(labelled)
     share, of_all = _sizes_alike(clean), _sizes_alike(labelled)
-    strange = _logistic(_with_squares(of_clean), share, _with_squares(of_hostile))
-    known, foreign = _with_squares(of_clean) @ strange, _with_squares(of_hostile) @ strange
+    curved_clean, curved_hostile = _with_squares(of_clean), _with_squares(of_hostile)
+    strange = _logistic(curved_clean, share, curved_hostile)
+    known, foreign = curved_clean @ strange, curved_hostile @ strange
     highest, lowest = _quantile(known, share, 1.0 - STRANGE), float(foreign.quantile(MISSED))
     limit = max(highest, 0.5 * (highest + lowest))
 
@@ -80,8 +81,8 @@ def fit_guard(batches: Sequence[Observation]) -> Guard:
         sizes=sizes,
         typical=typical,
         spread=spread,
-        strangeness=_score(strange, limit, max(limit, float(foreign.quantile(0.5)))),
-        expected_loss=_score(loss, allowed, 2.0 * allowed),
+        strangeness=_score(strange[len(WEIGHED) :], limit, max(limit, float(foreign.quantile(0.5))), _named(strange)),
+        expected_loss=_score(loss, allowed, 2.0 * allowed, {}),
         smallest_batch=float(_smallest_batch(clean, sizes)),
     )
 
@@ -92,12 +93,14 @@ def _with_squares(readings: torch.Tensor) -> torch.Tensor:
     return torch.cat([own.square() / FURTHEST, readings], dim=1)
 
 
-def _score(weights: torch.Tensor, limit: float, far: float) -> Score:
-    *found, constant = weights.tolist()
-    squares, own = found[: -len(WEIGHED)], found[-len(WEIGHED) :]
-    return Score(
-        dict(zip(WEIGHED, own, strict=True)), constant, limit, far, dict(zip(WEIGHED, squares, strict=bool(squares)))
-    )
+def _score(weights: torch.Tensor, limit: float, far: float, squares: dict[str, float]) -> Score:
+    """Of `weights` (signals + 1), the last of which is the constant."""
+    return Score(_named(weights), float(weights[-1]), limit, far, squares)
+
+
+def _named(weights: torch.Tensor) -> dict[str, float]:
+    """The first weights by the signals that they belong to."""
+    return dict(zip(WEIGHED, weights[: len(WEIGHED)].tolist(), strict=True))
 
 
 def _sizes_alike(batches: Sequence[Observation]) -> torch.Tensor:

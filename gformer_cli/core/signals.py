@@ -40,8 +40,6 @@ WEIGHED = (
     "agreement",
 )
 """The signals that a guard is fitted on, and its two scores add up. The others are for whoever reads a decision."""
-
-
 _FLAT = 0.01
 """In units of the network's input: less contrast is none."""
 

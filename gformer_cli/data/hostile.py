@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,9 +92,7 @@ def _ramp(count: int, side: int, rng: np.random.Generator) -> Floats:
 
 def _code(count: int, side: int, rng: np.random.Generator) -> Floats:
     """Cells of black and white, as in a printed code."""
-    cells = rng.integers(0, 2, (count, 8, 8, 1)) * 255.0
-    index = np.arange(side) * 8 // side
-    return np.asarray(cells[:, index][:, :, index])
+    return _tiled(rng.integers(0, 2, (count, 8, 8, 1)) * 255.0, side)
 
 
 def _clouds(count: int, side: int, rng: np.random.Generator) -> Floats:
@@ -124,12 +123,16 @@ def _blobs(count: int, side: int, rng: np.random.Generator) -> Floats:
     return images
 
 
+def _tiled(cells: NDArray[np.floating[Any]], side: int) -> Floats:
+    """Cells (count, n, n, channels) drawn as tiles of (count, side, side, channels)."""
+    index = np.arange(side) * cells.shape[1] // side
+    return np.asarray(cells[:, index][:, :, index])
+
+
 def _mosaic(count: int, side: int, rng: np.random.Generator) -> Floats:
     """Tiles of random colours: a broken stream."""
     tiles = int(rng.integers(3, 7))
-    index = np.arange(side) * tiles // side
-    cells = rng.uniform(0.0, 255.0, (count, tiles, tiles, 3))
-    return np.asarray(cells[:, index][:, :, index])
+    return _tiled(rng.uniform(0.0, 255.0, (count, tiles, tiles, 3)), side)
 
 
 def _rings(count: int, side: int, rng: np.random.Generator) -> Floats:

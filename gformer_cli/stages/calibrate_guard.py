@@ -19,6 +19,7 @@ from gformer_cli.data import hostile
 from gformer_cli.data.episodes import Episode
 from gformer_cli.data.labelled import LabelledDomain
 from gformer_cli.data.shifts import FAMILIES, HELD_OUT_FAMILIES, draw_shift
+from gformer_cli.metrics import mean
 from gformer_cli.seeding import derive_seed
 from gformer_cli.stages.meta_trainer import SourceModels
 from gformer_cli.stages.progress import Progress
@@ -87,20 +88,17 @@ class GuardCalibration:
         most = min(self.settings.meta_train.largest_batch, *(len(domain.validation) for domain in self.domains))
         return sorted({*(_STEP**power for power in range(most.bit_length()) if _STEP**power < most), most})
 
-    def _count(self, size: int) -> int:
-        """Clean batches per domain of one size: a small one says little, and costs little."""
-        return self.settings.meta_train.guard_batches * min(_STEP, max(1, self.sizes()[-1] // size))
-
     def _labelled(self) -> Iterator[_Batch]:
         """Per domain and size: clean batches that the model does not know, some that it does, and one-class batches.
 
         A quarter is unshifted, a quarter under held-out shifts, a half under any: the guard's world should be wide.
         """
-        strength = self.settings.shifts.strength
+        strength, sizes = self.settings.shifts.strength, self.sizes()
         for index, domain in enumerate(self.domains):
             away = self.models.unaware_of(domain.name)
-            for size in self.sizes():
-                for number in range(self._count(size)):
+            for size in sizes:
+                more = min(_STEP, sizes[-1] // size)  # a small batch says little, and costs little
+                for number in range(more * self.settings.meta_train.guard_batches):
                     rng = random.Random(derive_seed(self.settings.seed, "guard", domain.name, size, number))
                     fold = index if len(self.domains) > 1 else number % 2
                     plain = number % _STEP == 0
@@ -150,21 +148,22 @@ class GuardCalibration:
             fit_guard([item.observation for item in seen if item.batch.fold != fold]) for fold in range(self.folds)
         ]
         flagged: dict[str, list[float]] = {}
-        plain: dict[str, _Images] = {}
-        guarded: dict[str, _Images] = {}
+        plain: dict[str, list[tuple[float, int]]] = {}
+        guarded: dict[str, list[tuple[float, int]]] = {}
         for item in seen:
             rule = guards[item.batch.fold]
             decision = rule.decide(item.observation.signals).decision
             flagged.setdefault(item.batch.kind, []).append(float(decision != GENERATED))
             if item.observation.gain is not None:
-                plain.setdefault(item.batch.place, _Images()).add(item.observation.gain, item.batch.size)
-                guarded.setdefault(item.batch.place, _Images()).add(self._gain(item, rule), item.batch.size)
+                plain.setdefault(item.batch.place, []).append((item.observation.gain, item.batch.size))
+                guarded.setdefault(item.batch.place, []).append((self._gain(item, rule), item.batch.size))
         places = [place for place in plain if place != "one class"]
-        figures = {f"flagged_{kind}": _mean(values) for kind, values in flagged.items()}
+        figures = {f"flagged_{kind}": mean(values) for kind, values in flagged.items()}
         for suffix, gains in (("", plain), ("_guarded", guarded)):
-            figures[f"gain{suffix}"] = _mean([gains[place].mean for place in places])
-            figures[f"harm{suffix}"] = max(0.0, *(-gains[place].mean for place in places))
-            figures[f"one_class_gain{suffix}"] = gains.get("one class", _Images()).mean
+            by_place = [_over_images(gains[place]) for place in places]
+            figures[f"gain{suffix}"] = mean(by_place)
+            figures[f"harm{suffix}"] = max(0.0, -min(by_place))
+            figures[f"one_class_gain{suffix}"] = _over_images(gains.get("one class", [(0.0, 1)]))
         return figures
 
     def _gain(self, item: _Seen, rule: Guard) -> float:
@@ -180,20 +179,9 @@ class GuardCalibration:
         return _accuracy(logits, item.batch.episode.labels(self.device)) - item.source
 
 
-@dataclass
-class _Images:
-    """A mean over the images of batches: one that is wrong weighs alike in a batch of one and in a large one."""
-
-    total: float = 0.0
-    count: int = 0
-
-    def add(self, gain: float, size: int) -> None:
-        self.total += gain * size
-        self.count += size
-
-    @property
-    def mean(self) -> float:
-        return self.total / self.count if self.count else 0.0
+def _over_images(gains: Sequence[tuple[float, int]]) -> float:
+    """The mean of batches' gains by their sizes: one image that is wrong weighs alike in a batch of one and in many."""
+    return sum(gain * size for gain, size in gains) / sum(size for _, size in gains)
 
 
 def _one_class(domain: LabelledDomain, rng: random.Random) -> list[int]:
@@ -204,7 +192,3 @@ def _one_class(domain: LabelledDomain, rng: random.Random) -> list[int]:
 
 def _accuracy(logits: torch.Tensor, labels: torch.Tensor) -> float:
     return float((logits.argmax(dim=1) == labels).float().mean())
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

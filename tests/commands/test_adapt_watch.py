@@ -88,6 +88,17 @@ def test_probabilities_batch_size_and_context_have_their_effect(
     assert confidences("--batch-size", 1, "--context", 4) != alone
 
 
+def test_precision_has_its_effect(
+    watch: Watch, tmp_path: Path, read_csv: Callable[[Path], list[dict[str, str]]]
+) -> None:
+    found = []
+    for precision in ("float32", "bfloat16"):
+        assert watch("--max-wait", 0, "--guard", "off", "--precision", precision).status == 0
+        found.append([float(row["confidence"]) for row in read_csv(tmp_path / "p.csv")])
+        (tmp_path / "p.csv").unlink()
+    assert found[0] != found[1] and found[1] == pytest.approx(found[0], abs=0.05)
+
+
 def test_a_dry_run_touches_nothing(watch: Watch, tmp_path: Path) -> None:
     plan = watch("--dry-run", "--json", "--move-to", tmp_path / "done").json
     assert plan["present"] == {"fog": 6, ".": 2} and plan["continues"] is False

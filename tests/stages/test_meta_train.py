@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from gformer_cli.bundle import build_generator, load_bundle
+from gformer_cli.bundle import build_generator, build_method, load_bundle
 from gformer_cli.config import Settings, resolve
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.core.losses import relative_cross_entropy
+from gformer_cli.core.probe import Economy, prior_mix
 from gformer_cli.data.folders import Domain
 from gformer_cli.data.labelled import load_labelled
 from gformer_cli.stages import meta_trainer
@@ -43,10 +44,26 @@ def make_trainer(domains: list[Domain], run: RunFolder, tiny: Settings) -> Calla
         )
         models = SourceModels(run, run.source(), settings, CPU)
         torch.manual_seed(0)
-        method = GeneralizeFormer(build_generator(settings.generator, models.full), prior_count=16.0)
+        generator = build_generator(settings.generator, models.full)
+        economy = build_method(settings.generator, generator).economy
+        method = GeneralizeFormer(generator, prior_count=16.0, economy=economy)
         return MetaTrainer(method, models, loaded, settings, run, CPU, label="generator", leave_one_out=leave_one_out)
 
     return make
+
+
+def test_a_partial_probe_is_trained_and_validated_and_the_whole_batch_is_what_it_starts_from(
+    make_trainer: Callable[..., MetaTrainer],
+) -> None:
+    trainer = make_trainer("generator.probe=forward", "generator.probe_images=0.5")
+    assert trainer.kept.economy == trainer.method.economy == Economy(images=0.5)
+    drawn = (trainer.sampler.draw(number) for number in range(100))
+    episode = next(episode for episode in drawn if len(episode.positions) > 1)
+    backbone, images = trainer.models.unaware_of(episode.domain.name), episode.inputs(CPU)
+    start = trainer._start(backbone, images, trainer.method(backbone, images))
+    mixed = backbone.source_parameters().with_mix(prior_mix(backbone, len(images), 16.0))
+    assert torch.equal(start, backbone(images, mixed))
+    assert torch.isfinite(trainer.loss(episode).cross_entropy)
 
 
 def state(backbone: Backbone) -> dict[str, torch.Tensor]:

@@ -6,6 +6,7 @@ import errno
 import filecmp
 import itertools
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +47,15 @@ def _moved_already(source: Path, place: Path) -> bool:
     if not place.is_file() or place.stat().st_mtime_ns != source.stat().st_mtime_ns:
         return False
     return filecmp.cmp(source, place, shallow=False)
+
+
+def original_name(name: str) -> str:
+    """What a moved file was called: `x/a~1.png` was `x/a.png`; any other name is its own."""
+    return _NUMBER.sub("", name)
+
+
+_NUMBER = re.compile(r"~[0-9]+(?=(\.[^./]*)?$)")
+"""What `_places` adds."""
 
 
 def _places(destination: Path) -> Iterator[Path]:

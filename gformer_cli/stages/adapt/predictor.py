@@ -102,12 +102,11 @@ class Predictor:
         with autocast(self.precision, self.device):
             source = self.bundle.backbone(images).float()
             prediction: Prediction = self.bundle.method(self.bundle.backbone, images, self._context_of(target))
-        prediction = replace(prediction, logits=prediction.logits.float())
-        verdict, logits, parameters = Verdict(), prediction.logits, prediction.parameters
-        if self.guard is not None:
-            verdict = self.guard.decide(batch_signals(images, source, prediction))
-            if self.obeyed:
-                with autocast(self.precision, self.device):
+            prediction = replace(prediction, logits=prediction.logits.float())
+            verdict, logits, parameters = Verdict(), prediction.logits, prediction.parameters
+            if self.guard is not None:
+                verdict = self.guard.decide(batch_signals(images, source, prediction))
+                if self.obeyed:
                     logits, parameters = guarded(self.bundle.backbone, images, source, prediction, verdict)
         probabilities, before = logits.float().softmax(dim=1).cpu(), source.softmax(dim=1).cpu()
         number = self.batches

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from gformer_cli.data.images import Batch, Decoded, read_images
 from gformer_cli.errors import InputError
 from gformer_cli.files import encodable
 from gformer_cli.stages.adapt.guarding import choose_guard
+from gformer_cli.stages.adapt.moving import original_name
 from gformer_cli.stages.adapt.predictor import Predictor
 from gformer_cli.stages.audit.records import BatchRecord, Figure, ImageRecord, differing, read_log
 from gformer_cli.stages.audit.writer import environment, image_records
@@ -75,10 +75,6 @@ class Replay:
         }
 
 
-_MOVED = re.compile(r"~[0-9]+(?=(\.[^./]*)?$)")
-"""What `stages.adapt.moving` adds to a name that is taken."""
-
-
 class Files:
     """Images by the names that a log has for them."""
 
@@ -93,7 +89,7 @@ class Files:
                 for name in dict.fromkeys((file.relative, inner, f"{domain.name}/{inner}")):
                     self._exact.setdefault((encodable(domain.name), encodable(name)), file)
                     self._by_path.setdefault(encodable(name), []).append(file)
-                    before = _MOVED.sub("", name)
+                    before = original_name(name)
                     if before != name:
                         self._moved.setdefault((encodable(domain.name), encodable(before)), []).append(file)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gformer_cli.stages.adapt.moving import move
+from gformer_cli.stages.adapt.moving import move, original_name
 
 
 @pytest.fixture
@@ -79,3 +79,13 @@ def test_a_kill_within_the_copy_leaves_no_half_image(
 def test_equal_bytes_of_another_time_are_another_image(source: Path, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"image")
     assert move(source, tmp_path / "a.png") == tmp_path / "a~1.png"
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tar.gz", "a", "yard/a.b/c", ".hidden"])
+def test_the_original_name_of_a_moved_file_is_known(source: Path, tmp_path: Path, name: str) -> None:
+    place = tmp_path / "done" / name
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"taken")
+    moved = move(source, place)
+    assert moved != place and original_name(moved.relative_to(tmp_path / "done").as_posix()) == name
+    assert original_name(name) == name
