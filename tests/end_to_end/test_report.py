@@ -16,6 +16,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 webdriver: Any = pytest.importorskip("selenium.webdriver")
+WebDriverWait: Any = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
 pytest.importorskip("mlxtend")
 pytest.importorskip("sklearn")
 AXE = os.environ.get("GFORMER_AXE", "")
@@ -76,6 +77,8 @@ def show(browser: Any, page: Path, *, width: int = 1440, scheme: str = "light") 
     media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     browser.get(page.as_uri())
+    # on a busy machine get() comes back now and then from a page that is read to its half
+    WebDriverWait(browser, 300).until(lambda it: it.execute_script("return document.readyState") == "complete")
 
 
 @pytest.mark.parametrize("name", ["evaluate", "adapt", "compare"])
