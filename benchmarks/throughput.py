@@ -5,7 +5,8 @@
 Two folders: photographs of 224 x 224 pixels, and of 4000 x 3000, as cameras write them. The loop is what one would
 write without this tool: torchvision's `ImageFolder`, resize and crop, a `DataLoader` with as many workers as there are
 cores, and the network as torchvision gives it, in inference mode. `adapt` decodes, generates, predicts with what was
-generated and with the source model as well, and writes the file. All take turns; printed are the medians of the
+generated and with the source model as well, and writes the file. Each runs in a process of its own, set up as that of
+the command or of a script is. All take turns; printed are the medians of the
 rounds' ratios, and which share of adapt's time reading and decoding would take by themselves. The network is
 untrained: time does not depend on the weights.
 """
@@ -14,11 +15,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from gformer_cli.bundle import Bundle, DataHeader, build_generator, load_bundle, save_bundle
+from gformer_cli.allocator import keep_freed_memory
+from gformer_cli.bundle import DataHeader, build_generator, load_bundle, save_bundle
 from gformer_cli.config import Settings, resolve
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.networks import build_network
@@ -42,6 +46,8 @@ CPU = torch.device("cpu")
 CLASSES = [f"class-{number}" for number in range(10)]
 FOLDERS = {"224 x 224": ((224, 224), 192), "4000 x 3000": ((4000, 3000), 64)}
 """Size of the photographs, and how many."""
+Way = tuple[Executor, Callable[[Any, Path, int], float], Any]
+"""The process, what to do there, and with what beside the folder."""
 
 
 def main() -> None:
@@ -51,9 +57,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="One JSON document instead of a table.")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
+    spawn = multiprocessing.get_context("spawn")
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        ProcessPoolExecutor(1, spawn) as as_it_comes,
+        ProcessPoolExecutor(1, spawn, initializer=keep_freed_memory) as as_the_command,
+    ):
         bundle = untrained(options.backbone, Path(temporary))
-        cells = [measure(name, bundle, Path(temporary) / name, options) for name in FOLDERS]
+        ways: dict[str, Way] = {
+            "bare": (as_it_comes, bare, options.backbone),
+            "adapt": (as_the_command, adapt, bundle),
+            "decoding": (as_the_command, decode, bundle),
+        }
+        cells = [measure(name, Path(temporary) / name, ways, options) for name in FOLDERS]
     if options.json:
         print(json.dumps({"cells": cells}, indent=1))
         return
@@ -67,23 +83,16 @@ def main() -> None:
         )
 
 
-def measure(name: str, bundle: Bundle, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+def measure(name: str, folder: Path, ways: dict[str, Way], options: argparse.Namespace) -> dict[str, Any]:
     """Images per second of each way, and their ratio."""
     size, count = FOLDERS[name]
     photographs(folder, size, count)
-    network = torchvision.models.get_model(options.backbone, num_classes=len(CLASSES)).eval()
-    ways: dict[str, Callable[[], object]] = {
-        "bare": lambda: bare(network, folder, options.batch_size),
-        "adapt": lambda: adapt(bundle, folder, options.batch_size),
-        "decoding": lambda: decode(bundle, folder),
-    }
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(options.rounds + 1):
-        for way, work in ways.items():
-            began = time.perf_counter()
-            work()
+        for way, (process, work, subject) in ways.items():
+            took = process.submit(work, subject, folder, options.batch_size).result()
             if number:  # the first fills the file cache and sets up kernels
-                seconds[way].append(time.perf_counter() - began)
+                seconds[way].append(took)
     middle = {way: statistics.median(own) for way, own in seconds.items()}
     return {
         "photographs": name,
@@ -106,8 +115,8 @@ def photographs(folder: Path, size: tuple[int, int], count: int) -> None:
         image.save(folder / CLASSES[0] / f"{number:04d}.jpg", quality=90)
 
 
-def untrained(backbone_name: str, folder: Path) -> Bundle:
-    """A bundle of an untrained network and generator, with the default settings."""
+def untrained(backbone_name: str, folder: Path) -> Path:
+    """The file of a bundle of an untrained network and generator, with the default settings."""
     torch.manual_seed(0)
     settings: Settings = resolve(assignments=[f"backbone.name={backbone_name}", "backbone.weights=none"])
     backbone = Backbone(build_network(backbone_name, len(CLASSES))).freeze()
@@ -121,30 +130,44 @@ def untrained(backbone_name: str, folder: Path) -> Bundle:
         data=DataHeader(domains={"none": dict.fromkeys(CLASSES, 1)}, fingerprint="0" * 64),
         validation={},
     )
-    return load_bundle(folder / "model.gformer")
+    return folder / "model.gformer"
 
 
 @torch.inference_mode()
-def bare(network: torch.nn.Module, folder: Path, batch_size: int) -> list[int]:
+def bare(backbone_name: str, folder: Path, batch_size: int) -> float:
+    """Seconds, without those to make the network."""
+    network = torchvision.models.get_model(backbone_name, num_classes=len(CLASSES)).eval()
+    began = time.perf_counter()
     steps = [transforms.Resize(224), transforms.CenterCrop(224), transforms.ToTensor()]
     steps.append(transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
     data = torchvision.datasets.ImageFolder(folder, transforms.Compose(steps))
-    loader = DataLoader(data, batch_size=batch_size, num_workers=os.cpu_count() or 1)
-    return [int(label) for images, _ in loader for label in network(images).argmax(dim=1)]
+    # as in a script: this process was spawned, and would spawn its workers, which takes seconds
+    loader = DataLoader(data, batch_size=batch_size, num_workers=os.cpu_count() or 1, multiprocessing_context="fork")
+    for images, _ in loader:
+        network(images).argmax(dim=1).tolist()
+    return time.perf_counter() - began
 
 
-def adapt(bundle: Bundle, folder: Path, batch_size: int) -> None:
+def adapt(bundle_file: Path, folder: Path, batch_size: int) -> float:
+    """Seconds, without those to read the bundle."""
+    bundle = load_bundle(bundle_file)
+    began = time.perf_counter()
     done = stage.adapt(
         bundle, find_domains([folder], unlabelled=True), batch_size=batch_size, order="shuffle", seed=0, device=CPU,
         workers=pick_workers(None),
     )  # fmt: skip
     stage.write_rows(folder.parent / "rows.csv", done.rows, CLASSES, probabilities=False, name_targets=False)
+    return time.perf_counter() - began
 
 
-def decode(bundle: Bundle, folder: Path) -> None:
+def decode(bundle_file: Path, folder: Path, _batch_size: int) -> float:
+    """Seconds."""
+    preprocessing = load_bundle(bundle_file).preprocessing
     files = find_domains([folder], unlabelled=True)[0].files
-    for _ in read_images(files, bundle.preprocessing, workers=pick_workers(None)):
+    began = time.perf_counter()
+    for _ in read_images(files, preprocessing, workers=pick_workers(None)):
         pass
+    return time.perf_counter() - began
 
 
 if __name__ == "__main__":

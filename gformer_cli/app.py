@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from gformer_cli import __version__
+from gformer_cli.allocator import keep_freed_memory
 from gformer_cli.commands import (
     adapt,
     audit,
@@ -93,6 +94,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """Entry point of the installed command."""
+    keep_freed_memory()
     sys.exit(run())
 
 

@@ -57,6 +57,10 @@ class GeneralizeFormer(nn.Module):
         """
         if self.single_pass and (context is None or self.generator.reads_context):
             return Prediction(*self.generator.single_pass(backbone, images, self.prior_count, context))
+        with backbone.sharing_stem():
+            return self._probed(backbone, images, context)
+
+    def _probed(self, backbone: Backbone, images: torch.Tensor, context: Context | None) -> Prediction:
         if context is None:
             seen = self._probe(backbone, self.economy.part_of(images), None)
             if not self.economy.whole:  # the mixing starts from the batch that is predicted, not from the part
