@@ -70,13 +70,15 @@ def demo(
             ],
         ),
         (
-            "What was it worth? Five unseen conditions, with labels to count by",
+            "What was it worth? Five unseen conditions, with labels to count by, and again with classes in waves",
             [
                 "evaluate",
                 "--model",
                 str(bundle),
                 "--target",
                 str(data / "targets"),
+                "--streams",
+                "stationary,label-shift",
                 "--out",
                 str(results),
                 *again,
@@ -104,5 +106,5 @@ def demo(
         {},
         "\nEverything is below "
         f"{out}:\n  {data}  the images\n  {bundle}  the trained bundle\n  {predictions}  predictions for "
-        f"{_SHOWN_TARGET}\n  {results / 'results.json'}  the table's figures",
+        f"{_SHOWN_TARGET}\n  {results / 'results.json'}  the tables' figures",
     )

@@ -139,8 +139,8 @@ class Backbone(nn.Module):
     def sharing_stem(self) -> Iterator[None]:
         """Passes of the same images inside share what the first convolution makes of them, whatever their θ.
 
-        Of ResNet-18 at 224 pixels that is a tenth of a pass. The results are the same to the bit; the memory is that
-        of one more activation. May be nested.
+        The results are the same to the bit. Of ResNet-18 at 224 pixels it saves a tenth of a pass, for 1.4 times the
+        memory: the widest activation is held. May be nested.
         """
         first = next((m for m in self.network.modules() if isinstance(m, nn.Conv2d)), None)
         if first is None or "forward" in vars(first):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -57,7 +58,8 @@ class GeneralizeFormer(nn.Module):
         """
         if self.single_pass and (context is None or self.generator.reads_context):
             return Prediction(*self.generator.single_pass(backbone, images, self.prior_count, context))
-        with backbone.sharing_stem():
+        same = context is not None or self.economy.whole  # are the images that are probed those that are predicted?
+        with backbone.sharing_stem() if same else nullcontext():
             return self._probed(backbone, images, context)
 
     def _probed(self, backbone: Backbone, images: torch.Tensor, context: Context | None) -> Prediction:

@@ -25,9 +25,8 @@ class GformerGuard(Method):
 
     @torch.no_grad()
     def predict(self, images: torch.Tensor) -> torch.Tensor:
-        with self.backbone.sharing_stem():
-            source = self.backbone(images)
-            prediction = self.method(self.backbone, images)
-            verdict = self.guard.decide(batch_signals(images, source, prediction))
-            logits, _ = guarded(self.backbone, images, source, prediction, verdict)
+        source = self.backbone(images)
+        prediction = self.method(self.backbone, images)
+        verdict = self.guard.decide(batch_signals(images, source, prediction))
+        logits, _ = guarded(self.backbone, images, source, prediction, verdict)
         return logits

@@ -133,9 +133,8 @@ class GuardCalibration:
 
     def _observe(self, batch: _Batch) -> _Seen:
         images = self._inputs(batch)
-        with batch.backbone.sharing_stem():
-            source = batch.backbone(images)
-            prediction = self.method(batch.backbone, images)
+        source = batch.backbone(images)
+        prediction = self.method(batch.backbone, images)
         signals = batch_signals(images, source, prediction)
         if batch.episode is None:
             return _Seen(batch, Observation(batch.kind, batch.size, signals, None), 0.0)
@@ -174,11 +173,9 @@ class GuardCalibration:
         if verdict.decision != BLENDED:
             return 0.0 if verdict.decision == SOURCE else item.observation.gain
         images = self._inputs(item.batch)
-        backbone = item.batch.backbone
-        with backbone.sharing_stem():
-            source = backbone(images)
-            prediction = self.method(backbone, images)
-            logits, _ = guarded(backbone, images, source, prediction, verdict)
+        source = item.batch.backbone(images)
+        prediction = self.method(item.batch.backbone, images)
+        logits, _ = guarded(item.batch.backbone, images, source, prediction, verdict)
         return _accuracy(logits, item.batch.episode.labels(self.device)) - item.source
 
 

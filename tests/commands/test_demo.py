@@ -51,6 +51,7 @@ def test_what_is_shown_is_what_runs(called: list[list[str]], gformer: Gformer, t
     done = gformer("demo", "--out", tmp_path / "out")
     assert done.status == 0
     assert commands(done.out) == [["gformer", *arguments] for arguments in called] and len(called) == 5
+    assert "stationary,label-shift" in called[-1]
 
 
 def test_overwrite_reaches_every_step(called: list[list[str]], gformer: Gformer, tmp_path: Path) -> None:

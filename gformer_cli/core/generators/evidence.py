@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-ENTRIES = 2**18
-"""Entries of the classifier whose states are held at once: 32 MB of them at the default width."""
+ENTRIES = 2**16
+"""Entries of the classifier whose states are held at once: 8 MB of them at the default width."""
 
 
 @dataclass(frozen=True)

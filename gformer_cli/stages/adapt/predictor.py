@@ -99,7 +99,7 @@ class Predictor:
         """Everything about one batch; the next has the next number."""
         began = time.perf_counter()
         images = self.bundle.preprocessing.network_input(batch.pixels, self.device)
-        with autocast(self.precision, self.device), self.bundle.backbone.sharing_stem():
+        with autocast(self.precision, self.device):
             source = self.bundle.backbone(images).float()
             prediction: Prediction = self.bundle.method(self.bundle.backbone, images, self._context_of(target))
             prediction = replace(prediction, logits=prediction.logits.float())
