@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from gformer_cli.allocator import keep_freed_memory
+from gformer_cli.allocator import KeptMemory
 from gformer_cli.bundle import build_generator, build_method
 from gformer_cli.config import GeneratorSettings
 from gformer_cli.core.backbone import Backbone
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", action="store_true", help="One JSON document instead of tables.")
     options = parser.parse_args()
-    keep_freed_memory()  # as the command does
+    KeptMemory()  # as in `gformer adapt`
     cells: list[dict[str, Any]] = []
     sizes, batches = options.image_size or [224], options.batch_size or [1, 8, 32, 128]
     for case in itertools.product(options.backbone or ["resnet18"], options.classes or [10], sizes, batches):

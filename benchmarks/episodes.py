@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 
-from gformer_cli.allocator import keep_freed_memory
 from gformer_cli.bundle import build_generator, build_method
 from gformer_cli.config import Settings, resolve
 from gformer_cli.data.folders import find_domains
@@ -47,7 +46,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30, help="Updates of each way that are counted.")
     parser.add_argument("--json", action="store_true", help="One JSON document instead of a table.")
     options = parser.parse_args()
-    keep_freed_memory()  # as the command does
     run = RunFolder(options.run)
     base = resolve(base=run.settings(), assignments=["meta_train.huber_weight=0", *options.assignments])
     source = run.source()

@@ -5,8 +5,8 @@
 Two folders: photographs of 224 x 224 pixels, and of 4000 x 3000, as cameras write them. The loop is what one would
 write without this tool: torchvision's `ImageFolder`, resize and crop, a `DataLoader` with as many workers as there are
 cores, and the network as torchvision gives it, in inference mode. `adapt` decodes, generates, predicts with what was
-generated and with the source model as well, and writes the file. Each runs in a process of its own, set up as that of
-the command or of a script is. All take turns; printed are the medians of the
+generated and with the source model as well, and writes the file. Each runs in a process of its own, because
+`adapt` sets up the allocator of the one that it runs in. All take turns; printed are the medians of the
 rounds' ratios, and which share of adapt's time reading and decoding would take by themselves. The network is
 untrained: time does not depend on the weights.
 """
@@ -32,7 +32,6 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from gformer_cli.allocator import keep_freed_memory
 from gformer_cli.bundle import DataHeader, build_generator, load_bundle, save_bundle
 from gformer_cli.config import Settings, resolve
 from gformer_cli.core.backbone import Backbone
@@ -61,7 +60,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as temporary,
         ProcessPoolExecutor(1, spawn) as as_it_comes,
-        ProcessPoolExecutor(1, spawn, initializer=keep_freed_memory) as as_the_command,
+        ProcessPoolExecutor(1, spawn) as as_the_command,
     ):
         bundle = untrained(options.backbone, Path(temporary))
         ways: dict[str, Way] = {

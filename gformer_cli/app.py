@@ -12,7 +12,6 @@ from typing import Annotated
 import typer
 
 from gformer_cli import __version__
-from gformer_cli.allocator import keep_freed_memory
 from gformer_cli.commands import (
     adapt,
     audit,
@@ -94,7 +93,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """Entry point of the installed command."""
-    keep_freed_memory()
     sys.exit(run())
 
 

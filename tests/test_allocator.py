@@ -5,38 +5,66 @@ import sys
 
 import pytest
 
-from gformer_cli.allocator import keep_freed_memory
+from gformer_cli import allocator
+from gformer_cli.allocator import KeptMemory
 
-FAULTS = """
+PASSES = """
 import resource, torch
-from gformer_cli.allocator import keep_freed_memory
+from gformer_cli import allocator
 
-def faults():
+def faults(passes):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(1 << 24)  # 64 MB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    for _ in range(passes):
+        a = torch.ones(1 << 24)  # 64 MB, as a wide activation; and one that comes of it
+        b = a.relu()
+        del a, b
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // passes
 
-agreed = keep_freed_memory()
-faults()
-print(agreed, faults())
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() >> 20
+
+memory = allocator.KeptMemory()
+faults(20)  # until blocks of these sizes have found their places
+each, held = faults(20), resident()
+memory._due = 0.0
+print(memory.active, each, memory.give_back_if_due(), held - resident())
 """
 
 
-def run(**environment: str) -> tuple[str, int]:
+def run(**environment: str) -> tuple[str, int, str, int]:
     done = subprocess.run(
-        [sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True, env={"PATH": "", **environment}
+        [sys.executable, "-c", PASSES], capture_output=True, text=True, check=True, env={"PATH": "", **environment}
     )
-    agreed, faults = done.stdout.split()
-    return agreed, int(faults)
+    active, faults, given, megabytes = done.stdout.split()
+    return active, int(faults), given, int(megabytes)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc")
-def test_freed_memory_is_used_again_unless_the_user_has_settings_of_malloc() -> None:
-    kept, given_back = run(), run(MALLOC_ARENA_MAX="2")
-    assert kept[0] == "True" and kept[1] < 100
-    assert given_back[0] == "False" and given_back[1] > 1000
+def test_freed_memory_is_used_again_and_given_back_when_due() -> None:
+    active, faults, given, megabytes = run()
+    assert active == given == "True"
+    assert faults < 8_000 and megabytes > 100
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc")
+def test_a_users_own_settings_of_malloc_stay_in_force() -> None:
+    active, faults, given, megabytes = run(MALLOC_ARENA_MAX="2")
+    assert active == given == "False"
+    assert faults > 30_000 and megabytes == 0
+
+
+def test_it_is_not_given_back_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(allocator.time, "monotonic", lambda: now)
+    memory = KeptMemory()
+    assert not memory.give_back_if_due()
+    now += allocator.GIVE_BACK_EVERY
+    assert memory.give_back_if_due() == memory.active
+    assert not memory.give_back_if_due()
 
 
 def test_a_system_without_glibc_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctypes.CDLL", lambda _name: object())
-    assert not keep_freed_memory()
+    memory = KeptMemory()
+    memory._due = 0.0
+    assert not memory.active and not memory.give_back_if_due()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from gformer_cli.allocator import KeptMemory
 from gformer_cli.bundle import Bundle
 from gformer_cli.core.context import Context
 from gformer_cli.core.generalizeformer import Prediction
@@ -92,6 +93,7 @@ class Predictor:
         self.batches = 0
         self.context = context
         self.precision = precision
+        self.memory = KeptMemory()
         self._contexts: dict[str, Context] = {}
 
     @torch.no_grad()
@@ -111,6 +113,7 @@ class Predictor:
         probabilities, before = logits.float().softmax(dim=1).cpu(), source.softmax(dim=1).cpu()
         number = self.batches
         self.batches += 1
+        self.memory.give_back_if_due()
         return Outcome(
             number=number,
             target=target,

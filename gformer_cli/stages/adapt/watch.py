@@ -145,6 +145,7 @@ class _Watch:
             elif idle:
                 break
             else:
+                self.predictor.memory.give_back_if_due()
                 self.notices.wait(min(LOOK, max(self.options.settle, 0.01)))
         if stop.requested:
             self.result.ended_by = signal.Signals(stop.signal or signal.SIGINT).name
