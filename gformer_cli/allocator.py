@@ -26,14 +26,18 @@ class KeptMemory:
     """
 
     def __init__(self) -> None:
-        self._libc = _glibc()
-        self.active = self._libc is not None and _keep(self._libc)
-        """Whether malloc has agreed."""
+        libc = _glibc()
+        self._libc = libc if libc is not None and _keep(libc) else None
         self._due = time.monotonic() + GIVE_BACK_EVERY
+
+    @property
+    def active(self) -> bool:
+        """Whether malloc has agreed."""
+        return self._libc is not None
 
     def give_back_if_due(self) -> bool:
         """Give back what is free, unless that was done a moment ago; whether it was."""
-        if not self.active or self._libc is None or time.monotonic() < self._due:
+        if self._libc is None or time.monotonic() < self._due:
             return False
         self._libc.malloc_trim(0)
         self._due = time.monotonic() + GIVE_BACK_EVERY
