@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from gformer_cli.allocator import KeptMemory
 from gformer_cli.bundle import Bundle
 from gformer_cli.data.folders import Domain
 from gformer_cli.errors import InputError
@@ -81,6 +82,14 @@ def test_a_batch_is_predicted_alike_whatever_came_before(
     alone = run(chosen=[domains[2]]).rows
     after_others = [row for row in run().rows if row.target == domains[2].name]
     assert [row.probabilities for row in alone] == [row.probabilities for row in after_others]
+
+
+def test_memory_that_was_kept_is_given_back_between_batches(
+    run: Callable[..., AdaptResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[None] = []
+    monkeypatch.setattr(KeptMemory, "give_back_if_due", lambda _self: asked.append(None))
+    assert run().batches == len(asked) > 1
 
 
 def test_the_bundle_is_not_written_to(run: Callable[..., AdaptResult], bundle: Bundle) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from gformer_cli.allocator import KeptMemory
 from gformer_cli.bundle import Bundle
 from gformer_cli.data.folders import Domain
 from gformer_cli.errors import InputError, WorkError
@@ -100,6 +101,14 @@ def batches(rows: list[dict[str, object]]) -> list[list[object]]:
 
 class Killed(BaseException):
     """As good as SIGKILL for what lies on the disk: nothing of ours catches it."""
+
+
+def test_a_watch_that_waits_gives_memory_back(run: Run, put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
+    put("yard", 4)
+    asked: list[None] = []
+    monkeypatch.setattr(KeptMemory, "give_back_if_due", lambda _self: asked.append(None))
+    assert run(until_idle=0.3).batches == 1
+    assert len(asked) > 1
 
 
 def test_each_image_is_predicted_once_in_batches_of_one_sub_folder(run: Run, put: Put, read: Read) -> None:
