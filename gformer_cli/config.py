@@ -89,6 +89,9 @@ class GeneratorSettings(_Section):
     feed_forward: Size = 128
     channel_width: Size = 32
     """Of `channel` alone: width of the networks that read single channels."""
+    constant: bool = False
+    """Of `channel` alone: generate on top of residuals that are the same for every batch, learned with the rest. Such a
+    generator fits one network."""
     probe: Literal["none", "forward", "backward"] = "none"
     """What comes before the prediction: `none`: nothing, each layer's parameters are generated as the batch reaches it;
     `forward`: a pass of the source model; `backward`: that and a backward pass, for gradient features."""

@@ -36,7 +36,8 @@ def build_generator(settings: GeneratorSettings, backbone: Backbone) -> Generato
     }
     if settings.kind == "vector":
         return VectorGenerator(backbone, **size, reads=reads, scope=scope)
-    return ChannelGenerator(**size, channel_width=settings.channel_width, reads=reads, scope=scope)
+    constant = ConstantGenerator(backbone) if settings.constant else None
+    return ChannelGenerator(**size, channel_width=settings.channel_width, reads=reads, scope=scope, constant=constant)
 
 
 def build_method(settings: GeneratorSettings, generator: Generator) -> GeneralizeFormer:

@@ -29,10 +29,20 @@ Make = Callable[..., ChannelGenerator]
 
 @pytest.fixture
 def make_generator(perturb: Callable[..., None]) -> Make:
-    def make(scope: Scope | None = None, reads: Reads | None = None) -> ChannelGenerator:
+    def make(
+        scope: Scope | None = None, reads: Reads | None = None, on_constant_of: Backbone | None = None
+    ) -> ChannelGenerator:
         torch.manual_seed(0)
-        reads = reads or Reads(gradients=False)
-        generator = ChannelGenerator(width=16, depth=2, heads=2, channel_width=8, reads=reads, scope=scope).double()
+        constant = None if on_constant_of is None else ConstantGenerator(on_constant_of)
+        generator = ChannelGenerator(
+            width=16,
+            depth=2,
+            heads=2,
+            channel_width=8,
+            reads=reads or Reads(gradients=False),
+            scope=scope,
+            constant=constant,
+        ).double()
         perturb(generator, 0.2)
         return generator.eval()
 
@@ -114,9 +124,10 @@ def test_nothing_stays_on_the_network(make_generator: Make, backbone: Backbone, 
 def test_only_what_is_in_scope_is_generated(
     make_generator: Make, backbone: Backbone, images: torch.Tensor, scope: Scope, generated: str
 ) -> None:
-    prediction = predict(make_generator(scope), backbone, images)
-    found, source = _named(prediction.parameters), _named(prediction.seen.source)
-    assert {name for name in found if not torch.equal(found[name], source[name])} == set(generated.split())
+    for generator in (make_generator(scope), make_generator(scope, on_constant_of=backbone)):
+        prediction = predict(generator, backbone, images)
+        found, source = _named(prediction.parameters), _named(prediction.seen.source)
+        assert {name for name in found if not torch.equal(found[name], source[name])} == set(generated.split())
 
 
 def _named(parameters: Parameters) -> dict[str, torch.Tensor]:
@@ -144,10 +155,12 @@ def test_permuting_the_classes_permutes_the_classifier(
     torch.testing.assert_close(shuffled.logits, straight.logits[:, order], rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("on_constant", [False, True])
 def test_the_gradient_reaches_every_weight_and_is_right(
-    make_generator: Make, backbone: Backbone, images: torch.Tensor
+    make_generator: Make, backbone: Backbone, images: torch.Tensor, on_constant: bool
 ) -> None:
-    generator, labels = make_generator(), torch.tensor([0, 1, 2, 0, 1, 2])
+    generator = make_generator(on_constant_of=backbone if on_constant else None)
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
 
     def loss() -> torch.Tensor:
         # from parameters as well: the mean over classes, which predictions do not show, is generated too
@@ -186,6 +199,39 @@ def test_the_control_is_the_same_with_a_probe_and_without(
     probed = GeneralizeFormer(control, prior_count=4.0)(backbone, images)
     assert torch.equal(once.logits, probed.logits) and not torch.equal(once.logits, backbone(images))
     assert torch.equal(once.parameters.bias, backbone.classifier.bias)
+
+
+@pytest.mark.parametrize("single_pass", [False, True])
+def test_what_is_generated_comes_on_top_of_a_learned_constant(
+    make_generator: Make, backbone: Backbone, images: torch.Tensor, perturb: Callable[..., None], single_pass: bool
+) -> None:
+    generator = make_generator(on_constant_of=backbone)
+    assert generator.constant is not None
+    with torch.no_grad():
+        for name, weight in generator.named_parameters():
+            if not name.startswith("constant."):
+                weight.zero_()  # the last projections among them: nothing is generated
+    method = GeneralizeFormer(generator, prior_count=4.0, single_pass=single_pass)
+    control = GeneralizeFormer(generator.constant, prior_count=4.0, single_pass=single_pass)
+    assert torch.equal(method(backbone, images).logits, control(backbone, images).logits)
+    assert not torch.equal(method(backbone, images).logits, backbone(images))
+
+
+def test_a_constant_is_added_to_what_is_generated(
+    make_generator: Make, backbone: Backbone, images: torch.Tensor
+) -> None:
+    alone, together = make_generator(), make_generator(on_constant_of=backbone)
+    together.load_state_dict(alone.state_dict(), strict=False)  # the constant keeps its own weights
+    assert together.constant is not None
+    learned = together.constant.learned()
+    seen = predict(alone, backbone, images).seen
+    found, expected = together.residuals(seen), alone.residuals(seen)
+    for index in range(2):
+        assert torch.equal(found.gammas[index], expected.gammas[index] + learned.gammas[index])
+        assert torch.equal(found.betas[index], expected.betas[index] + learned.betas[index])
+    assert torch.equal(found.mix, expected.mix + learned.mix)
+    assert torch.equal(found.weight, expected.weight + learned.weight)
+    assert torch.equal(found.bias, expected.bias + learned.bias)
 
 
 def test_the_vector_generator_needs_a_probe(backbone: Backbone, images: torch.Tensor) -> None:

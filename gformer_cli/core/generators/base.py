@@ -35,6 +35,16 @@ class Residuals:
     bias: torch.Tensor
     """(K,), in logits."""
 
+    def plus(self, other: Residuals) -> Residuals:
+        """The sum of two residuals on the same network."""
+        return Residuals(
+            gammas=tuple(ours + theirs for ours, theirs in zip(self.gammas, other.gammas, strict=True)),
+            betas=tuple(ours + theirs for ours, theirs in zip(self.betas, other.betas, strict=True)),
+            mix=self.mix + other.mix,
+            weight=self.weight + other.weight,
+            bias=self.bias + other.bias,
+        )
+
     def added_to(self, source: Parameters) -> Parameters:
         """θ_t = θ_s + Δ."""
         assert source.mix is not None

@@ -29,6 +29,7 @@ from gformer_cli.core.generators.base import (
     positions,
     zero_start,
 )
+from gformer_cli.core.generators.constant import ConstantGenerator
 from gformer_cli.core.generators.evidence import (
     ClassEvidence,
     Evidence,
@@ -58,6 +59,7 @@ class ChannelGenerator(Generator):
         channel_width: width of the shared per-channel networks.
         reads: the ingredients that the tokens are made of.
         scope: the parameters that are generated.
+        constant: what is generated comes on top of these learned residuals, and fits only networks of their shape.
     """
 
     reads_context = True
@@ -72,8 +74,10 @@ class ChannelGenerator(Generator):
         channel_width: int = 32,
         reads: Reads | None = None,
         scope: Scope | None = None,
+        constant: ConstantGenerator | None = None,
     ) -> None:
         super().__init__(scope)
+        self.constant = constant
         self.reads = reads = reads or Reads()
         self.reads_gradients = reads.gradients
         # γ and β, the statistic shifts (mean, log-variance), the two gradients
@@ -110,13 +114,14 @@ class ChannelGenerator(Generator):
         sizes = [len(gamma) for gamma in source.gammas]
         moved = torch.split(self.layer_residuals(layers, tokens[:count], known.owner), sizes)  # L of (C_l, 2)
         weight, bias = self.class_residuals(classes, tokens[count:-1])
-        return Residuals(
+        generated = Residuals(
             gammas=tuple(part[:, 0] for part in moved),
             betas=tuple(part[:, 1] for part in moved),
             mix=self.mix_head(tokens[:count])[:, 0],
             weight=weight,
             bias=bias,
         )
+        return generated if self.constant is None else generated.plus(self.constant.learned())
 
     def single_pass(
         self, backbone: Backbone, images: torch.Tensor, prior_count: float, context: Context | None

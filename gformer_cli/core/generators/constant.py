@@ -1,4 +1,4 @@
-"""The control: a learned residual that looks at nothing."""
+"""A learned residual that looks at nothing: the control, and what a `ChannelGenerator` can generate on top of."""
 
 from __future__ import annotations
 
@@ -29,18 +29,19 @@ class ConstantGenerator(Generator):
         self.bias = nn.Parameter(torch.zeros_like(source.bias))
 
     def residuals(self, probe: Probe) -> Residuals:
-        return self._residuals()
+        return self.learned()
 
     def single_pass(
         self, backbone: Backbone, images: torch.Tensor, prior_count: float, context: Context | None
     ) -> Passed:
         assert context is None
         source = backbone.source_parameters().detached().with_mix(prior_mix(backbone, len(images), prior_count))
-        parameters = self.scope.limit(self._residuals()).added_to(source)
+        parameters = self.scope.limit(self.learned()).added_to(source)
         logits, seen = backbone.observe(images, parameters)
         assert seen.features is not None
         under_source = F.linear(seen.features, source.weight, source.bias)
         return logits, parameters, probe_from(backbone, source, seen, under_source), None
 
-    def _residuals(self) -> Residuals:
+    def learned(self) -> Residuals:
+        """Δ of every batch; exactly zero while untrained."""
         return Residuals(tuple(self.gammas), tuple(self.betas), self.mix, self.weight, self.bias)

@@ -55,6 +55,7 @@ class SinglePass:
         self.context = context
         self.layers = backbone.layers
         self.attention = CausalTransformer(generator.transformer)
+        self.always = None if generator.constant is None else generator.constant.learned()
         self.seen = Observation()
         self._begin(context.adapted if context is not None else None)
 
@@ -100,9 +101,14 @@ class SinglePass:
         token = generator.norm(self.attention(evidence.tokens))  # (1, width)
         if scope.generates_layer(index, len(self.layers)):
             d_gamma, d_beta = generator.layer_residuals(evidence, token, known.owner).unbind(dim=1)
+            if self.always is not None:
+                d_gamma, d_beta = d_gamma + self.always.gammas[index], d_beta + self.always.betas[index]
             self.affine[index] = moved_affine(gamma, beta, d_gamma, d_beta, known.units)
         if scope.mixing:
-            self.mixes[index] = moved_mix(self.start[index], generator.mix_head(token)[0, 0])
+            d_mix = generator.mix_head(token)[0, 0]
+            if self.always is not None:
+                d_mix = d_mix + self.always.mix[index]
+            self.mixes[index] = moved_mix(self.start[index], d_mix)
         return *self.affine[index], self.mixes[index], mean, variance
 
     def _first_layer(self) -> Probe:
@@ -135,6 +141,8 @@ class SinglePass:
             tokens = torch.cat([generator.batch_evidence(known), evidence.tokens()])  # (1 + K, width)
             tokens = generator.norm(self.attention(tokens))[1:]
             weight, bias = generator.class_residuals(evidence, tokens)
+            if self.always is not None:
+                weight, bias = weight + self.always.weight, bias + self.always.bias
             bias = bias if scope.bias else torch.zeros_like(bias)
             self.weight, self.bias = moved_classifier(source.weight, source.bias, weight, bias)
         return F.linear(features, self.weight, self.bias)
