@@ -164,6 +164,8 @@ class MetaTrainSettings(_Section):
     """Stop after so many validations in a row without a better one; null never stops early."""
     validation_batches: Count = 4
     """Per source domain, with and without a held-out shift, at each of the validation's batch sizes."""
+    validation_few_classes: Fraction = 0.2
+    """Share of them, rounded to whole batches, that holds two classes only."""
     guard_batches: Annotated[int, Field(ge=0)] = 12
     """Clean batches per source domain and batch size that the guard is calibrated on; 0: the bundle has no guard."""
 

@@ -59,11 +59,9 @@ class EpisodeSampler:
         rng = random.Random(derive_seed(self.seed, "episode", number))
         domain = rng.choice(list(self.domains))
         size = round(2.0 ** rng.uniform(0.0, math.log2(self.largest_batch)))
-        pool = domain.train
+        pool: Sequence[int] = domain.train
         if rng.random() < self.few_classes:
-            present = sorted({int(domain.labels[position]) for position in pool})
-            kept = set(rng.sample(present, min(2, len(present))))
-            pool = [position for position in pool if int(domain.labels[position]) in kept]
+            pool = _of_two_classes(rng, domain, pool)
         shift = None
         if rng.random() < self.shift_probability:
             shift = draw_shift(rng, self.families, self.shift_strength)
@@ -76,20 +74,33 @@ def validation_episodes(
     seed: int,
     batch_sizes: Sequence[int],
     batches: int,
+    few_classes: float,
     unshifted: bool,
     strength: float,
 ) -> list[Episode]:
     """The fixed episodes that select a generator: validation images, families of shifts not trained on.
 
-    Per domain and batch size `batches` with a held-out shift and, with `unshifted`, as many without.
+    Per domain and batch size `batches` with a held-out shift and, with `unshifted`, as many without; a share
+    `few_classes` of each, rounded to whole batches, holds two classes only.
     """
+    of_all_classes = batches - round(few_classes * batches)
     found: list[Episode] = []
     for domain in domains:
         for size in batch_sizes:
             for number in range(batches * (2 if unshifted else 1)):
                 rng = random.Random(derive_seed(seed, "validation", domain.name, size, number))
-                chosen = tuple(rng.sample(domain.validation, min(size, len(domain.validation))))
+                pool: Sequence[int] = domain.validation
+                if number % batches >= of_all_classes:
+                    pool = _of_two_classes(rng, domain, pool)
+                chosen = tuple(rng.sample(pool, min(size, len(pool))))
                 shift = draw_shift(rng, HELD_OUT_FAMILIES, strength) if number < batches else None
                 if chosen:
                     found.append(Episode(domain, chosen, shift))
     return found
+
+
+def _of_two_classes(rng: random.Random, domain: LabelledDomain, pool: Sequence[int]) -> list[int]:
+    """What `pool`, positions in `domain`, holds of two of its classes, drawn; of one where there is no other."""
+    present = sorted({int(domain.labels[position]) for position in pool})
+    kept = set(rng.sample(present, min(2, len(present))))
+    return [position for position in pool if int(domain.labels[position]) in kept]

@@ -108,6 +108,7 @@ class MetaTrainer:
             seed=settings.seed,
             batch_sizes=sorted({min(SMALL_BATCH, self.options.largest_batch), self.options.largest_batch}),
             batches=self.options.validation_batches,
+            few_classes=self.options.validation_few_classes,
             unshifted=leave_one_out,
             strength=settings.shifts.strength,
         )

@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from gformer_cli.bundle import load_bundle, read_header
+from gformer_cli.core.generators import ChannelGenerator
 from gformer_cli.stages.meta_train import MetaTrainer
 
 MetaTrain = Callable[..., Any]
@@ -185,6 +186,28 @@ def test_validation_batches_change_what_is_validated_on(
     assert meta_train(pretrained, "--set", "meta_train.validation_batches=3").status == 0
     more, fewer = (read_log(run / "meta-train.jsonl")[0]["validation_bn"] for run in (pretrained, trained))
     assert more != fewer
+
+
+def test_validation_with_few_classes_is_another(
+    meta_train: MetaTrain, pretrained: Path, trained: Path, read_log: ReadLog
+) -> None:
+    assert meta_train(pretrained, "--set", "meta_train.validation_few_classes=1").status == 0
+    few, all_classes = (read_log(run / "meta-train.jsonl")[0]["validation_bn"] for run in (pretrained, trained))
+    assert few != all_classes
+
+
+def test_a_learned_constant_adds_the_controls_weights_and_learns(
+    meta_train: MetaTrain, pretrained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_the_last(monkeypatch)
+    counts = []
+    for change in ("generator.kind=constant", "generator.constant=false", "generator.constant=true"):
+        document = meta_train(pretrained, "--overwrite", "--set", change, "--json").json
+        counts.append(document["generator_parameters"])
+    assert counts[2] == counts[0] + counts[1]
+    generator = load_bundle(pretrained / "model.gformer").method.generator
+    assert isinstance(generator, ChannelGenerator) and generator.constant is not None
+    assert all(weight.abs().max() > 0.0 for weight in generator.constant.parameters())
 
 
 def test_a_constant_generator_holds_one_residual_per_parameter(meta_train: MetaTrain, pretrained: Path) -> None:

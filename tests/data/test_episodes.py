@@ -156,6 +156,7 @@ def _validation(domains: list[LabelledDomain], **options: Any) -> list[Episode]:
         "seed": 0,
         "batch_sizes": (1, 4),
         "batches": 3,
+        "few_classes": 0.0,
         "unshifted": True,
         "strength": 0.7,
     }
@@ -200,3 +201,24 @@ def test_validation_batches_are_no_larger_than_what_is_held_out(domains: list[La
 
 def test_a_domain_without_validation_images_gives_no_validation_episode(make_labelled: Any) -> None:
     assert _validation(make_labelled({"site": {"cat": 1, "dog": 1}})) == []
+
+
+def test_a_share_of_the_validation_holds_two_classes(domains: list[LabelledDomain]) -> None:
+    """Of each domain, size and kind of shift alike; three classes, three held-out images of each."""
+    episodes = _validation(domains, batch_sizes=(9,), batches=5, few_classes=0.4)
+    counts = Counter((e.domain.name, e.shift is None, len(_classes(e))) for e in episodes)
+    assert counts == {
+        (name, plain, classes): count
+        for name in ("east", "west")
+        for plain in (True, False)
+        for classes, count in ((3, 3), (2, 2))
+    }
+    assert all(set(episode.positions) <= set(episode.domain.validation) for episode in episodes)
+
+
+def test_few_classes_in_the_validation_leave_the_other_batches_as_they_are(domains: list[LabelledDomain]) -> None:
+    without = [_key(episode) for episode in _validation(domains, batches=4)]
+    share = [_key(episode) for episode in _validation(domains, batches=4, few_classes=0.25)]
+    assert len(share) == len(without)
+    # the last of every four holds two classes
+    assert [a == b for a, b in zip(without, share, strict=True)] == [True, True, True, False] * (len(without) // 4)
