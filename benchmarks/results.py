@@ -21,6 +21,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from gformer_cli.config import resolve
+
 BASELINES = ("source", "bn", "tent", "constant")
 VARIANTS: dict[str, list[str]] = {
     "channel": [],
@@ -40,7 +42,10 @@ VARIANTS: dict[str, list[str]] = {
     "channel with plain cross-entropy": ["meta_train.loss=cross_entropy"],
     "channel without average": ["meta_train.ema=0"],
 }
-"""Each row of the table and what it changes; all else is the preset's. The first trains the control as well."""
+"""Each row of the table and what it changes; all else is the preset's, and a row that changes nothing is left out.
+
+The first trains the control as well.
+"""
 FULL = "channel"
 SETTINGS: dict[str, list[str]] = {
     "digit-cameras": [],
@@ -64,7 +69,9 @@ def main() -> None:
     options = parser.parse_args()
     seeds = options.seed or [0, 1, 2]
     cases = list(itertools.product(options.stream or ["stationary", "label-shift"], options.batch_size or [64, 8]))
-    variants = list(dict.fromkeys([FULL, *(options.variant or VARIANTS)]))
+    preset = resolve(preset=options.preset, assignments=SETTINGS[options.data])
+    different = [name for name, changes in VARIANTS.items() if resolve(base=preset, assignments=changes) != preset]
+    variants = list(dict.fromkeys([FULL, *(options.variant or different)]))
     data = options.out / options.data
     if not data.is_dir():
         gformer("data", "demo", options.data, "--out", data)
