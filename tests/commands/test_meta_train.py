@@ -180,20 +180,13 @@ def test_the_baseline_of_these_changes_repeats(
     assert tensors(pretrained, "generator") == finished_generator
 
 
-def test_validation_batches_change_what_is_validated_on(
-    meta_train: MetaTrain, pretrained: Path, trained: Path, read_log: ReadLog
+@pytest.mark.parametrize("change", ["validation_batches=3", "validation_few_classes=1"])
+def test_settings_of_the_validation_change_what_is_validated_on(
+    meta_train: MetaTrain, pretrained: Path, trained: Path, read_log: ReadLog, change: str
 ) -> None:
-    assert meta_train(pretrained, "--set", "meta_train.validation_batches=3").status == 0
-    more, fewer = (read_log(run / "meta-train.jsonl")[0]["validation_bn"] for run in (pretrained, trained))
-    assert more != fewer
-
-
-def test_validation_with_few_classes_is_another(
-    meta_train: MetaTrain, pretrained: Path, trained: Path, read_log: ReadLog
-) -> None:
-    assert meta_train(pretrained, "--set", "meta_train.validation_few_classes=1").status == 0
-    few, all_classes = (read_log(run / "meta-train.jsonl")[0]["validation_bn"] for run in (pretrained, trained))
-    assert few != all_classes
+    assert meta_train(pretrained, "--set", f"meta_train.{change}").status == 0
+    changed, plain = (read_log(run / "meta-train.jsonl")[0]["validation_bn"] for run in (pretrained, trained))
+    assert changed != plain
 
 
 def test_a_learned_constant_adds_the_controls_weights_and_learns(
