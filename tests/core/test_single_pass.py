@@ -203,7 +203,7 @@ def test_the_control_is_the_same_with_a_probe_and_without(
 
 @pytest.mark.parametrize("single_pass", [False, True])
 def test_what_is_generated_comes_on_top_of_a_learned_constant(
-    make_generator: Make, backbone: Backbone, images: torch.Tensor, perturb: Callable[..., None], single_pass: bool
+    make_generator: Make, backbone: Backbone, images: torch.Tensor, single_pass: bool
 ) -> None:
     generator = make_generator(on_constant_of=backbone)
     assert generator.constant is not None
