@@ -21,7 +21,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from gformer_cli.bundle import read_header
 from gformer_cli.config import resolve
+from gformer_cli.errors import InputError
 
 BASELINES = ("source", "bn", "tent", "constant")
 VARIANTS: dict[str, list[str]] = {
@@ -41,6 +43,8 @@ VARIANTS: dict[str, list[str]] = {
     "channel without few-class episodes": ["meta_train.few_classes=0"],
     "channel with plain cross-entropy": ["meta_train.loss=cross_entropy"],
     "channel without average": ["meta_train.ema=0"],
+    "channel without few-class validation": ["meta_train.validation_few_classes=0"],
+    "channel with few-class validation": ["meta_train.validation_few_classes=0.2"],
 }
 """Each row of the table and what it changes; all else is the preset's, and a row that changes nothing is left out.
 
@@ -69,7 +73,10 @@ def main() -> None:
     options = parser.parse_args()
     seeds = options.seed or [0, 1, 2]
     cases = list(itertools.product(options.stream or ["stationary", "label-shift"], options.batch_size or [64, 8]))
-    preset = resolve(preset=options.preset, assignments=SETTINGS[options.data])
+    try:
+        preset = resolve(preset=options.preset, assignments=SETTINGS[options.data])
+    except InputError as error:
+        parser.error(str(error))
     different = [name for name, changes in VARIANTS.items() if resolve(base=preset, assignments=changes) != preset]
     variants = list(dict.fromkeys([FULL, *(options.variant or different)]))
     data = options.out / options.data
@@ -78,18 +85,32 @@ def main() -> None:
     with ThreadPoolExecutor(options.jobs) as pool:
         list(pool.map(lambda seed: pretrained(options, data, seed), seeds))
         runs = [(variant, seed) for variant in variants for seed in seeds]
-        measured = dict(zip(runs, pool.map(lambda run: figures(options, data, *run, cases), runs), strict=True))
+        measured = dict(
+            zip(runs, pool.map(lambda run: figures(options, data, run[0], run[1], cases), runs), strict=True)
+        )
     for stream, size in cases:
         cells = {run: found[stream, size] for run, found in measured.items()}
         rows = {name: [cells[FULL, seed][name] for seed in seeds] for name in BASELINES}
         rows |= {variant: [cells[variant, seed]["gformer"] for seed in seeds] for variant in variants}
         print(f"\n{options.data}, preset {options.preset}, {stream}, batches of {size}, {len(seeds)} seeds\n")
         print_table(rows)
+    headers = {run: read_header(run_folder(options, *run) / "model.gformer").validation for run in runs}
+    chosen_by = {name: [headers[FULL, seed][name] for seed in seeds] for name in ("source", "bn", "constant")}
+    chosen_by |= {variant: [headers[variant, seed]["gformer"] for seed in seeds] for variant in variants}
+    print(f"\n{options.data}, preset {options.preset}, held-out source images, by which a row's last step is chosen\n")
+    print_selection(chosen_by, seeds)
+
+
+def run_folder(options: argparse.Namespace, variant: str | None, seed: int) -> Path:
+    """Of a row and seed; without `variant`, that of the seed's source models."""
+    parts = [options.data, Path(options.preset).stem, f"seed{seed}", *(variant or "").replace(",", "").split()]
+    folder: Path = options.out / "-".join(parts)
+    return folder
 
 
 def pretrained(options: argparse.Namespace, data: Path, seed: int) -> Path:
     """The run folder of a seed with its source models; trained now unless that was done before."""
-    base: Path = options.out / f"{options.data}-{Path(options.preset).stem}-seed{seed}"
+    base = run_folder(options, None, seed)
     if not (base / "source.json").is_file():
         weights = ["--weights", options.weights] if options.weights else []
         resume = ["--resume"] if base.is_dir() else []
@@ -104,7 +125,7 @@ def figures(
 ) -> dict[tuple[str, int], dict[str, dict[str, float]]]:
     """Per stream and batch size, and method, the accuracy on each target; what was done before is not done again."""
     base = pretrained(options, data, seed)
-    run = options.out / f"{base.name}-{variant.replace(' ', '-').replace(',', '')}"
+    run = run_folder(options, variant, seed)
     if not run.is_dir():
         shutil.copytree(base, run)
     methods = [*BASELINES, "gformer"] if variant == FULL else ["gformer"]
@@ -149,6 +170,15 @@ def print_table(rows: dict[str, list[dict[str, float]]]) -> None:
         each = [f"{statistics.mean(one[target] for one in found):.1f}" for target in targets]
         gain = [] if name == "constant" else [a - c for a, c in zip(averages, control, strict=True)]
         print(f"| {name} | {' | '.join(each)} | {with_error(averages)} | {with_error(gain, '+')} |")
+
+
+def print_selection(rows: dict[str, list[float]], seeds: list[int]) -> None:
+    """Markdown: per row the validation accuracy of each seed and their mean with its standard error."""
+    print("| | " + " | ".join(f"seed {seed}" for seed in seeds) + " | average |")
+    print("| --- " * (len(seeds) + 2) + "|")
+    for name, found in rows.items():
+        percent = [100.0 * accuracy for accuracy in found]
+        print(f"| {name} | {' | '.join(f'{one:.1f}' for one in percent)} | {with_error(percent)} |")
 
 
 def with_error(values: list[float], sign: str = "") -> str:
