@@ -150,8 +150,8 @@ class MetaTrainSettings(_Section):
     """Share of the episodes whose batch holds two classes only."""
     loss: Literal["relative", "cross_entropy"] = "relative"
     """`relative`: at its best temperature and as a share of the source model's; `cross_entropy`: as in the paper."""
-    huber_weight: NotNegative = 0.1
-    """λ, the weight of the distance to fine-tuned parameters; 0 switches that term (and its cost) off."""
+    huber_weight: NotNegative = 0.0
+    """λ, the paper's weight of the distance to fine-tuned parameters; 0 switches that term (and its cost) off."""
     huber_steps: Count = 1
     huber_learning_rate: Positive = 0.1
     ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0

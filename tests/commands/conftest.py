@@ -28,7 +28,7 @@ backbone: {stem: small, width: 0.125, weights: none}
 pretrain: {steps: 4, batch_size: 9, learning_rate: 0.01, validate_every: 2}
 generator: {width: 8, depth: 1, heads: 2, channel_width: 4}
 meta_train: {steps: 2, episodes_per_step: 2, largest_batch: 8, validate_every: 1, validation_batches: 1,
-             guard_batches: 0}
+             huber_weight: 0.1, guard_batches: 0}
 """
 
 

@@ -24,7 +24,14 @@ SETTINGS = validate(
         "backbone": {"stem": "small", "width": 0.125, "weights": "none"},
         "pretrain": {"steps": 4, "batch_size": 7, "learning_rate": 0.01, "validate_every": 1},
         "generator": {"width": 8, "depth": 1, "heads": 2, "channel_width": 4},
-        "meta_train": {"steps": 3, "episodes_per_step": 2, "largest_batch": 4, "validate_every": 1, "guard_batches": 0},
+        "meta_train": {
+            "steps": 3,
+            "episodes_per_step": 2,
+            "largest_batch": 4,
+            "validate_every": 1,
+            "huber_weight": 0.1,
+            "guard_batches": 0,
+        },
     }
 )
 
