@@ -43,6 +43,7 @@ VARIANTS: dict[str, list[str]] = {
     "channel without few-class episodes": ["meta_train.few_classes=0"],
     "channel with plain cross-entropy": ["meta_train.loss=cross_entropy"],
     "channel without average": ["meta_train.ema=0"],
+    "channel with average": ["meta_train.ema=0.98"],
     "channel without few-class validation": ["meta_train.validation_few_classes=0"],
     "channel with few-class validation": ["meta_train.validation_few_classes=0.2"],
 }
@@ -67,6 +68,7 @@ def main() -> None:
     parser.add_argument("--variant", choices=VARIANTS, action="append", help="Repeatable. Default: all.")
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--weights", help="As gformer pretrain --weights.")
+    parser.add_argument("--set", action="append", default=[], help="KEY=VALUE for every row. Repeatable.")
     parser.add_argument("--batch-size", type=int, action="append", help="Repeatable. Default: 64 and 8.")
     parser.add_argument("--stream", action="append", help="Repeatable. Default: stationary and label-shift.")
     parser.add_argument("--jobs", type=int, default=2, help="Commands at once, each on one thread.")
@@ -74,7 +76,7 @@ def main() -> None:
     seeds = options.seed or [0, 1, 2]
     cases = list(itertools.product(options.stream or ["stationary", "label-shift"], options.batch_size or [64, 8]))
     try:
-        preset = resolve(preset=options.preset, assignments=SETTINGS[options.data])
+        preset = resolve(preset=options.preset, assignments=needed(options))
     except InputError as error:
         parser.error(str(error))
     different = [name for name, changes in VARIANTS.items() if resolve(base=preset, assignments=changes) != preset]
@@ -101,6 +103,11 @@ def main() -> None:
     print_selection(chosen_by, seeds)
 
 
+def needed(options: argparse.Namespace) -> list[str]:
+    """The settings of every row, as KEY=VALUE: the data set's and the user's."""
+    return [*SETTINGS[options.data], *options.set]
+
+
 def run_folder(options: argparse.Namespace, variant: str | None, seed: int) -> Path:
     """Of a row and seed; without `variant`, that of the seed's source models."""
     parts = [options.data, Path(options.preset).stem, f"seed{seed}", *(variant or "").replace(",", "").split()]
@@ -114,9 +121,9 @@ def pretrained(options: argparse.Namespace, data: Path, seed: int) -> Path:
     if not (base / "source.json").is_file():
         weights = ["--weights", options.weights] if options.weights else []
         resume = ["--resume"] if base.is_dir() else []
-        needed = [f"--set={setting}" for setting in SETTINGS[options.data]]
+        settings = [f"--set={setting}" for setting in needed(options)]
         gformer("pretrain", "--source", data / "sources", "--out", base, "--preset", options.preset, "--seed", seed,
-                *needed, *weights, *resume)  # fmt: skip
+                *settings, *weights, *resume)  # fmt: skip
     return base
 
 
