@@ -28,7 +28,7 @@ def demo(
 ) -> None:
     """Run the whole pipeline on real digits under simulated cameras: data, pretrain, meta-train, adapt, evaluate.
 
-    Every step is an ordinary command, shown before it runs. Takes fifteen to twenty minutes on two cores.
+    Every step is an ordinary command, shown before it runs. Takes four to twenty minutes on two cores.
     """
     terminal = Terminal()
     data, folder = out / "data", out / "run"
