@@ -109,9 +109,13 @@ def needed(options: argparse.Namespace) -> list[str]:
 
 
 def run_folder(options: argparse.Namespace, variant: str | None, seed: int) -> Path:
-    """Of a row and seed; without `variant`, that of the seed's source models."""
-    parts = [options.data, Path(options.preset).stem, f"seed{seed}", *(variant or "").replace(",", "").split()]
-    folder: Path = options.out / "-".join(parts)
+    """Of a row and seed; without `variant`, that of the seed's source models.
+
+    Its name holds the user's settings, so that nothing which was made with others is taken for it.
+    """
+    settings = [setting.replace("/", "_") for setting in options.set]
+    row = (variant or "").replace(",", "").split()
+    folder: Path = options.out / "-".join([options.data, Path(options.preset).stem, f"seed{seed}", *settings, *row])
     return folder
 
 
