@@ -19,8 +19,12 @@ from gformer_cli.preset_files import parse_yaml, read_preset
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-NotNegative = Annotated[float, Field(ge=0.0)]
+_MOST = 1e9
+"""What any number may be: far beyond all sense, and far from what float32 cannot hold."""
+Positive = Annotated[float, Field(gt=0.0, le=_MOST)]
+NotNegative = Annotated[float, Field(ge=0.0, le=_MOST)]
+Channel = Annotated[float, Field(ge=-_MOST, le=_MOST)]
+Spread = Annotated[float, Field(ge=1e-9, le=_MOST)]
 Count = Annotated[int, Field(ge=1)]
 Size = Annotated[int, Field(ge=1, le=16384)]
 """Of a layer that is generated with; more is a slip of the keyboard or a hostile file."""
@@ -37,8 +41,8 @@ class DataSettings(_Section):
 
     image_size: Annotated[int, Field(ge=8, le=1024)] = 224
     resize: Literal["crop", "stretch"] = "crop"
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
+    mean: tuple[Channel, Channel, Channel] = (0.485, 0.456, 0.406)
+    std: tuple[Spread, Spread, Spread] = (0.229, 0.224, 0.225)
     validation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     """Share of each source domain's images, per class, that nothing is trained on."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +35,13 @@ def load_plain(path: Path) -> Any:
     if any(content.find(_BUILDS_ANY_SIZE) >= 0 for content in suspects):
         raise ValueError("it holds more than tensors and plain values")
     return torch.load(path, "cpu", weights_only=True)
+
+
+def unusable(tensors: Mapping[str, torch.Tensor]) -> str | None:
+    """What is wrong with a state dict whose values would make every prediction not a number; None for a good one."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            return f"{name} holds values that are not finite"
+        if name.endswith("running_var") and bool((tensor < 0).any()):
+            return f"{name} holds a variance below zero"
+    return None

@@ -13,7 +13,7 @@ from torch import nn
 
 from gformer_cli.core.networks import TIMM, own_code
 from gformer_cli.errors import InputError
-from gformer_cli.torch_files import load_plain
+from gformer_cli.torch_files import load_plain, unusable
 
 
 def load_weights(network: nn.Module, name: str, weights: str) -> list[str]:
@@ -42,9 +42,16 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     for key in ("state_dict", "model"):  # how training scripts commonly wrap it
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not all(_is_plain(value) for value in state.values()):
         raise InputError(f"{path} holds no state dict", "Save one with torch.save(model.state_dict(), FILE).")
     return {str(key).removeprefix("module."): value for key, value in state.items()}
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is a tensor that another can be filled with: one without storage would leave that as it was."""
+    if not isinstance(value, torch.Tensor):
+        return False
+    return value.layout is torch.strided and not (value.is_meta or value.is_quantized or value.is_complex())
 
 
 def _downloaded(name: str) -> Mapping[str, torch.Tensor]:
@@ -91,6 +98,12 @@ def _put(network: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> 
             "Name the backbone (and stem and width) that they were saved from.",
         )
     network.load_state_dict(fitting, strict=False)
+    broken = unusable(network.state_dict())  # as loaded: a narrower type may not hold a value of a wider one
+    if broken is not None:
+        raise InputError(
+            f"weights {origin} cannot be used: {broken}",
+            "Save them again from a network that predicts, or use another file.",
+        )
     return fresh
 
 

@@ -253,3 +253,35 @@ def test_a_pretrained_networks_classifier_stays_fresh_for_other_classes() -> Non
 def test_own_code_has_no_default_weights(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no default weights"):
         load_weights(make(), f"{tmp_path}/own.py:small", "default")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "match"),
+    [
+        ("layer1.0.conv1.weight", float("nan"), r"layer1\.0\.conv1\.weight holds values that are not finite"),
+        ("bn1.running_mean", float("inf"), "bn1.running_mean holds values that are not finite"),
+        ("bn1.running_var", -1.0, "bn1.running_var holds a variance below zero"),
+        ("bn1.weight", 1e300, "bn1.weight holds values that are not finite"),  # in float64 it is finite
+    ],
+)
+def test_weights_that_predict_nothing_are_refused(
+    tmp_path: Path, trained: State, name: str, value: float, match: str
+) -> None:
+    path = tmp_path / "weights.pth"
+    changed = trained[name].double()
+    changed[(0,) * changed.dim()] = value
+    torch.save(trained | {name: changed}, path)
+    with pytest.raises(InputError, match=match):
+        load_weights(make(), "resnet18", str(path))
+
+
+@pytest.mark.parametrize(
+    "change", [lambda t: t.to("meta"), lambda t: t.to_sparse(), lambda t: torch.complex(t, t)], ids=str
+)
+def test_tensors_that_nothing_can_be_filled_with_are_refused(
+    tmp_path: Path, trained: State, change: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save(trained | {"fc.weight": change(trained["fc.weight"])}, path)
+    with pytest.raises(InputError, match="holds no state dict"):
+        load_weights(make(), "resnet18", str(path))

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from gformer_cli.errors import InputError
+from gformer_cli.torch_files import unusable
 
 HEADER_LIMIT = 16 << 20
 """Bytes. The header of a thousand tensors and a thousand classes in fifty domains is a tenth of it."""
@@ -71,7 +72,6 @@ def check_classes(path: Path, stored: Mapping[str, Stored], classes: int) -> Non
 
 def check_values(path: Path, name: str, tensor: torch.Tensor) -> None:
     """Raises `InputError` for values that make every prediction not a number."""
-    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-        raise damaged(path, f"{name} holds values that are not finite")
-    if name.endswith(".running_var") and bool((tensor < 0).any()):
-        raise damaged(path, f"{name} holds a variance below zero")
+    broken = unusable({name: tensor})
+    if broken is not None:
+        raise damaged(path, broken)

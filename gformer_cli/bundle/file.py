@@ -34,7 +34,7 @@ from gformer_cli.core.networks import OnMeta, build_network, own_code
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.static import StaticModel
 from gformer_cli.data.images import Preprocessing
-from gformer_cli.errors import InputError
+from gformer_cli.errors import InputError, WorkError
 from gformer_cli.files import atomic_path
 
 
@@ -48,6 +48,8 @@ class Bundle:
     """What predicts a batch; the latter in a static bundle."""
     control: GeneralizeFormer | None = None
     """The input-blind control that was meta-trained beside the generator."""
+    own_backbone: str | None = None
+    """The user's `FILE.py:FUNCTION` that built the network, where it is of their own code."""
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -79,11 +81,15 @@ def save_bundle(
     validation: dict[str, float],
     guard: GuardHeader | None = None,
 ) -> None:
-    """Write what meta-training made, atomically. The same contents give the same bytes."""
+    """Write what meta-training made, atomically. The same contents give the same bytes.
+
+    It is read back before it takes its place: raises `WorkError` for contents that no later command could load.
+    """
+    own = settings.backbone.name if own_code(settings.backbone.name) else None
     # where files lie on this machine is nobody's business elsewhere; their names are
     places = {"weights": Path(settings.backbone.weights).name}
-    if own_code(settings.backbone.name):
-        places["name"] = Path(settings.backbone.name).name
+    if own is not None:
+        places["name"] = Path(own).name
     settings = settings.model_copy(update={"backbone": settings.backbone.model_copy(update=places)})
     header = BundleHeader(
         format_version=FORMAT_VERSION,
@@ -101,13 +107,13 @@ def save_bundle(
         lineage=Lineage(stage="meta-train"),
     )
     parts = {"backbone": backbone.network.state_dict(), "generator": generator.state_dict()}
-    _write(path, header, parts | ({} if control is None else {"control": control.state_dict()}))
+    _write(path, header, parts | ({} if control is None else {"control": control.state_dict()}), own)
 
 
 def save_static_bundle(
     path: Path, *, parent: Bundle, lineage: Lineage, static: StaticHeader, theta: Parameters
 ) -> None:
-    """Write a bundle that predicts with `theta` (see `StaticModel`) for good; atomically, same contents same bytes.
+    """Write a bundle that predicts with `theta` (see `StaticModel`) for good; as `save_bundle` does.
 
     It keeps the whole source model of `parent`, so that one can compare with it and go back to it, and leaves out the
     generator and the control.
@@ -115,10 +121,13 @@ def save_static_bundle(
     changes = {"static": static, "lineage": lineage, "versions": library_versions(), "guard": None}
     header = parent.header.model_copy(update=changes)
     backbone = parent.backbone
-    _write(path, header, {"backbone": backbone.network.state_dict(), "static": backbone.assignment(theta)})
+    parts = {"backbone": backbone.network.state_dict(), "static": backbone.assignment(theta)}
+    _write(path, header, parts, parent.own_backbone)
 
 
-def _write(path: Path, header: BundleHeader, parts: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
+def _write(
+    path: Path, header: BundleHeader, parts: Mapping[str, Mapping[str, torch.Tensor]], own_backbone: str | None
+) -> None:
     content = stamped(
         header,
         {
@@ -129,6 +138,13 @@ def _write(path: Path, header: BundleHeader, parts: Mapping[str, Mapping[str, to
     )
     with atomic_path(path) as temporary:  # the library's own writing does not raise OSError
         temporary.write_bytes(content)
+        try:
+            load_bundle(temporary, own_backbone=own_backbone)
+        except InputError as error:
+            told = error.message.replace(str(temporary), str(path))
+            raise WorkError(
+                f"what was made cannot be used, so it is not kept: {told}", "Nothing was written under that name."
+            ) from None
 
 
 def read_header(path: Path) -> BundleHeader:
@@ -161,6 +177,7 @@ def load_bundle(path: Path, device: torch.device | None = None, *, own_backbone:
         raise damaged(path, f"tensors of {error} belong to nothing in its header", command) from None
     except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
         raise damaged(path, error, command) from None
+    bundle.own_backbone = own_backbone
     return bundle if device is None else bundle.to(device)
 
 

@@ -21,7 +21,8 @@ from gformer_cli.data.labelled import LabelledDomain
 from gformer_cli.data.shifts import FAMILIES, HELD_OUT_FAMILIES, draw_shift
 from gformer_cli.metrics import mean
 from gformer_cli.seeding import derive_seed
-from gformer_cli.stages.meta_trainer import SourceModels
+from gformer_cli.stages.divergence import Divergence
+from gformer_cli.stages.meta_trainer import GENERATOR, SourceModels, source_divergence
 from gformer_cli.stages.progress import Progress
 
 _STEP = 4
@@ -69,6 +70,8 @@ class GuardCalibration:
         self.settings = settings
         self.device = device
         self.folds = max(2, len(self.domains))
+        rate = settings.meta_train.learning_rate
+        self.divergence = Divergence(GENERATOR, "meta-train", "meta_train.learning_rate", rate)
 
     @torch.no_grad()
     def run(self, progress: Progress) -> GuardHeader:
@@ -135,6 +138,9 @@ class GuardCalibration:
         images = self._inputs(batch)
         source = batch.backbone(images)
         prediction = self.method(batch.backbone, images)
+        if batch.episode is not None:  # no answer to hostile pixels is wrong
+            source_divergence(self.settings).check_logits(source)
+            self.divergence.check_logits(prediction.logits)
         signals = batch_signals(images, source, prediction)
         if batch.episode is None:
             return _Seen(batch, Observation(batch.kind, batch.size, signals, None), 0.0)

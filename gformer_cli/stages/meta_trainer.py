@@ -21,6 +21,7 @@ from gformer_cli.data.episodes import Episode, EpisodeSampler, validation_episod
 from gformer_cli.data.labelled import LabelledDomain
 from gformer_cli.errors import InputError, Interrupted
 from gformer_cli.files import append_json_line
+from gformer_cli.stages.divergence import Divergence
 from gformer_cli.stages.pretrain import trained_network
 from gformer_cli.stages.progress import Progress, stoppable
 from gformer_cli.stages.run_folder import ALL, RunFolder, SourceData
@@ -83,6 +84,7 @@ class MetaTrainer:
         self.options = settings.meta_train
         self.run = run
         self.device = device
+        self.divergence = Divergence(label, "meta-train", "meta_train.learning_rate", self.options.learning_rate)
         self.average = (
             AveragedModel(method.generator, multi_avg_fn=get_ema_multi_avg_fn(self.options.ema))  # type: ignore[no-untyped-call]
             if self.options.ema
@@ -130,18 +132,19 @@ class MetaTrainer:
             # the untrained generator is the source model under mixed statistics: training has to beat it
             best_accuracy = untrained = self.accuracy("gformer")
         else:
-            if saved["settings"] != to_yaml(self.settings):
+            if saved.get("settings") != to_yaml(self.settings):
                 raise InputError(
                     f"{self.run.root} was meta-trained so far with other settings",
                     "Resume with the command it was started with, or start again with --overwrite.",
                 )
-            generator.load_state_dict(saved["generator"])
-            optimizer.load_state_dict(saved["optimizer"])
-            start, best_accuracy, best_state = saved["step"], saved["best_accuracy"], saved["best_state"]
-            untrained = saved["untrained"]
-            recent, idle = _Mean(saved["recent_sums"], saved["recent_count"]), saved["idle"]
-            if self.average is not None:
-                self.average.load_state_dict(saved["average"])
+            with self.run.restoring(self.label):
+                generator.load_state_dict(saved["generator"])
+                optimizer.load_state_dict(saved["optimizer"])
+                start, best_accuracy, best_state = saved["step"], saved["best_accuracy"], saved["best_state"]
+                untrained = saved["untrained"]
+                recent, idle = _Mean(saved["recent_sums"], saved["recent_count"]), saved["idle"]
+                if self.average is not None:
+                    self.average.load_state_dict(saved["average"])
         controls = {"source": self.accuracy("source"), "bn": self.accuracy("bn")}
         progress.message(
             f"validation episodes: source {100 * controls['source']:.1f} %, bn {100 * controls['bn']:.1f} %"
@@ -156,6 +159,7 @@ class MetaTrainer:
                 done = step + 1
                 validated = done % options.validate_every == 0 or done == options.steps
                 if validated:
+                    self.divergence.check_state(done, self.kept.generator.state_dict())
                     accuracy = self.accuracy("gformer")
                     idle += 1
                     if accuracy > best_accuracy:
@@ -178,6 +182,7 @@ class MetaTrainer:
                     f"(source {controls['source']:.1%}, bn {controls['bn']:.1%}), {rate:.1f} episodes/s"
                 )
                 if stop.requested or validated:
+                    self.divergence.check_state(done, generator.state_dict())
                     self.run.save_checkpoint(
                         self.label,
                         {
@@ -219,11 +224,13 @@ class MetaTrainer:
         for episode in range(number * count, (number + 1) * count):
             loss = self.loss(self.sampler.draw(episode))
             total = loss.cross_entropy + options.huber_weight * loss.huber
+            self.divergence.check_loss(number + 1, total.item())
             (total / count).backward()  # type: ignore[no-untyped-call]
             figures.add(cross_entropy=loss.cross_entropy.item(), huber=loss.huber.item(), accuracy=loss.accuracy)
         rate = learning_rate_at(number, steps=options.steps, peak=options.learning_rate, warmup=options.warmup)
         set_learning_rate(optimizer, rate)
-        torch.nn.utils.clip_grad_norm_(self.method.generator.parameters(), options.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.method.generator.parameters(), options.clip)
+        self.divergence.check_loss(number + 1, norm.item(), "the norm of its gradient")
         optimizer.step()
         return figures.take()
 
@@ -275,8 +282,15 @@ class MetaTrainer:
                 logits = backbone(images, source.with_mix(torch.ones(len(source.gammas), device=self.device)))
             else:
                 logits = backbone(images)
-            found.append(float((logits.argmax(dim=1) == episode.labels(self.device)).float().mean()))
+            watch = self.divergence if method == "gformer" else source_divergence(self.settings)
+            right = watch.check_logits(logits).argmax(dim=1) == episode.labels(self.device)
+            found.append(float(right.float().mean()))
         return sum(found) / len(found)
+
+
+def source_divergence(settings: Settings) -> Divergence:
+    """What to say where the source models, which are frozen by now, answer with what is not finite."""
+    return Divergence("source models", "pretrain", "pretrain.learning_rate", settings.pretrain.learning_rate)
 
 
 class _Mean:

@@ -20,6 +20,7 @@ from gformer_cli.data.samplers import EndlessShuffle, shares
 from gformer_cli.errors import InputError, Interrupted
 from gformer_cli.files import append_json_line
 from gformer_cli.seeding import derive_seed
+from gformer_cli.stages.divergence import Divergence
 from gformer_cli.stages.progress import Progress, Silent, StopRequest, stoppable
 from gformer_cli.stages.run_folder import ALL, RunFolder, SourceData
 from gformer_cli.stages.training import autocast, learning_rate_at, make_deterministic, set_learning_rate
@@ -188,6 +189,8 @@ class SourceTrainer:
         self.num_classes = num_classes
         self.device = device
         self.preprocessing = preprocessing_of(settings)
+        rate = self.options.learning_rate
+        self.divergence = Divergence(f"model {label!r}", "pretrain", "pretrain.learning_rate", rate)
 
     def train(self, progress: Progress, stop: StopRequest) -> None:
         """Train, or go on from the checkpoint; writes the model that was best on validation images."""
@@ -197,9 +200,10 @@ class SourceTrainer:
         start, best_accuracy, best_state = 0, -1.0, network.state_dict()
         saved = self.run.load_checkpoint(self.label)
         if saved is not None:
-            network.load_state_dict(saved["network"])
-            optimizer.load_state_dict(saved["optimizer"])
-            start, best_accuracy, best_state = saved["step"], saved["best_accuracy"], saved["best_state"]
+            with self.run.restoring(self.label):
+                network.load_state_dict(saved["network"])
+                optimizer.load_state_dict(saved["optimizer"])
+                start, best_accuracy, best_state = saved["step"], saved["best_accuracy"], saved["best_state"]
         # seeds are by domain, not by model: the models differ in what they see, not in luck
         streams = [
             EndlessShuffle(domain.train, derive_seed(self.settings.seed, "order", domain.name))
@@ -211,6 +215,7 @@ class SourceTrainer:
             loss = self._step(network, optimizer, streams, step)
             done = step + 1
             if done % options.validate_every == 0 or done == options.steps:
+                self.divergence.check_state(done, network.state_dict())
                 accuracy = self._accuracy(network)
                 if accuracy > best_accuracy:
                     best_accuracy = accuracy
@@ -227,6 +232,7 @@ class SourceTrainer:
                 )
             progress.advance(f"loss {loss:.3f}, validation {100 * max(best_accuracy, 0):.1f} %")
             if stop.requested or (done % options.validate_every == 0 and done < options.steps):
+                self.divergence.check_state(done, network.state_dict())
                 self.run.save_checkpoint(
                     self.label,
                     {
@@ -280,10 +286,11 @@ class SourceTrainer:
             loss = F.cross_entropy(
                 logits.float(), torch.cat(labels).to(self.device), label_smoothing=options.label_smoothing
             )
+        value = self.divergence.check_loss(step + 1, float(loss.detach()))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        return float(loss.detach())
+        return value
 
     @torch.no_grad()
     def _accuracy(self, network: nn.Module) -> float:
@@ -295,7 +302,8 @@ class SourceTrainer:
             for start in range(0, len(domain.validation), self.options.batch_size):
                 chosen = domain.validation[start : start + self.options.batch_size]
                 inputs = self.preprocessing.network_input(domain.pixels(chosen), self.device)
-                correct += int((network(inputs).argmax(dim=1).cpu() == domain.labels[chosen]).sum())
+                logits = self.divergence.check_logits(network(inputs))
+                correct += int((logits.argmax(dim=1).cpu() == domain.labels[chosen]).sum())
             if domain.validation:
                 found.append(correct / len(domain.validation))
         return sum(found) / len(found) if found else 0.0

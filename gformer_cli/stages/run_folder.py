@@ -13,10 +13,11 @@ from __future__ import annotations
 import io
 import shutil
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import yaml
@@ -29,7 +30,7 @@ from gformer_cli.config import Settings, keys, to_yaml, validate
 from gformer_cli.errors import InputError
 from gformer_cli.files import atomic_path, make_folder, write_json, write_text, writing_to
 from gformer_cli.preset_files import parse_yaml
-from gformer_cli.torch_files import load_plain
+from gformer_cli.torch_files import load_plain, unusable
 
 ALL = "all"
 
@@ -129,36 +130,63 @@ class RunFolder:
             raise InputError(f"cannot read {path}: {error}", "Run gformer pretrain again.") from None
 
     def put_model(self, label: str, network: nn.Module) -> None:
-        """Load the saved model into `network`; raises `InputError` for tensors that are not the network's."""
+        """Load the saved model into `network`; raises `InputError` for tensors that are broken or not the network's."""
+        state, path = self.load_model(label), self.model_path(label)
+        broken = unusable(state)
+        if broken is not None:
+            raise InputError(f"cannot use {path}: {broken}", "Run gformer pretrain again.")
         try:
-            network.load_state_dict(self.load_model(label))
+            network.load_state_dict(state)
         except RuntimeError as error:
             reason = textwrap.shorten(str(error), 200)
-            raise InputError(
-                f"{self.model_path(label)} does not fit: {reason}", "Run gformer pretrain again."
-            ) from None
+            raise InputError(f"{path} does not fit: {reason}", "Run gformer pretrain again.") from None
 
     def save_checkpoint(self, label: str, state: dict[str, Any]) -> None:
         make_folder(self.checkpoints)
-        with atomic_path(self.checkpoints / f"{label}.pt") as temporary:
+        with atomic_path(self._checkpoint_path(label)) as temporary:
             content = io.BytesIO()  # torch.save to a file does not raise OSError
             torch.save(state, content)
             temporary.write_bytes(content.getbuffer())
 
     def has_checkpoint(self, label: str) -> bool:
         """Whether the training of `label` was interrupted."""
-        return (self.checkpoints / f"{label}.pt").is_file()
+        return self._checkpoint_path(label).is_file()
 
     def load_checkpoint(self, label: str) -> dict[str, Any] | None:
-        """The state of unfinished training, or None; tensors and plain values only, nothing is unpickled."""
-        path = self.checkpoints / f"{label}.pt"
+        """The state of unfinished training, or None; tensors and plain values only, nothing is unpickled.
+
+        Raises `InputError` for anything else, and for weights that are not finite.
+        """
+        path = self._checkpoint_path(label)
         if not path.is_file():
             return None
         try:
-            state: dict[str, Any] = load_plain(path)
+            state = load_plain(path)
         except Exception as error:
-            raise InputError(f"cannot read checkpoint {path}: {error}", "Start again with --overwrite.") from None
+            raise self._bad_checkpoint(label, error) from None
+        if not isinstance(state, dict) or not isinstance(state.get("step"), int) or state["step"] < 0:
+            raise self._bad_checkpoint(label, "it holds no state of training")
+        for part in state.values():  # state dicts; an optimizer's own is nested, and may well hold an infinite moment
+            broken = unusable(part) if _is_state_dict(part) else None
+            if broken is not None:
+                raise self._bad_checkpoint(label, broken)
         return state
+
+    @contextmanager
+    def restoring(self, label: str) -> Iterator[None]:
+        """Turn what fails on taking over a checkpoint's parts into an `InputError`: they are of something else."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise self._bad_checkpoint(label, f"it does not fit: {textwrap.shorten(str(error), 200)}") from None
+
+    def _bad_checkpoint(self, label: str, what: object) -> InputError:
+        return InputError(
+            f"cannot use checkpoint {self._checkpoint_path(label)}: {what}", "Start again with --overwrite."
+        )
+
+    def _checkpoint_path(self, label: str) -> Path:
+        return self.checkpoints / f"{label}.pt"
 
     def drop_checkpoints(self) -> None:
         shutil.rmtree(self.checkpoints, ignore_errors=True)
@@ -168,6 +196,10 @@ class RunFolder:
             f"{self.root} is not a finished run of gformer pretrain",
             "Run: gformer pretrain --source DIR ... --out RUN (add --resume if it was interrupted).",
         )
+
+
+def _is_state_dict(part: object) -> TypeGuard[dict[str, torch.Tensor]]:
+    return isinstance(part, dict) and all(isinstance(value, torch.Tensor) for value in part.values())
 
 
 def _clear(folder: Path) -> None:

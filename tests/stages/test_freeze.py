@@ -164,15 +164,20 @@ def test_what_is_refused_beforehand(moved: Bundle, _bundle_file: Path, run: Free
     assert "model.gformer" in caught.value.hint
 
 
-def test_a_damaged_static_bundle_is_refused(moved: Bundle, run: Freeze, tmp_path: Path) -> None:
+def test_a_damaged_static_bundle_is_neither_written_nor_read(
+    moved: Bundle, run: Freeze, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run()
     good = load_bundle(tmp_path / "static.gformer")
     assert isinstance(good.method, StaticModel) and good.control is None
     assert good.header.static is not None and good.header.lineage is not None
     theta = replace(good.method.theta, weight=torch.zeros(2, 3))
-    save_static_bundle(
-        tmp_path / "bad.gformer", parent=moved, lineage=good.header.lineage, static=good.header.static, theta=theta
-    )
+    parts = {"lineage": good.header.lineage, "static": good.header.static, "theta": theta}
+    with pytest.raises(WorkError, match=r"cannot be used, .*bad\.gformer: fc\.weight has shape"):
+        save_static_bundle(tmp_path / "bad.gformer", parent=moved, **parts)
+    assert not list(tmp_path.glob("*bad*"))
+    monkeypatch.setattr("gformer_cli.bundle.file.load_bundle", lambda *_, **__: None)  # as if it were not read back
+    save_static_bundle(tmp_path / "bad.gformer", parent=moved, **parts)
     with pytest.raises(InputError, match=r"damaged bundle .*fc\.weight has shape") as caught:
         load_bundle(tmp_path / "bad.gformer")
     assert "gformer freeze" in caught.value.hint

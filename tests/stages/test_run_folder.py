@@ -195,7 +195,7 @@ class Payload:
 
 def test_a_checkpoint_with_code_is_refused_and_not_run(tmp_path: Path, run: RunFolder) -> None:
     run.save_checkpoint("pretrain", {"payload": Payload(tmp_path / "touched")})
-    with pytest.raises(InputError, match="cannot read checkpoint"):
+    with pytest.raises(InputError, match="cannot use checkpoint"):
         run.load_checkpoint("pretrain")
     assert not (tmp_path / "touched").exists()
 
@@ -214,3 +214,29 @@ def test_a_full_disk_is_an_input_error_and_keeps_the_old_files(run: RunFolder) -
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert contents(run.root) == before
+
+
+BROKEN = {"weight": torch.tensor([1.0, float("inf")])}
+
+
+def test_a_model_that_is_not_finite_is_refused(run: RunFolder) -> None:
+    run.save_model("all", BROKEN)
+    with pytest.raises(InputError, match=r"all\.safetensors: weight holds values that are not finite"):
+        run.put_model("all", torch.nn.Linear(2, 1, bias=False))
+
+
+@pytest.mark.parametrize(
+    ("state", "match"),
+    [
+        ({"step": 3, "network": BROKEN}, "weight holds values that are not finite"),
+        ({"step": 3, "best_state": BROKEN}, "weight holds values that are not finite"),
+        ({"step": -1}, "no state of training"),
+        ({"network": {}}, "no state of training"),
+        ([1, 2], "no state of training"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_gone_on_from_is_refused(run: RunFolder, state: Any, match: str) -> None:
+    run.save_checkpoint("all", state)
+    with pytest.raises(InputError, match=match) as caught:
+        run.load_checkpoint("all")
+    assert "--overwrite" in caught.value.hint
