@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 
 import torch
 
 from gformer_cli.bundle import Bundle
 from gformer_cli.data.streams import Stream
-from gformer_cli.errors import Interrupted
+from gformer_cli.errors import Interrupted, WorkError
 from gformer_cli.stages.evaluate.parallel import Found, measure_in_parallel
 from gformer_cli.stages.evaluate.plan import Plan
 from gformer_cli.stages.evaluate.records import Records
@@ -30,8 +31,8 @@ def measure(
     """Measure `plan` (see `check_plan`), beyond what `records` holds already; returns them.
 
     `load` gives the bundle; with `jobs` above 1 it is called in as many other processes. Unreadable images are left out
-    of every method alike and listed. Raises `WorkError` for a stream without any readable image, `InputError` for an
-    unreadable one with `strict`, `Interrupted` after Ctrl-C, between two streams.
+    of every method alike and listed. Raises `WorkError` for a stream without any readable image and for a process
+    that was killed, `InputError` for an unreadable one with `strict`, `Interrupted` after Ctrl-C, between two streams.
     """
     records = Records() if records is None else records
     progress = progress or Silent()
@@ -53,9 +54,18 @@ def measure(
                 for _ in stream.batches:
                     progress.advance(f"{stream.kind}, {stream.part}")
 
-            measure_in_parallel(
-                load, plan, waiting, add, stop, jobs=jobs, device=device, workers=workers, strict=strict
-            )
+            try:
+                measure_in_parallel(
+                    load, plan, waiting, add, stop, jobs=jobs, device=device, workers=workers, strict=strict
+                )
+            except BrokenProcessPool:
+                raise WorkError(
+                    f"one of the {jobs} processes was killed, after {len(records)} of {len(drawn)} streams; "
+                    "the memory may not do for so many",
+                    f"Go on with --resume and fewer --jobs, such as --jobs {max(1, jobs // 2)}."
+                    if records.path
+                    else f"Try fewer --jobs, such as --jobs {max(1, jobs // 2)}; with --out DIR it can be resumed.",
+                ) from None
     if len(records) < len(drawn):
         again = "Go on with the same command and --resume." if records.path else "With --out it can resume."
         raise Interrupted(f"stopped after {len(records)} of {len(drawn)} streams", again)

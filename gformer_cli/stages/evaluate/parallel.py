@@ -32,6 +32,8 @@ _CALL = 6
 """A batch costs about as much as so many images more: the longest stream starts first, so that none is left alone."""
 _measure: Callable[[int, Stream], Found] | None = None
 """What this process measures a stream with, once `_start` has run in it."""
+_ready = ExitStack()
+"""Held until the process ends: passes of the network are counted as long as it is open."""
 
 
 def measure_in_parallel(
@@ -48,7 +50,8 @@ def measure_in_parallel(
 ) -> None:
     """Tell `add` what each stream of `waiting` gave as it finishes; `load` reads the bundle anew in each process.
 
-    After `stop` was requested the streams that have begun are finished and no other begins.
+    After `stop` was requested the streams that have begun are finished and no other begins. Raises
+    `BrokenProcessPool` where a process was killed.
     """
     threads = max(1, torch.get_num_threads() // jobs)
     start = partial(_start, load, plan, threads, device=device, workers=workers, strict=strict)
@@ -76,9 +79,17 @@ def _start(
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     make_deterministic(plan.seeds[0])
-    harness = Harness(load(), plan, device=device, workers=workers, strict=strict)
-    measure = ExitStack().enter_context(harness.ready())  # until the process ends
-    _measure = lambda seed, stream: measure(seed, stream, Silent())  # noqa: E731
+    try:
+        harness = Harness(load(), plan, device=device, workers=workers, strict=strict)
+        measure = _ready.enter_context(harness.ready())
+    except Exception as error:  # raised here it would be told as a process that died
+        _measure = partial(_fail, error)
+    else:
+        _measure = lambda seed, stream: measure(seed, stream, Silent())  # noqa: E731
+
+
+def _fail(error: Exception, _seed: int, _stream: Stream) -> Found:
+    raise error
 
 
 def _run(seed: int, stream: Stream) -> Found:
