@@ -1,32 +1,76 @@
-"""Writing files so that a reader never sees half of one."""
+"""Reading files that somebody else made, and writing files so that a reader never sees half of one."""
 
 from __future__ import annotations
 
+import codecs
 import errno
 import json
+import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from gformer_cli.errors import InputError, WorkError
 
-_SPENT = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+MIB = 1 << 20
+_SPENT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """What no other command line would have prevented."""
+_BINARY = getattr(os, "O_BINARY", 0)
+
+
+def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
+    """A descriptor of a regular file. Raises `OSError` for anything else: a pipe would be waited for, a device has no
+    end."""
+    # what is a pipe is opened without waiting for its other side
+    file = os.open(path, flags | _BINARY | getattr(os, "O_NONBLOCK", 0), 0o666)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return file
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """The content of a regular file of at most `limit` bytes. Raises `OSError`, with a reason, for anything else."""
+    with open(open_regular(path), "rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"it is larger than {limit // MIB} MiB")
+    return content
+
+
+def read_text(path: Path, limit: int) -> str:
+    """The text of a regular file of at most `limit` bytes: UTF-8, or as its byte order mark says. Raises `OSError`."""
+    content = read_regular(path, limit)
+    try:
+        return content.decode(_encoding(content))
+    except UnicodeDecodeError as error:
+        raise OSError(errno.EILSEQ, f"it is not text in UTF-8 (byte {error.start}): save it as UTF-8") from None
+
+
+def _encoding(content: bytes) -> str:
+    if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):  # first: its mark begins with that of UTF-16
+        return "utf-32"
+    return "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; it takes the place of `path` when the block ends well.
+    """A temporary path to write to; it takes the place of `path` when the block ends well.
 
-    After any error the temporary file is removed and `path` is as it was. Raises as `writing_to` does.
+    Where `path` is a link, the file that it leads to is replaced, and the link stays. After any error the temporary
+    file is removed and `path` is as it was. Raises as `writing_to` does.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     with writing_to(path):
+        place = _landing(path)
+        temporary = _beside(place)
         try:
             yield temporary
-            temporary.replace(path)
+            with suppress(FileNotFoundError):
+                temporary.chmod(stat.S_IMODE(place.stat().st_mode))
+            temporary.replace(place)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -46,10 +90,78 @@ def writing_to(path: Path) -> Iterator[None]:
         raise InputError(told, "Name another output path, or change its permissions.") from error
 
 
+def check_writable(*paths: Path) -> None:
+    """Try whether a file can be written to each of `paths`, before the work whose result it is to hold.
+
+    Folders that are missing are made for the attempt; it leaves nothing behind, and a file that is there as it was.
+    Raises as `writing_to` does.
+    """
+    for path in paths:
+        with writing_to(path), _folders(path.parent):
+            _try(_landing(path))
+
+
+def check_appendable(path: Path) -> None:
+    """Like `check_writable`, for a file that is added to."""
+    with writing_to(path), suppress(FileNotFoundError):
+        os.close(open_regular(path, os.O_WRONLY | os.O_APPEND))
+        return
+    check_writable(path)
+
+
+def check_fillable(folder: Path) -> None:
+    """Like `check_writable` for any file in `folder`, which need not exist."""
+    with writing_to(folder):
+        place = _landing(folder, folder=True)
+        with _folders(place):
+            _try(place / "x")
+
+
+def _try(place: Path) -> None:
+    probe = place.with_name(f".gformer.{os.getpid()}.part")
+    try:
+        probe.write_bytes(b"\n")  # a full disk takes an empty file
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+@contextmanager
+def _folders(folder: Path) -> Iterator[None]:
+    """`folder` exists within the block; what was made for that goes again."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        for place in missing:
+            with suppress(OSError):  # somebody else has put something into it
+                place.rmdir()
+
+
+def _landing(path: Path, *, folder: bool = False) -> Path:
+    """Where what is written to `path` comes to lie: links are followed, also one to what is not there yet."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return Path(os.path.realpath(path))
+    if folder and not stat.S_ISDIR(mode):
+        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+    if not folder and stat.S_ISDIR(mode):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not folder and not stat.S_ISREG(mode):  # a device must not be replaced
+        raise OSError(errno.EINVAL, "not a regular file")
+    return Path(os.path.realpath(path))
+
+
+def _beside(place: Path) -> Path:
+    # a name that is as long as names may be has no room for more
+    return place.with_name(f".{place.name[:40]}.{os.getpid()}.part")
+
+
 def make_folder(path: Path) -> Path:
     """Create `path` and its parents if need be; raises as `writing_to` does."""
     with writing_to(path):
-        path.mkdir(parents=True, exist_ok=True)
+        _landing(path, folder=True).mkdir(parents=True, exist_ok=True)
     return path
 
 
@@ -65,14 +177,28 @@ def write_json(path: Path, document: Any) -> None:
 
 
 def to_json(document: Any) -> str:
-    """Readable JSON that ends in a newline; file names of any script stay readable."""
-    return encodable(json.dumps(document, indent=2, ensure_ascii=False)) + "\n"
+    """Readable JSON that ends in a newline; file names of any script stay readable. See `json_line`."""
+    return _dumped(document, indent=2) + "\n"
+
+
+def json_line(record: Any) -> str:
+    """One line of JSON with its newline. JSON has no NaN and no infinity: a number that is not finite is null."""
+    return _dumped(record) + "\n"
 
 
 def append_json_line(path: Path, record: dict[str, Any]) -> None:
     """Append one record to a JSON-lines log."""
-    with writing_to(path), path.open("a", encoding="utf-8") as log:
-        log.write(encodable(json.dumps(record, ensure_ascii=False)) + "\n")
+    with writing_to(path), open(open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as log:
+        log.write(json_line(record).encode("utf-8"))
+
+
+def finite(value: Any) -> Any:
+    """`value` with None for every number in it that is not finite."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def encodable(text: str) -> str:
@@ -81,3 +207,7 @@ def encodable(text: str) -> str:
     Inside of JSON, its readers take the escapes back.
     """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _dumped(document: Any, indent: int | None = None) -> str:
+    return encodable(json.dumps(finite(document), indent=indent, ensure_ascii=False, allow_nan=False))

@@ -9,9 +9,7 @@ from typing import Any
 import yaml
 
 from gformer_cli.errors import InputError, did_you_mean
-
-_LARGEST = 1 << 20
-"""Bytes of a preset file."""
+from gformer_cli.files import MIB, read_text
 
 
 def parse_yaml(text: str) -> Any:
@@ -43,13 +41,11 @@ def preset_text(name: str) -> str:
     path = Path(name)
     if path.suffix in {".yaml", ".yml"} or path.is_file():
         try:
-            if path.exists() and not path.is_file():
-                raise OSError("not a regular file")  # a pipe would be waited for
-            if path.stat().st_size > _LARGEST:
-                raise OSError(f"it is larger than {_LARGEST >> 20} MiB")
-            return path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read preset file {path}: {error}", "Check the path.") from None
+            return read_text(path, MIB)
+        except OSError as error:
+            raise InputError(
+                f"cannot read preset file {path}: {error.strerror}", "Give a YAML file: gformer presets show quick"
+            ) from None
     raise InputError(f"unknown preset: {name!r}", did_you_mean(name, preset_names()))
 
 

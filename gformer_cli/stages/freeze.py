@@ -16,6 +16,7 @@ from gformer_cli.data.images import Skipped, read_batches
 from gformer_cli.data.labelled import unreadable
 from gformer_cli.data.streams import arrival_order
 from gformer_cli.errors import InputError, WorkError
+from gformer_cli.files import check_writable
 from gformer_cli.stages.progress import Progress, Silent
 from gformer_cli.stages.targets import check_batch_size
 from gformer_cli.stages.training import make_deterministic
@@ -47,6 +48,7 @@ def check_freeze(model: Path, bundle: Bundle, out: Path, *, batch_size: int, lim
         raise InputError(f"--out {out} is the bundle itself", "Name another file: the bundle is the way back.")
     if out.exists() and not overwrite:
         raise InputError(f"output file exists: {out}", "Replace it with --overwrite, or name another --out.")
+    check_writable(out)
 
 
 def freeze(

@@ -14,6 +14,7 @@ from gformer_cli.data.folders import Domain
 from gformer_cli.data.images import Skipped
 from gformer_cli.data.labelled import LabelledDomain, fingerprint
 from gformer_cli.errors import InputError
+from gformer_cli.files import check_appendable, check_fillable, check_writable
 from gformer_cli.seeding import derive_seed
 from gformer_cli.stages.calibrate_guard import GuardCalibration
 from gformer_cli.stages.meta_trainer import CONTROL, GENERATOR, MetaTrainer, SourceModels
@@ -56,8 +57,7 @@ def meta_train(
     make_deterministic(settings.seed)
     loaded, skipped = _load_source(domains, source, settings, workers, strict, progress)
     models = SourceModels(run, source, settings, device)
-    if not resume:  # only now: a call that is refused must leave an earlier bundle as it was
-        run.bundle.unlink(missing_ok=True)
+    if not resume:  # an earlier bundle stays until the new one takes its place
         run.meta_train_log.unlink(missing_ok=True)
         run.drop_checkpoints()
     wanted = {GENERATOR: settings.generator}
@@ -101,8 +101,11 @@ def check_claim(run: RunFolder, *, resume: bool, overwrite: bool) -> None:
             f"{run.root} has been meta-trained already, or in part",
             "Continue with --resume, train a new generator with --overwrite, or use another --run.",
         )
-    if resume and run.bundle.exists():
+    if resume and run.bundle.exists() and not run.has_checkpoint(GENERATOR):
         raise InputError(f"nothing to resume: {run.bundle} is finished", "Train a new one with --overwrite.")
+    check_writable(run.bundle)
+    check_appendable(run.meta_train_log)
+    check_fillable(run.checkpoints)
 
 
 def _load_source(

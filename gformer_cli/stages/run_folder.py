@@ -28,11 +28,23 @@ from torch import nn
 
 from gformer_cli.config import Settings, keys, to_yaml, validate
 from gformer_cli.errors import InputError
-from gformer_cli.files import atomic_path, make_folder, write_json, write_text, writing_to
+from gformer_cli.files import (
+    MIB,
+    atomic_path,
+    check_fillable,
+    make_folder,
+    read_regular,
+    read_text,
+    write_json,
+    write_text,
+    writing_to,
+)
 from gformer_cli.preset_files import parse_yaml
 from gformer_cli.torch_files import load_plain, unusable
 
 ALL = "all"
+_LARGEST = 16 * MIB
+"""Bytes of settings.yaml and source.json."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,7 @@ class RunFolder:
         """Raises `InputError` where `claim` would; touches nothing."""
         if self.root.exists() and not self.root.is_dir():
             raise InputError(f"{self.root} is a file, not a folder", "Name another --out.")
+        check_fillable(self.root)
         if not self.root.is_dir() or not any(self.root.iterdir()):
             return
         ours = self.settings_path.is_file()
@@ -99,14 +112,14 @@ class RunFolder:
     def settings(self) -> Settings:
         """The settings the run was started with."""
         try:
-            return validate(parse_yaml(self.settings_path.read_text(encoding="utf-8")))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError):
+            return validate(parse_yaml(read_text(self.settings_path, _LARGEST)))
+        except (OSError, yaml.YAMLError):
             raise self._not_a_run() from None
 
     def source(self) -> SourceData:
         """What `pretrain` recorded when it was done."""
         try:
-            return TypeAdapter(SourceData).validate_json(self.source_path.read_bytes())
+            return TypeAdapter(SourceData).validate_json(read_regular(self.source_path, _LARGEST))
         except (OSError, ValueError):
             raise self._not_a_run() from None
 

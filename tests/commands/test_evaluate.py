@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import importlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from gformer_cli.bundle import load_bundle
 from gformer_cli.data.corruptions import CORRUPTIONS
 from gformer_cli.data.streams import STREAMS
+from gformer_cli.errors import WorkError
 from gformer_cli.methods.gformer import Gformer
 from gformer_cli.methods.source import Source
 
@@ -442,3 +444,56 @@ def test_jobs_are_run_at_once(evaluate: Evaluate, monkeypatch: pytest.MonkeyPatc
     assert evaluate("--methods", "source", "--jobs", 2).status == 130  # no stream was measured
     assert asked == [2]
     assert evaluate("--methods", "source").status == 0 and asked == [2]
+
+
+def test_an_overwrite_that_fails_keeps_the_old_results(
+    gformer: Evaluate, bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["evaluate", "--model", bundle, "--target", data / "targets" / "fog", "--out", tmp_path / "results"]
+    assert gformer(*command, "--methods", "bn").status == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "results").iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr("gformer_cli.stages.evaluate.run.Harness._stream", _fail)
+        assert gformer(*command, "--methods", "bn", "--overwrite").status == 1
+    after = {path.name: path.read_bytes() for path in (tmp_path / "results").iterdir()}
+    assert {name: after[name] for name in before} == before
+    assert gformer(*command, "--methods", "bn", "--resume").status == 0
+    assert "cells.jsonl" not in {path.name for path in (tmp_path / "results").iterdir()}
+
+
+def _fail(*_: object) -> None:
+    raise WorkError("the power went")
+
+
+@pytest.mark.parametrize("option", ["--out", "--report"])
+def test_what_cannot_be_written_is_told_before_the_work_and_in_a_dry_run(
+    gformer: Evaluate, bundle: Path, data: Path, tmp_path: Path, option: str
+) -> None:
+    (tmp_path / "file").write_text("old")
+    for place in ("/proc/nothing.html", tmp_path / "file" / "x.html"):
+        for extra in ([], ["--dry-run"]):
+            done = gformer("evaluate", "--model", bundle, "--target", data / "targets" / "fog", option, place, *extra)
+            assert done.status == 2 and f"error: cannot write {place}" in done.err
+            assert "evaluating" not in done.err and done.out == ""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_baseline_that_an_editor_has_saved_is_read(
+    gformer: Evaluate, bundle: Path, data: Path, tmp_path: Path, encoding: str
+) -> None:
+    command = ["evaluate", "--model", bundle, "--target", data / "targets" / "fog", "--methods", "bn", "--limit", 6]
+    assert gformer(*command, "--out", tmp_path / "results").status == 0
+    saved = tmp_path / "saved.json"
+    saved.write_text((tmp_path / "results" / "results.json").read_text(encoding="utf-8"), encoding=encoding)
+    assert gformer(*command, "--baseline", saved).status == 0
+
+
+@pytest.mark.parametrize("place", ["pipe", "zero"])
+def test_a_baseline_without_an_end_is_told(
+    gformer: Evaluate, bundle: Path, data: Path, tmp_path: Path, place: str
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    command = ["evaluate", "--model", bundle, "--target", data / "targets" / "fog", "--methods", "bn"]
+    done = gformer(*command, "--baseline", tmp_path / place)
+    assert done.status == 2 and f"cannot read baseline {tmp_path / place}: not a regular file" in done.err

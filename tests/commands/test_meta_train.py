@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from gformer_cli.bundle import load_bundle, read_header
 from gformer_cli.core.generators import ChannelGenerator
+from gformer_cli.errors import WorkError
 from gformer_cli.stages.meta_train import MetaTrainer
 
 MetaTrain = Callable[..., Any]
@@ -250,6 +251,34 @@ def test_a_refused_overwrite_keeps_the_old_bundle(meta_train: MetaTrain, pretrai
     Image.new("RGB", (16, 16)).save(own_data / "sources" / "dawn" / "circle" / "00.png")
     assert meta_train(pretrained, "--overwrite", sources=own_data / "sources").status == 2
     assert (pretrained / "model.gformer").read_bytes() == before
+
+
+def test_an_overwrite_that_fails_keeps_the_old_bundle_and_can_be_resumed(
+    meta_train: MetaTrain, pretrained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meta_train(pretrained, "--steps", 1)
+    before = (pretrained / "model.gformer").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("gformer_cli.stages.meta_train.save_bundle", _fail)
+        assert meta_train(pretrained, "--overwrite").status == 1
+    assert (pretrained / "model.gformer").read_bytes() == before
+    assert meta_train(pretrained, "--resume").status == 0
+    assert (pretrained / "model.gformer").read_bytes() != before
+    assert meta_train(pretrained, "--resume").status == 2
+
+
+def _fail(*_: object, **__: object) -> None:
+    raise WorkError("the power went")
+
+
+def test_what_cannot_be_written_is_told_before_the_work_and_in_a_dry_run(
+    meta_train: MetaTrain, pretrained: Path
+) -> None:
+    (pretrained / "model.gformer").mkdir()
+    for extra in ((), ("--dry-run",)):
+        done = meta_train(pretrained, "--overwrite", *extra)
+        assert done.status == 2 and f"cannot write {pretrained / 'model.gformer'}: Is a directory" in done.err
+        assert "training" not in done.err
 
 
 def test_an_image_that_broke_since_is_refused(meta_train: MetaTrain, pretrained: Path, own_data: Path) -> None:

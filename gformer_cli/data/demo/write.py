@@ -13,7 +13,7 @@ from PIL import Image
 from gformer_cli.data.demo import DEMO_SETS, digit_cameras, rotated_mnist
 from gformer_cli.data.demo.digits import DemoImage
 from gformer_cli.errors import InputError, did_you_mean
-from gformer_cli.files import make_folder, write_text, writing_to
+from gformer_cli.files import check_fillable, make_folder, write_text, writing_to
 
 RENDERERS: dict[str, Callable[[int], Iterator[DemoImage]]] = {
     "rotated-mnist": rotated_mnist.render,
@@ -43,6 +43,7 @@ def check_demo(name: str, out: Path, *, overwrite: bool) -> None:
         raise InputError(f"unknown demo data set: {name!r}", did_you_mean(name, DEMO_SETS))
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file, not a folder", "Name another --out.")
+    check_fillable(out)
     if not out.is_dir() or not any(out.iterdir()):
         return
     if not overwrite:

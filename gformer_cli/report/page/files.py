@@ -6,13 +6,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from gformer_cli.errors import InputError
-from gformer_cli.files import encodable, make_folder, write_text
+from gformer_cli.files import check_writable, encodable, make_folder, write_text
 
 SUFFIXES = (".html", ".htm")
 
 
 def check_report(path: Path, *, overwrite: bool) -> None:
-    """Raises `InputError` for a page that cannot be made, or that would take the place of a file."""
+    """Raises `InputError` for a page that cannot be made, would take the place of a file, or cannot be written."""
     missing = [name for name in ("jinja2", "matplotlib") if find_spec(name) is None]
     if missing:
         raise InputError(f"a report needs {' and '.join(missing)}", "Install them: pip install 'gformer[report]'")
@@ -22,6 +22,7 @@ def check_report(path: Path, *, overwrite: bool) -> None:
         raise InputError(f"{path} is a folder, not a file", "Name a file, such as report.html.")
     if path.exists() and not overwrite:
         raise InputError(f"report file exists: {path}", "Replace it with --overwrite, or name another file.")
+    check_writable(path)
 
 
 def write_report(path: Path, page: str) -> None:

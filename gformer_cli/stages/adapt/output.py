@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from gformer_cli.core.guard import GENERATED
 from gformer_cli.errors import InputError
-from gformer_cli.files import atomic_path
+from gformer_cli.files import atomic_path, check_appendable, check_writable, json_line
 
 FORMATS = (".csv", ".jsonl")
 _NAMES = "backslashreplace"
@@ -33,14 +32,19 @@ class Row:
     """The guard's, on the batch."""
 
 
-def check_output(out: Path, *, overwrite: bool) -> None:
-    """Raises `InputError` for an unknown suffix, and for an existing file without `overwrite`."""
+def check_output(out: Path, *, overwrite: bool, continued: bool = False) -> None:
+    """Raises `InputError` for an unknown suffix, an existing file without `overwrite` (or `continued`, which adds to
+    it), one that another process writes to, and where nothing can be written; `WorkError` for a full disk."""
     if out.suffix not in FORMATS:
         raise InputError(f"cannot tell the format of {out}", f"Name it with one of the suffixes {', '.join(FORMATS)}.")
     if out.is_dir():
         raise InputError(f"{out} is a folder, not a file", "Name a file, such as predictions.csv.")
+    if continued:
+        check_appendable(out)
+        return
     if out.exists() and not overwrite:
         raise InputError(f"output file exists: {out}", "Replace it with --overwrite, or name another --out.")
+    check_writable(out)
 
 
 def write_rows(
@@ -62,14 +66,14 @@ def write_rows(
                     values = [f"{value:.6f}" for value in row.probabilities] if probabilities else []
                     writer.writerow([*record.values(), *values])
         else:
-            with temporary.open("w", encoding="utf-8", errors=_NAMES) as file:
+            with temporary.open("w", encoding="utf-8") as file:
                 for row in rows:
                     record = record_of(row, name_target=name_targets)
                     if probabilities:
                         record["probabilities"] = {
                             name: round(value, 6) for name, value in zip(classes, row.probabilities, strict=True)
                         }
-                    file.write(json.dumps(record, ensure_ascii=False) + "\n")
+                    file.write(json_line(record))
 
 
 def record_of(row: Row, *, name_target: bool) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from safetensors.torch import save
 
 from gformer_cli.bundle import Bundle
 from gformer_cli.errors import InputError
-from gformer_cli.files import atomic_path, encodable, make_folder
+from gformer_cli.files import atomic_path, check_fillable, encodable, make_folder
 from gformer_cli.stages.adapt.predictor import Outcome
 
 _FILES = "batch-*.safetensors"
@@ -41,6 +41,7 @@ class ParameterFolder:
                 f"folder of parameters is not empty: {folder}",
                 "Replace the sets in it with --overwrite, or name another folder.",
             )
+        check_fillable(folder)
 
     def begin(self) -> ParameterFolder:
         """Make the folder, without the sets of a run before this one unless that is continued."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from gformer_cli.data.streams import SOURCE_AGAIN
 from gformer_cli.errors import InputError, WorkError, did_you_mean
 from gformer_cli.stages.evaluate.plan import Plan
+from gformer_cli.stages.evaluate.reading import foreign, read_document
 from gformer_cli.stages.evaluate.results import SCHEMA_VERSION, Results, Summary
 
 JUDGED = "gformer"
@@ -65,16 +65,14 @@ class Change:
 
 def read_baseline(path: Path) -> list[dict[str, Any]]:
     """The summaries of an earlier results.json. Raises `InputError` for anything else."""
+    document = read_document(path, "baseline")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
         version = document["schema_version"]
         summaries = document["summaries"] if version == SCHEMA_VERSION else []
         for summary in summaries:
             _ = _setting(summary), list(summary["targets"]), float(summary["accuracy"])
-    except OSError as error:
-        raise InputError(f"cannot read baseline {path}: {error.strerror}", "Give a results.json.") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise InputError(f"not a results.json: {path}", "Give the file that gformer evaluate --out wrote.") from None
+    except (ValueError, KeyError, TypeError):
+        raise foreign(path) from None
     if version != SCHEMA_VERSION:
         raise InputError(
             f"baseline {path} has schema version {version}; this gformer compares version {SCHEMA_VERSION}",

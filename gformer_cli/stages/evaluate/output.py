@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gformer_cli.errors import InputError
-from gformer_cli.files import make_folder, write_json, write_text
+from gformer_cli.files import check_appendable, check_writable, make_folder, write_json, write_text
 from gformer_cli.stages.evaluate.results import Results
 
 
@@ -30,10 +30,10 @@ class Output:
         return self.folder / "cells.jsonl"
 
     def begin(self, *, resume: bool) -> None:
-        """Make the folder, without the results of an evaluation before this one."""
+        """Make the folder. Results of an evaluation before this one stay until there are new ones."""
         make_folder(self.folder)
-        for path in (self.results, self.table, *(() if resume else (self.cells,))):
-            path.unlink(missing_ok=True)
+        if not resume:
+            self.cells.unlink(missing_ok=True)
 
     def write(self, results: Results) -> None:
         """Write results.json and results.csv atomically; the cells are in them then."""
@@ -43,7 +43,8 @@ class Output:
 
 
 def check_output(folder: Path, *, overwrite: bool, resume: bool) -> Output:
-    """Where results go; raises `InputError` for a non-empty folder without `overwrite` or `resume`."""
+    """Where results go; raises `InputError` for a non-empty folder without `overwrite` or `resume`, and
+    where nothing can be written."""
     output = Output(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file, not a folder", "Name a folder with --out; results.json goes inside.")
@@ -56,4 +57,6 @@ def check_output(folder: Path, *, overwrite: bool, resume: bool) -> Output:
             f"output folder is not empty: {folder}",
             "Continue with --resume, replace the results in it with --overwrite, or name another --out.",
         )
+    check_writable(output.results, output.table)
+    check_appendable(output.cells)
     return output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 from collections.abc import Mapping
@@ -12,10 +13,12 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from gformer_cli.errors import InputError
+from gformer_cli.files import MIB, read_text
 from gformer_cli.stages.evaluate.results import REFERENCE, SCHEMA_VERSION, Cell, Summary
 
 _UNKNOWN = ("standard_error", "low", "high", "nll", "ece", "brier", "accuracy", "mean", "harm")
 """Figures that may be null in the file, because they do not exist."""
+_LARGEST = 256 * MIB
 
 
 @dataclass(frozen=True)
@@ -52,27 +55,37 @@ class Document:
 
 def read_results(path: Path) -> Document:
     """Read what `gformer evaluate --out` wrote. Raises `InputError` for anything else."""
+    return parse_results(read_document(path), path)
+
+
+def read_document(path: Path, what: str = "results") -> Any:
+    """The JSON value in a file of results. Raises `InputError` for a file that cannot be read or holds none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path, _LARGEST), parse_constant=_no_number)
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}", "Give a results.json.") from None
+        if error.errno == errno.EILSEQ:  # no text at all
+            raise foreign(path) from None
+        raise InputError(f"cannot read {what} {path}: {error.strerror}", "Give a results.json.") from None
     except (ValueError, RecursionError):
-        raise _foreign(path) from None
-    return parse_results(content, path)
+        raise foreign(path) from None
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
 
 
 def parse_results(content: Any, path: Path | str = "results.json") -> Document:
     """The document that `Results.to_json` made; `path` names it in errors. Raises `InputError` for anything else."""
     version = content.get("schema_version") if isinstance(content, dict) else None
     if not isinstance(version, int):
-        raise _foreign(path)
+        raise foreign(path)
     if version != SCHEMA_VERSION:
         raise InputError(
             f"{path} has schema version {version}; this gformer reads version {SCHEMA_VERSION}",
             "Measure again with this gformer.",
         )
     try:
-        return TypeAdapter(Document).validate_python(_with_nan(content))
+        return TypeAdapter(Document).validate_python(with_nan(content))
     except ValueError as error:  # pydantic's is one
         first = str(error).splitlines()
         where = next((line.strip() for line in first[1:]), "")
@@ -82,11 +95,13 @@ def parse_results(content: Any, path: Path | str = "results.json") -> Document:
         ) from None
 
 
-def _with_nan(value: Any) -> Any:
+def with_nan(value: Any) -> Any:
+    """What `files.finite` left of figures, with the ones that do not exist as numbers again that are none."""
     if isinstance(value, Mapping):
-        return {key: math.nan if item is None and key in _UNKNOWN else _with_nan(item) for key, item in value.items()}
-    return [_with_nan(item) for item in value] if isinstance(value, list) else value
+        return {key: math.nan if item is None and key in _UNKNOWN else with_nan(item) for key, item in value.items()}
+    return [with_nan(item) for item in value] if isinstance(value, list) else value
 
 
-def _foreign(path: Path | str) -> InputError:
+def foreign(path: Path | str) -> InputError:
+    """The error for a file that is something else."""
     return InputError(f"not a results.json: {path}", "Give the file that gformer evaluate --out wrote.")

@@ -15,11 +15,13 @@ from gformer_cli.bundle import Bundle, file_hash, library_versions
 from gformer_cli.data.images import Skipped
 from gformer_cli.data.streams import Stream
 from gformer_cli.errors import InputError
-from gformer_cli.files import append_json_line
+from gformer_cli.files import MIB, append_json_line, read_regular
 from gformer_cli.stages.evaluate.plan import Plan
+from gformer_cli.stages.evaluate.reading import with_nan
 from gformer_cli.stages.evaluate.results import Cell, Choice
 
 Key = tuple[Any, ...]
+_LARGEST = 1024 * MIB
 
 
 class Records:
@@ -82,7 +84,10 @@ class Records:
 
     def _read(self, mark: str) -> None:
         assert self.path is not None
-        content = self.path.read_bytes()
+        try:
+            content = read_regular(self.path, _LARGEST)
+        except OSError as error:
+            raise InputError(f"cannot read {self.path}: {error.strerror}", "Start again with --overwrite.") from None
         whole = content[: content.rfind(b"\n") + 1]
         lines = [line for line in whole.split(b"\n") if line]
         first = _parsed(self.path, 1, lines[0]) if lines else {}
@@ -99,7 +104,7 @@ class Records:
                 if "tuned" in line:
                     self.choices[str(line["tuned"])] = TypeAdapter(Choice).validate_python(line["choice"])
                     continue
-                cells = TypeAdapter(list[Cell]).validate_python(line["cells"])
+                cells = TypeAdapter(list[Cell]).validate_python(with_nan(line["cells"]))
                 skipped = TypeAdapter(list[Skipped]).validate_python(line["skipped"])
                 self._take(tuple(line["key"]), cells, skipped)
             except (ValueError, KeyError, TypeError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -12,6 +11,7 @@ from typing import Any
 
 from gformer_cli.bundle import library_versions
 from gformer_cli.data.images import Skipped
+from gformer_cli.files import finite
 from gformer_cli.metrics import mean, paired_bootstrap, standard_error
 
 SCHEMA_VERSION = 2
@@ -205,16 +205,16 @@ class Results:
             "cells": [_without_details(asdict(cell)) for cell in self.cells if cell.method in self.methods],
             "skipped": [asdict(item) for item in self.skipped],
         }
-        cleaned: dict[str, Any] = _without_nan(document)
+        cleaned: dict[str, Any] = finite(document)
         return cleaned
 
     def to_csv(self) -> str:
-        """A row a cell, without the lists: for spreadsheets."""
+        """A row a cell, without the lists: for spreadsheets. A figure that does not exist is empty."""
         text = io.StringIO()
         columns = [f.name for f in fields(Cell) if f.name not in _LISTS]
         writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(asdict(cell) for cell in self.cells if cell.method in self.methods)
+        writer.writerows(finite(asdict(cell)) for cell in self.cells if cell.method in self.methods)
         return text.getvalue()
 
     def _summary(self, method: str, setting: tuple[str, int]) -> Summary:
@@ -292,11 +292,3 @@ def _over_targets(cells: Sequence[Cell], measure: str = "accuracy") -> float:
 
 def _without_details(cell: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in cell.items() if name != "details" or value is not None}
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

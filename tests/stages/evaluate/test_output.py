@@ -38,14 +38,14 @@ def test_resume_needs_something_unfinished(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("resume", [True, False])
-def test_beginning_removes_old_results_and_keeps_cells_for_resume(tmp_path: Path, resume: bool) -> None:
+def test_beginning_keeps_old_results_and_for_resume_the_cells(tmp_path: Path, resume: bool) -> None:
     output = Output(tmp_path / "new")
     output.begin(resume=False)
     for path in (output.results, output.table, output.cells, output.folder / "notes.txt"):
         path.write_text("old")
     output.begin(resume=resume)
     left = {path.name for path in output.folder.iterdir()}
-    assert left == {"notes.txt"} | ({"cells.jsonl"} if resume else set())
+    assert left == {"notes.txt", "results.json", "results.csv"} | ({"cells.jsonl"} if resume else set())
 
 
 def test_results_take_the_place_of_cells(tmp_path: Path, make_cell: Callable[..., Cell]) -> None:
@@ -56,3 +56,12 @@ def test_results_take_the_place_of_cells(tmp_path: Path, make_cell: Callable[...
     assert {path.name for path in tmp_path.iterdir()} == {"results.json", "results.csv"}
     assert json.loads(output.results.read_text()) == json.loads(json.dumps(results.to_json()))
     assert output.table.read_text() == results.to_csv()
+
+
+@pytest.mark.parametrize("name", ["results.json", "results.csv", "cells.jsonl"])
+def test_what_cannot_be_written_is_told_before_the_work(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=f"cannot write {tmp_path / name}: Is a directory"):
+        check_output(tmp_path, overwrite=True, resume=False)
+    with pytest.raises(InputError, match="cannot write /proc/x"):
+        check_output(Path("/proc/x"), overwrite=False, resume=False)
