@@ -128,7 +128,7 @@ def adapt(
     make_folder(out.parent)
     make_deterministic(seed or 0)
     sample = None if report is None else stage.Sample(bundle.header.classes)
-    with terminal.progress() as progress, kept.open() as sinks:
+    with stage.held(out) as ours, terminal.progress() as progress, kept.open() as sinks:
         done = stage.adapt(
             bundle,
             domains,
@@ -144,7 +144,11 @@ def adapt(
             sinks=[*sinks, *([sample] if sample is not None else [])],
             progress=progress,
         )
-    stage.write_rows(out, done.rows, bundle.header.classes, probabilities=probabilities, name_targets=len(domains) > 1)
+        if not ours:  # a file may have come meanwhile
+            stage.check_output(out, overwrite=overwrite)
+        stage.write_rows(
+            out, done.rows, bundle.header.classes, probabilities=probabilities, name_targets=len(domains) > 1
+        )
     if report is not None and sample is not None:
         from gformer_cli.bundle import library_versions
         from gformer_cli.report.page.adaptation import adaptation_page

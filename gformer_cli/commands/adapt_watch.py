@@ -137,14 +137,18 @@ def watch_folder(terminal: Terminal, request: Request, *, dry_run: bool) -> None
 
 def _watch(terminal: Terminal, request: Request, stop: StopRequest, *, dry_run: bool) -> None:
     from gformer_cli.bundle import load_bundle
-    from gformer_cli.files import make_folder
+    from gformer_cli.files import check_appendable, check_fillable, make_folder
     from gformer_cli.stages.adapt import check_output
+    from gformer_cli.stages.adapt.ledger import skipped_file
     from gformer_cli.stages.adapt.watch import WatchOptions, watch
     from gformer_cli.stages.targets import check_batch_size
     from gformer_cli.stages.training import make_deterministic, pick_device, pick_workers
 
     check_batch_size(request.batch_size)
-    check_output(request.out, overwrite=True)
+    check_output(request.out, overwrite=False, continued=True)
+    check_appendable(skipped_file(request.out))
+    if request.move_to is not None:
+        check_fillable(request.move_to)
     where, threads = pick_device(request.device), pick_workers(request.workers)
     bundle = load_bundle(request.model, own_backbone=request.backbone)
     if request.context and bundle.header.static is not None:
@@ -191,7 +195,7 @@ def _watch(terminal: Terminal, request: Request, stop: StopRequest, *, dry_run: 
             sinks=sinks,
             progress=progress,
         )
-    listed = request.out.with_name(f"{request.out.stem}.skipped.jsonl")
+    listed = skipped_file(request.out)
     counts = dict(done.counts.most_common())
     terminal.result(
         {

@@ -12,6 +12,7 @@ import torch
 from gformer_cli.bundle import load_bundle
 from gformer_cli.data.folders import ImageFile
 from gformer_cli.data.images import Decoded, read_image
+from gformer_cli.stages.adapt import Predictor
 
 Adapt = Callable[..., Any]
 ReadCsv = Callable[[Path], list[dict[str, str]]]
@@ -294,3 +295,32 @@ def test_a_dry_run_touches_nothing(adapt: Adapt, tmp_path: Path, data: Path) -> 
     assert plan["domains"]["fog"] == {"circle": 10, "square": 10, "stripes": 10}
     assert plan["outputs"] == [str(tmp_path / "new" / "a.csv")]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_has_come_meanwhile_is_not_replaced_unasked(
+    gformer: Callable[..., Any], bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "p.csv"
+    real = Predictor.predict
+
+    def come(self: Predictor, *arguments: Any) -> Any:
+        out.write_text("mine")
+        return real(self, *arguments)
+
+    monkeypatch.setattr(Predictor, "predict", come)
+    done = gformer("adapt", "--model", bundle, "--target", data / "targets" / "fog", "--out", out)
+    assert done.status == 2 and "output file exists" in done.err and out.read_text() == "mine"
+
+
+def test_predictions_are_written_through_a_link(
+    gformer: Callable[..., Any], bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "p.csv").symlink_to("real/today.csv")
+    command = ["adapt", "--model", bundle, "--target", data / "targets" / "fog", "--out", tmp_path / "p.csv"]
+    assert gformer(*command).status == 0
+    assert (tmp_path / "p.csv").is_symlink() and (tmp_path / "real" / "today.csv").read_text().startswith("path,label")
+    (tmp_path / "real" / "today.csv").write_text("old")
+    assert gformer(*command).status == 2
+    assert gformer(*command, "--overwrite").status == 0
+    assert (tmp_path / "p.csv").is_symlink() and (tmp_path / "real" / "today.csv").read_text().startswith("path,label")

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from gformer_cli.stages.adapt.appending import AppendFile
+
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "watch_kill.py"
 Watch = Callable[..., Any]
 
@@ -141,6 +143,39 @@ def test_folders_that_make_no_sense(gformer: Watch, watch: Watch, bundle: Path, 
         assert done.status == 2 and told in done.err
     done = gformer("adapt", "--model", bundle, "--out", tmp_path / "p.csv")
     assert done.status == 2 and "no images are named" in done.err and "--watch DIR" in done.err
+
+
+def test_adapt_leaves_a_file_alone_that_is_watched_into(
+    gformer: Watch, watch: Watch, bundle: Path, incoming: Path, tmp_path: Path
+) -> None:
+    watch()
+    before = (tmp_path / "p.csv").read_bytes()
+    command = ["adapt", "--model", bundle, "--target", incoming / "fog", "--out", tmp_path / "p.csv", "--overwrite"]
+    with AppendFile(tmp_path / "p.csv"):
+        for extra in ([], ["--dry-run"]):
+            done = gformer(*command, *extra)
+            assert done.status == 2 and f"another process is writing to {tmp_path / 'p.csv'}" in done.err
+            assert "adapting" not in done.err
+    assert (tmp_path / "p.csv").read_bytes() == before
+    assert gformer(*command).status == 0
+
+
+@pytest.mark.parametrize("option", ["--out", "--move-to", "--audit", "--save-parameters"])
+def test_what_cannot_be_written_is_told_before_the_work_and_in_a_dry_run(
+    gformer: Watch, bundle: Path, incoming: Path, tmp_path: Path, option: str
+) -> None:
+    (tmp_path / "file").write_text("old")
+    options = {"--out": tmp_path / "p.csv"}
+    for place in ("/proc/x/p.csv", tmp_path / "file" / "p.csv"):
+        for way in ("--watch", "--target"):
+            given = [word for pair in (options | {option: place}).items() for word in pair]
+            if option == "--move-to" and way == "--target":
+                continue
+            for extra in ([], ["--dry-run"]):
+                done = gformer("adapt", "--model", bundle, way, incoming / "fog", *given, *extra)
+                assert done.status == 2 and f"error: cannot write {place}: " in done.err
+                assert "batch" not in done.err and "adapting" not in done.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "incoming"]
 
 
 def start(bundle: Path, folder: Path, out: Path, *options: object) -> subprocess.Popen[str]:

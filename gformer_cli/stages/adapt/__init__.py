@@ -3,6 +3,7 @@
 `folder.py` is where it starts for folders that are complete, `watch.py` for those that fill.
 """
 
+from gformer_cli.stages.adapt.appending import held
 from gformer_cli.stages.adapt.folder import AdaptResult, adapt
 from gformer_cli.stages.adapt.guarding import choose_guard
 from gformer_cli.stages.adapt.output import Row, check_output, write_rows
@@ -21,5 +22,6 @@ __all__ = [
     "adapt",
     "check_output",
     "choose_guard",
+    "held",
     "write_rows",
 ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
 from gformer_cli.errors import InputError, WorkError
+from gformer_cli.files import open_regular
 
 try:
     import fcntl
@@ -20,25 +22,21 @@ _HINT = "Free some space or see to the disk, then start the same command again: 
 class AppendFile:
     """`path`, opened to be added to, and locked: a second process is refused with `InputError`.
 
-    Raises `WorkError` wherever the operating system refuses to write.
+    Raises `WorkError` wherever the operating system refuses to write, and where the file under this name is no longer
+    the one that is open, or not as this process left it: what is written to it then would be lost.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
+            self._file = open_regular(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         except OSError as error:
             raise self._refused(error) from error
-        if fcntl is not None:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(self._file)
-                raise InputError(
-                    f"another process is writing to {path}", "Stop it first, or name another --out."
-                ) from None
-            except OSError:  # a file system without locks
-                pass
+        try:
+            _lock(self._file, path)
+        except BaseException:
+            os.close(self._file)
+            raise
         self.size = os.fstat(self._file).st_size
 
     def __enter__(self) -> AppendFile:
@@ -47,6 +45,10 @@ class AppendFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let others write to it."""
         os.close(self._file)
 
     def cut(self, size: int) -> None:
@@ -63,6 +65,7 @@ class AppendFile:
 
         After an error the file is as it was before, as far as the disk lets it.
         """
+        self._check_place()
         data = text.encode("utf-8", "backslashreplace")
         try:
             rest = memoryview(data)
@@ -76,6 +79,24 @@ class AppendFile:
         if self.size == 0:
             self._sync_folder()
         self.size += len(data)
+        self._check_place()  # it may have gone while it was written to
+
+    def _check_place(self) -> None:
+        try:
+            there = self.path.stat()
+        except OSError:
+            raise self._lost("has been moved or removed") from None
+        here = os.fstat(self._file)
+        if (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino):
+            raise self._lost("is another file now")
+        if here.st_size != self.size:
+            raise self._lost("has been changed by another program")
+
+    def _lost(self, what: str) -> WorkError:
+        return WorkError(
+            f"{self.path} {what} while this command was adding to it",
+            "Stop it before you move or replace its files. Start it again: what is not in the file is done again.",
+        )
 
     def _sync_folder(self) -> None:
         with suppress(OSError):  # not every system opens folders
@@ -87,3 +108,36 @@ class AppendFile:
 
     def _refused(self, error: OSError) -> WorkError:
         return WorkError(f"cannot write {self.path}: {error.strerror or error}", _HINT)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[bool]:
+    """Within the block no `AppendFile` opens the file `path`. Whether there is one, so that it could be kept.
+
+    Raises `InputError` where another process is adding to it.
+    """
+    try:
+        if fcntl is None:
+            raise FileNotFoundError
+        file = open_regular(path, os.O_RDWR)
+    except OSError:  # it is not there, or is refused in the terms of who writes it
+        yield False
+        return
+    try:
+        _lock(file, path)
+        yield True
+    finally:
+        os.close(file)
+
+
+def _lock(file: int, path: Path) -> None:
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(
+            f"another process is writing to {path}", "Stop it first, or name another output file."
+        ) from None
+    except OSError:  # a file system without locks
+        pass

@@ -104,6 +104,12 @@ class Incoming:
         """Complete images that no batch has taken."""
         return len(self._complete)
 
+    @property
+    def in_place(self) -> bool:
+        """Whether the watched folder is the one that it was at first."""
+        place = _place(self.root)
+        return place is not None and place == self._place
+
     def names(self) -> Iterator[str]:
         """Every image that is there now, complete or not."""
         return (relative for relative, _ in self._walk(self.root, "", set()))
@@ -138,7 +144,7 @@ class Incoming:
                 left.append(relative)
             elif not self._is_candidate(relative):
                 self._offer(relative, stamp, now)
-        if present and not self.unreadable and _place(self.root) == self._place:
+        if present and not self.unreadable and self.in_place:
             for keys in self._known:
                 keys.intersection_update(present)
         return left
@@ -223,12 +229,13 @@ class Incoming:
         self._offer(arrival.relative, stamp, now)
         return True
 
-    def is_among(self, keys: set[bytes], relative: str) -> bool:
-        """Whether the key of a file as it is now is one of `keys`."""
+    def stamp_among(self, keys: set[bytes], relative: str) -> Stamp | None:
+        """The stamp of a file as it is now, if its key is one of `keys`."""
         try:
-            return key_of(relative, _stamp(self.root / relative)) in keys
+            stamp = _stamp(self.root / relative)
         except OSError:
-            return False
+            return None
+        return stamp if key_of(relative, stamp) in keys else None
 
     def _offer(self, relative: str, stamp: Stamp, now: float) -> None:
         key = key_of(relative, stamp)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gformer_cli.errors import InputError
+from gformer_cli.files import json_line
 from gformer_cli.stages.adapt.appending import AppendFile
 from gformer_cli.stages.adapt.output import Row, record_of
 
@@ -60,15 +61,12 @@ class Ledger:
             raise
 
     def close(self) -> None:
-        self._file.__exit__(None, None, None)
+        self._file.close()
 
     def append(self, rows: Sequence[Row], stamps: Sequence[Stamp]) -> None:
         """Add one batch; it is on the disk when this returns."""
         records = [self._record(row, len(rows), stamp, flat=self._csv) for row, stamp in zip(rows, stamps, strict=True)]
-        if self._csv:
-            text = _csv([record.values() for record in records])
-        else:
-            text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        text = _csv([record.values() for record in records]) if self._csv else "".join(map(json_line, records))
         self._file.append(text)
         self.done.update(key_of(row.path, stamp) for row, stamp in zip(rows, stamps, strict=True))
 
@@ -149,11 +147,16 @@ class Ledger:
         )
 
 
+def skipped_file(out: Path) -> Path:
+    """Where the files that were skipped are listed, beside the predictions in `out`."""
+    return out.with_name(f"{out.stem}.skipped.jsonl")
+
+
 class SkippedList:
     """`NAME.skipped.jsonl` beside the predictions: files that could not be used, each once, with the reason."""
 
     def __init__(self, out: Path) -> None:
-        self.path = out.with_name(f"{out.stem}.skipped.jsonl")
+        self.path = skipped_file(out)
         self.keys: set[bytes] = set()
         """Of the files that are not to be tried again unless they change."""
         self.new = 0
@@ -167,7 +170,7 @@ class SkippedList:
         if stamp is not None:
             record |= {"bytes": stamp.size, "modified_ns": stamp.modified_ns}
         with AppendFile(self.path) as file:
-            file.append(json.dumps(record, ensure_ascii=False) + "\n")
+            file.append(json_line(record))
         self.new += 1
         if stamp is not None:
             self.keys.add(key_of(relative, stamp))

@@ -11,6 +11,7 @@ from typing import Any
 from gformer_cli.core.guard import GENERATED
 from gformer_cli.errors import InputError
 from gformer_cli.files import atomic_path, check_appendable, check_writable, json_line
+from gformer_cli.stages.adapt.appending import held
 
 FORMATS = (".csv", ".jsonl")
 _NAMES = "backslashreplace"
@@ -45,6 +46,8 @@ def check_output(out: Path, *, overwrite: bool, continued: bool = False) -> None
     if out.exists() and not overwrite:
         raise InputError(f"output file exists: {out}", "Replace it with --overwrite, or name another --out.")
     check_writable(out)
+    with held(out):
+        pass
 
 
 def write_rows(

@@ -21,9 +21,10 @@ from gformer_cli.core.guard import GENERATED, Guard
 from gformer_cli.data.folders import ImageFile
 from gformer_cli.data.images import Decoded, Skipped, read_images, stack
 from gformer_cli.data.labelled import unreadable
+from gformer_cli.errors import InputError
 from gformer_cli.stages.adapt.incoming import Arrival, Due, Incoming
 from gformer_cli.stages.adapt.ledger import Ledger, SkippedList, Stamp
-from gformer_cli.stages.adapt.moving import move
+from gformer_cli.stages.adapt.moving import Changed, move
 from gformer_cli.stages.adapt.notices import Notices
 from gformer_cli.stages.adapt.predictor import Outcome, Predictor, Sink
 from gformer_cli.stages.progress import Progress, Silent, StopRequest
@@ -91,8 +92,8 @@ def watch(
     Each of `sinks` is told about a batch before its predictions count as written. After a kill the same call goes on
     with the images that are not in the predictions file, in order of arrival.
 
-    Raises `WorkError` where the disk refuses to write, and `InputError` for a predictions file of another kind, or for
-    an unreadable image where that is an error.
+    Raises `WorkError` where the disk refuses to write, and `InputError` for a predictions file of another kind, for
+    an unreadable image where that is an error, and for a folder that has gone when nothing more comes.
     """
     ledger = Ledger(options.out, bundle.header.classes, probabilities=options.probabilities)
     try:
@@ -143,6 +144,7 @@ class _Watch:
             if due is not None:
                 self._do_batch(due)
             elif idle:
+                self._check_folder()
                 break
             else:
                 self.predictor.memory.give_back_if_due()
@@ -151,6 +153,14 @@ class _Watch:
             self.result.ended_by = signal.Signals(stop.signal or signal.SIGINT).name
         self.result.skipped = self.skipped.new
         return self.result
+
+    def _check_folder(self) -> None:
+        """That nothing more has come says nothing where it could not have come."""
+        hint = "Bring it back, then start the same command again: nothing is lost."
+        if not self.options.folder.is_dir():
+            raise InputError(f"the watched folder has gone: {self.options.folder}", hint)
+        if not self.incoming.in_place:
+            raise InputError(f"{self.options.folder} is another folder than at the start; was it unmounted?", hint)
 
     def _begin(self) -> None:
         if self.ledger.cut:
@@ -234,7 +244,7 @@ class _Watch:
         )
         if self.options.move_to is not None:
             for arrival in arrivals:
-                self._move(arrival.relative)
+                self._move(arrival.relative, arrival.stamp)
 
     def _skip_gone(self, names: Sequence[str]) -> None:
         for relative in names:
@@ -251,14 +261,17 @@ class _Watch:
         if self.options.move_to is None:
             return
         for relative in known:
-            if self.incoming.is_among(self.ledger.done, relative):
-                self._move(relative)
+            stamp = self.incoming.stamp_among(self.ledger.done, relative)
+            if stamp is not None:
+                self._move(relative, stamp)
 
-    def _move(self, relative: str) -> None:
+    def _move(self, relative: str, stamp: Stamp) -> None:
         assert self.options.move_to is not None
         try:
-            move(self.options.folder / relative, self.options.move_to / relative)
+            move(self.options.folder, relative, self.options.move_to, stamp)
         except FileNotFoundError:  # somebody else has moved it
+            pass
+        except Changed:  # a new image under an old name, to be predicted
             pass
         except OSError as error:
             if relative not in self._unmoved:

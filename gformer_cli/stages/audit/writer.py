@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import platform
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,7 +13,8 @@ from pydantic import JsonValue
 from gformer_cli.bundle import Bundle, library_versions
 from gformer_cli.core.change import FIGURES, measure_change
 from gformer_cli.errors import InputError
-from gformer_cli.files import encodable, writing_to
+from gformer_cli.files import check_appendable, encodable
+from gformer_cli.stages.adapt.appending import AppendFile
 from gformer_cli.stages.adapt.predictor import Outcome
 from gformer_cli.stages.audit.records import (
     SCHEMA_VERSION,
@@ -49,8 +49,8 @@ class AuditLog:
     A file that exists is continued, never replaced. A torn last line, of a process that was killed while it wrote,
     is cut off first.
 
-    Raises `InputError` where the file is something else, and, without `append`, where its last line is of another
-    bundle or of other settings: a log of two models is nothing that should come about by accident.
+    Raises `InputError` where the file is something else or cannot be written, and, without `append`, where its last
+    line is of another bundle or of other settings: a log of two models is nothing that should come about by accident.
     """
 
     def __init__(
@@ -61,9 +61,10 @@ class AuditLog:
         self.bundle_sha256 = bundle_sha256
         self.settings = settings
         self.settings_hash = hash_settings(settings)
-        self._file: int | None = None
+        self._file: AppendFile | None = None
         if path.exists():
             self._check(append)
+        check_appendable(path)
 
     def _check(self, append: bool) -> None:
         if not self.path.is_file():
@@ -85,11 +86,10 @@ class AuditLog:
 
     def open(self) -> AuditLog:
         """Create the file, or cut off what is torn. Nothing is touched before."""
-        with writing_to(self.path):
-            self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-            _, whole = last_line(self.path)
-            if whole < self.path.stat().st_size:
-                os.truncate(self.path, whole)
+        self._file = AppendFile(self.path)
+        _, whole = last_line(self.path)
+        if whole < self._file.size:
+            self._file.cut(whole)
         return self
 
     def __enter__(self) -> AuditLog:
@@ -97,17 +97,13 @@ class AuditLog:
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
-            os.close(self._file)
+            self._file.close()
             self._file = None
 
     def __call__(self, outcome: Outcome) -> None:
         """Append one batch; it is on the disk when this returns."""
         assert self._file is not None
-        line = self.record(outcome).model_dump_json().encode() + b"\n"
-        with writing_to(self.path):
-            while line:  # a full disk takes a part, and refuses the rest at the next attempt
-                line = line[os.write(self._file, line) :]
-            os.fsync(self._file)
+        self._file.append(self.record(outcome).model_dump_json() + "\n")
 
     def record(self, outcome: Outcome) -> BatchRecord:
         """What is written about one batch."""

@@ -234,7 +234,7 @@ def test_known_images_are_not_offered_and_are_told_by_the_scan(tmp_path: Path, p
     (arrival,) = incoming.take(".", 9, 5.0)[0]
     assert arrival.relative == "b.png"
     done.add(arrival.key)
-    assert incoming.is_among(done, "a.png") and not incoming.is_among(done, "c.png")
+    assert incoming.stamp_among(done, "a.png") and not incoming.stamp_among(done, "c.png")
     put("a.png", b"another image of this name")
     assert incoming.scan(6.0) == ["b.png"]
     assert all_due(incoming, 7.0) == ["a.png"]
@@ -251,7 +251,7 @@ def test_keys_of_images_that_have_gone_are_dropped(tmp_path: Path, put: Put) -> 
     done |= {arrival.key for arrival in incoming.take(".", 2, 0.0)[0]}
     (tmp_path / "a.png").unlink()
     incoming.scan(1.0)
-    assert len(done) == 1 and incoming.is_among(done, "b.png")
+    assert len(done) == 1 and incoming.stamp_among(done, "b.png")
 
 
 def test_a_share_that_is_not_mounted_makes_nothing_forgotten(tmp_path: Path) -> None:

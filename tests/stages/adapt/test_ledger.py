@@ -3,6 +3,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -197,3 +199,48 @@ def test_a_list_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "p.skipped.jsonl").write_text("mine\n")
     with pytest.raises(InputError, match=r"p\.skipped\.jsonl, line 1"):
         SkippedList(tmp_path / "p.csv")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda path: path.rename(path.with_name("rotated")), "has been moved or removed"),
+        (lambda path: path.unlink(), "has been moved or removed"),
+        (lambda path: shutil.copy(path, path.with_name("new")) and path.with_name("new").replace(path), "another file"),
+        (lambda path: path.write_bytes(b""), "changed by another program"),
+        (lambda path: path.write_bytes(path.read_bytes() + b"mine"), "changed by another program"),
+    ],
+    ids=["moved", "removed", "replaced", "emptied", "added to"],
+)
+def test_a_file_that_is_no_longer_the_open_one_takes_no_batch(
+    out: Path, change: Callable[[Path], object], told: str
+) -> None:
+    ledger = open_ledger(out)
+    ledger.append(rows(0, ["a.png"]), [STAMP])
+    change(out)
+    content = out.read_bytes() if out.exists() else None
+    with pytest.raises(WorkError, match=told) as caught:
+        ledger.append(rows(1, ["b.png"]), [STAMP])
+    assert str(out) in caught.value.message and key_of("b.png", STAMP) not in ledger.done
+    assert (out.read_bytes() if out.exists() else None) == content
+
+
+def test_a_file_that_goes_while_it_is_written_to_takes_no_batch(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger, real = open_ledger(out), os.fsync
+
+    def rotate(file: int) -> None:
+        real(file)
+        out.rename(out.with_name("rotated"))
+
+    monkeypatch.setattr(os, "fsync", rotate)
+    with pytest.raises(WorkError, match="has been moved or removed"):
+        ledger.append(rows(0, ["a.png"]), [STAMP])
+    assert ledger.done == set()
+
+
+def test_a_pipe_and_a_device_are_no_predictions_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "zero.csv").symlink_to("/dev/zero")
+    for name in ("pipe.csv", "zero.csv"):
+        with pytest.raises(WorkError, match="not a regular file"):
+            open_ledger(tmp_path / name)

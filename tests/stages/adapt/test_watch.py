@@ -16,8 +16,10 @@ from gformer_cli.allocator import KeptMemory
 from gformer_cli.bundle import Bundle
 from gformer_cli.data.folders import Domain
 from gformer_cli.errors import InputError, WorkError
+from gformer_cli.stages.adapt.moving import move
 from gformer_cli.stages.adapt.predictor import Outcome, Predictor
 from gformer_cli.stages.adapt.watch import WatchOptions, WatchResult, watch
+from gformer_cli.stages.audit.writer import AuditLog
 from gformer_cli.stages.progress import Silent, StopRequest
 
 CPU = torch.device("cpu")
@@ -172,9 +174,7 @@ def test_a_kill_at_any_moment_loses_nothing_doubles_nothing_and_keeps_the_batche
         elif moment == "after writing":
             patch.setattr("gformer_cli.stages.adapt.watch._Watch._move", kill(lambda *_: None))
         else:
-            patch.setattr(
-                "gformer_cli.stages.adapt.watch.move", kill(lambda a, b: b.parent.mkdir(exist_ok=True) or a.rename(b))
-            )
+            patch.setattr("gformer_cli.stages.adapt.watch.move", kill(move))
         (folder.parent / "done").mkdir()
         with pytest.raises(Killed):
             run(move_to=folder.parent / "done", sinks=sinks)
@@ -299,7 +299,7 @@ def test_what_cannot_be_moved_stays_and_is_not_predicted_again(
 ) -> None:
     names = put("yard", 2)
 
-    def refuse(source: Path, destination: Path) -> Path:
+    def refuse(*_: object) -> Path:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("gformer_cli.stages.adapt.watch.move", refuse)
@@ -367,3 +367,65 @@ def test_a_folder_without_notices_is_scanned(run: Run, put: Put, read: Read, mon
     run(sinks=[lambda outcome: put("yard", 4) if outcome.number == 0 else None], until_idle=1.0, progress=Listener())
     assert len(read()) == 8
     assert "inotify watch limit reached" in told[0] and told[1].startswith("batch 0, yard: 4 images in ")
+
+
+@pytest.mark.parametrize("name", ["p.jsonl", "audit.jsonl"])
+def test_a_file_that_is_rotated_away_leaves_the_images_in_place(
+    run: Run, put: Put, read: Read, folder: Path, bundle: Bundle, name: str
+) -> None:
+    names, done = put("yard", 8), folder.parent / "done"
+
+    def rotate(outcome: Outcome) -> None:
+        if outcome.number == 1:
+            (folder.parent / name).rename(folder.parent / "rotated")
+
+    log = AuditLog(folder.parent / "audit.jsonl", bundle, "a" * 64, {})
+    with log, pytest.raises(WorkError, match=f"{name} has been moved or removed"):
+        run(move_to=done, sinks=[rotate, log])
+    assert sorted(path.name for path in (folder / "yard").iterdir()) == [Path(n).name for n in names[4:]]
+    run(move_to=done)
+    assert [row["path"] for row in read()] == (names if name == "audit.jsonl" else names[4:])
+
+
+def test_images_of_another_folder_are_predicted_and_never_moved(
+    run: Run, put: Put, read: Read, folder: Path, domains: list[Domain]
+) -> None:
+    other, done = folder.parent / "other", folder.parent / "done"
+    other.mkdir()
+    for place in (other / "1.png", other / "2.png"):
+        shutil.copy(domains[0].files[0].path, place)
+    put("yard", 1)
+    (folder / "link").symlink_to(other)
+    (folder / "one.png").symlink_to("../other/1.png")
+    told: list[str] = []
+
+    class Listener(Silent):
+        def warning(self, text: str) -> None:
+            told.append(text)
+
+    for _ in range(2):
+        run(move_to=done, progress=Listener())
+    assert sorted(str(row["path"]) for row in read()) == ["link/1.png", "link/2.png", "one.png", "yard/00.png"]
+    assert sorted(path.name for path in other.iterdir()) == ["1.png", "2.png"]
+    assert sorted(path.name for path in done.iterdir()) == ["one.png", "yard"]
+    assert (done / "one.png").samefile(other / "1.png")
+    assert len(told) == 4 and "cannot move link/1.png: it lies behind a link" in told[0]
+
+
+def test_a_folder_that_vanishes_is_an_error_and_not_an_end(run: Run, put: Put, folder: Path) -> None:
+    put("yard", 4)
+    away = folder.with_name("away")
+    with pytest.raises(InputError, match=f"the watched folder has gone: {folder}"):
+        run(sinks=[lambda _: folder.rename(away)])
+
+
+def test_a_folder_that_is_replaced_is_an_error_and_not_an_end(run: Run, put: Put, folder: Path) -> None:
+    """As where what was mounted there is no more."""
+    put("yard", 4)
+
+    def unmount(_: Outcome) -> None:
+        folder.rename(folder.with_name("away"))
+        folder.mkdir()
+
+    with pytest.raises(InputError, match="is another folder than at the start"):
+        run(sinks=[unmount])

@@ -17,6 +17,7 @@ from gformer_cli.data.folders import Domain, ImageFile
 from gformer_cli.data.images import read_batches
 from gformer_cli.errors import InputError, WorkError
 from gformer_cli.stages.adapt import Outcome, Predictor, adapt
+from gformer_cli.stages.adapt.appending import AppendFile
 from gformer_cli.stages.audit.records import BatchRecord, read_log
 from gformer_cli.stages.audit.writer import AuditLog, environment
 
@@ -83,6 +84,7 @@ def test_each_line_is_on_the_disk_when_the_call_returns(
     synced: list[int] = []
     fsync = os.fsync
     monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.fstat(file).st_size), fsync(file)))
+    monkeypatch.setattr(AppendFile, "_sync_folder", lambda _self: None)
     with open_log() as log:
         for count in (1, 2):
             log(outcome)
@@ -203,3 +205,17 @@ def test_the_environment_names_what_bits_depend_on() -> None:
     assert (here["device"], here["threads"]) == ("cpu", torch.get_num_threads())
     assert isinstance(here["versions"], dict) and here["versions"]["torch"] == torch.__version__
     assert torch.backends.cpu.get_cpu_capability() in str(here["hardware"])
+
+
+def test_a_log_that_is_rotated_away_ends_the_run_before_the_batch_counts(open_log: OpenLog, outcome: Outcome) -> None:
+    with open_log() as log:
+        log(outcome)
+        log.path.rename(log.path.with_name("rotated"))
+        with pytest.raises(WorkError, match="has been moved or removed"):
+            log(outcome)
+        assert not log.path.exists()
+
+
+def test_a_log_that_another_process_writes_is_refused(open_log: OpenLog) -> None:
+    with open_log(), pytest.raises(InputError, match="another process is writing to"), open_log():
+        pass
