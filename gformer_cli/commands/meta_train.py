@@ -45,7 +45,7 @@ def meta_train(
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
     domains = find_domains(source, layout)
 
-    from gformer_cli.stages.meta_train import check_claim
+    from gformer_cli.stages.meta_train import check_claim, check_images
     from gformer_cli.stages.meta_train import meta_train as train
     from gformer_cli.stages.run_folder import RunFolder
     from gformer_cli.stages.training import pick_device, pick_workers
@@ -62,6 +62,7 @@ def meta_train(
     terminal.detail(config.to_yaml(settings))
     where, threads = pick_device(device), pick_workers(workers)
     check_claim(folder, resume=resume, overwrite=overwrite)
+    check_images(domains, folder)
     if dry_run:
         outputs = [folder.bundle, folder.meta_train_log]
         show_training_plan(terminal, domains, known.classes, settings, where, threads, outputs)

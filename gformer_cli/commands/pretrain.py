@@ -75,7 +75,7 @@ def pretrain(
     terminal.detail(config.to_yaml(settings))
 
     from gformer_cli.core.networks import own_code
-    from gformer_cli.stages.pretrain import check_source
+    from gformer_cli.stages.pretrain import check_resumed, check_source
     from gformer_cli.stages.pretrain import pretrain as train
     from gformer_cli.stages.run_folder import RunFolder
     from gformer_cli.stages.training import pick_device, pick_workers
@@ -87,6 +87,7 @@ def pretrain(
     classes = check_source(domains, leave_one_out=settings.pretrain.leave_one_out)
     where, threads, run = pick_device(device), pick_workers(workers), RunFolder(out)
     run.check_claim(settings, resume=resume, overwrite=overwrite)
+    check_resumed(domains, run, resume=resume)
     for domain in domains:
         missing = [name for name in classes if name not in domain.classes]
         if missing:

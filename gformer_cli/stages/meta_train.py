@@ -12,7 +12,6 @@ from gformer_cli.config import Settings
 from gformer_cli.core.generators import Generator
 from gformer_cli.data.folders import Domain
 from gformer_cli.data.images import Skipped
-from gformer_cli.data.labelled import LabelledDomain, fingerprint
 from gformer_cli.errors import InputError
 from gformer_cli.files import check_appendable, check_fillable, check_writable
 from gformer_cli.seeding import derive_seed
@@ -20,8 +19,14 @@ from gformer_cli.stages.calibrate_guard import GuardCalibration
 from gformer_cli.stages.meta_trainer import CONTROL, GENERATOR, MetaTrainer, SourceModels
 from gformer_cli.stages.pretrain import read_source
 from gformer_cli.stages.progress import Progress, Silent
-from gformer_cli.stages.run_folder import RunFolder, SourceData
+from gformer_cli.stages.run_folder import RunFolder
+from gformer_cli.stages.source_images import SourceImages
 from gformer_cli.stages.training import make_deterministic
+
+_OTHER_IMAGES = (
+    "Give the --source folders that gformer pretrain had, or run it again with --overwrite: "
+    "a model must not be tested on what it was trained on."
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,9 @@ def meta_train(
     source = run.source()
     check_claim(run, resume=resume, overwrite=overwrite)
     make_deterministic(settings.seed)
-    loaded, skipped = _load_source(domains, source, settings, workers, strict, progress)
+    images = check_images(domains, run)
+    loaded, skipped = read_source(domains, source.classes, settings, workers=workers, strict=strict, progress=progress)
+    images.require(SourceImages.of(loaded), _OTHER_IMAGES)
     models = SourceModels(run, source, settings, device)
     if not resume:  # an earlier bundle stays until the new one takes its place
         run.meta_train_log.unlink(missing_ok=True)
@@ -108,24 +115,9 @@ def check_claim(run: RunFolder, *, resume: bool, overwrite: bool) -> None:
     check_fillable(run.checkpoints)
 
 
-def _load_source(
-    domains: Sequence[Domain],
-    source: SourceData,
-    settings: Settings,
-    workers: int,
-    strict: bool,
-    progress: Progress,
-) -> tuple[list[LabelledDomain], list[Skipped]]:
-    names = sorted(domain.name for domain in domains)
-    if names != sorted(source.domains):
-        raise InputError(
-            f"the source domains are {', '.join(names)}, but the run was pretrained on {', '.join(source.domains)}",
-            "Give the same --source folders as to gformer pretrain.",
-        )
-    loaded, skipped = read_source(domains, source.classes, settings, workers=workers, strict=strict, progress=progress)
-    if fingerprint(loaded) != source.fingerprint:
-        raise InputError(
-            "the source images are not those that the run was pretrained on (their contents differ)",
-            "Restore them, or run gformer pretrain again: a model must not be tested on what it was trained on.",
-        )
-    return loaded, skipped
+def check_images(domains: Sequence[Domain], run: RunFolder) -> SourceImages:
+    """What `run` was pretrained on; raises `InputError` where `domains` or their classes differ. Reads no image."""
+    source = run.source()
+    before = run.images() or SourceImages.of_counts(source.fingerprint, source.domains)
+    before.require_folders(domains, _OTHER_IMAGES)
+    return before

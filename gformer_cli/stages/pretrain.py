@@ -15,14 +15,15 @@ from gformer_cli.core.networks import build_network
 from gformer_cli.data.augment import augment, make_augmentation
 from gformer_cli.data.folders import Domain, check_names, class_names
 from gformer_cli.data.images import Preprocessing, Skipped
-from gformer_cli.data.labelled import LabelledDomain, fingerprint, load_labelled
+from gformer_cli.data.labelled import LabelledDomain, load_labelled
 from gformer_cli.data.samplers import EndlessShuffle, shares
 from gformer_cli.errors import InputError, Interrupted
 from gformer_cli.files import append_json_line
 from gformer_cli.seeding import derive_seed
 from gformer_cli.stages.divergence import Divergence
 from gformer_cli.stages.progress import Progress, Silent, StopRequest, stoppable
-from gformer_cli.stages.run_folder import ALL, RunFolder, SourceData
+from gformer_cli.stages.run_folder import ALL, OTHER_IMAGES, RunFolder, SourceData
+from gformer_cli.stages.source_images import SourceImages
 from gformer_cli.stages.training import autocast, learning_rate_at, make_deterministic, set_learning_rate
 from gformer_cli.weights import load_weights
 
@@ -80,6 +81,13 @@ def check_source(domains: Sequence[Domain], *, leave_one_out: bool) -> list[str]
     return classes
 
 
+def check_resumed(domains: Sequence[Domain], run: RunFolder, *, resume: bool) -> None:
+    """Raises `InputError` where `run` was started with other domains or classes; reads no image."""
+    before = run.images() if resume else None
+    if before is not None:
+        before.require_folders(domains, OTHER_IMAGES)
+
+
 def pretrain(
     domains: Sequence[Domain],
     settings: Settings,
@@ -95,11 +103,13 @@ def pretrain(
     """Train on `domains` into `run`. Raises `Interrupted` after Ctrl-C, with everything kept for `resume`."""
     progress = progress or Silent()
     classes = check_source(domains, leave_one_out=settings.pretrain.leave_one_out)
+    check_resumed(domains, run, resume=resume)
     make_deterministic(settings.seed)
     # weights that are missing or do not fit must be told before anything is written
     new_network(settings, len(classes), with_weights=True)
     loaded, skipped = read_source(domains, classes, settings, workers=workers, strict=strict, progress=progress)
-    run.claim(settings, resume=resume, overwrite=overwrite)
+    images = SourceImages.of(loaded)
+    run.claim(settings, resume=resume, overwrite=overwrite, images=images)
     jobs: list[tuple[str, list[LabelledDomain]]] = [(ALL, loaded)]
     if settings.pretrain.leave_one_out:
         jobs += [(f"without-{left.name}", [d for d in loaded if d is not left]) for left in loaded]
@@ -113,7 +123,7 @@ def pretrain(
     source = SourceData(
         classes=classes,
         domains={d.name: {c: int((d.labels == i).sum()) for i, c in enumerate(classes)} for d in loaded},
-        fingerprint=fingerprint(loaded),
+        fingerprint=images.fingerprint,
         leave_one_out=settings.pretrain.leave_one_out,
         validation_accuracy=accuracies[ALL],
     )

@@ -1,7 +1,8 @@
 """A run folder: what lies where, and who may write to it.
 
 RUN/settings.yaml           resolved settings
-RUN/source.json             classes, domains, counts, fingerprint of the source images
+RUN/images.json             which source images it is trained on, from the start
+RUN/source.json             when pretrain is done: classes, domains, counts, fingerprint of the source images
 RUN/models/*.safetensors    `all` and, per source domain, `without-DOMAIN`
 RUN/checkpoints/*.pt        unfinished training, for --resume
 RUN/pretrain.jsonl          figures while training; RUN/meta-train.jsonl likewise
@@ -40,11 +41,14 @@ from gformer_cli.files import (
     writing_to,
 )
 from gformer_cli.preset_files import parse_yaml
+from gformer_cli.stages.source_images import SourceImages
 from gformer_cli.torch_files import load_plain, unusable
 
 ALL = "all"
 _LARGEST = 16 * MIB
-"""Bytes of settings.yaml and source.json."""
+"""Bytes of settings.yaml, images.json and source.json."""
+OTHER_IMAGES = "Resume with the images it was started with, or start again with --overwrite."
+"""What to do where they are not."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class RunFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.settings_path = root / "settings.yaml"
+        self.images_path = root / "images.json"
         self.source_path = root / "source.json"
         self.models = root / "models"
         self.checkpoints = root / "checkpoints"
@@ -96,18 +101,35 @@ class RunFolder:
                 "Name another --out, or empty the folder yourself.",
             )
 
-    def claim(self, settings: Settings, *, resume: bool, overwrite: bool) -> None:
-        """Make the folder ours: empty, or resumed with the same settings, or cleared on request.
+    def claim(self, settings: Settings, *, resume: bool, overwrite: bool, images: SourceImages | None = None) -> None:
+        """Make the folder ours: empty, or resumed with the same settings and `images`, or cleared on request.
 
         Raises `InputError` for a non-empty folder without `resume` or `overwrite`, one that is not a run, and
-        a resume with other settings.
+        a resume with other settings or images.
         """
         self.check_claim(settings, resume=resume, overwrite=overwrite)
+        before = self.images() if resume else None
+        if before is not None and images is not None:
+            before.require(images, OTHER_IMAGES)
         make_folder(self.root)
         if not resume:
             _clear(self.root)
         if not self.settings_path.is_file():
             write_text(self.settings_path, to_yaml(settings))
+        if images is not None and not self.images_path.is_file():
+            write_json(self.images_path, asdict(images))
+
+    def images(self) -> SourceImages | None:
+        """What the run is trained on; None before it is claimed, and in an older one until `pretrain` was done."""
+        try:
+            if self.images_path.is_file():
+                return TypeAdapter(SourceImages).validate_json(read_regular(self.images_path, _LARGEST))
+        except (OSError, ValueError):
+            raise self._not_a_run() from None
+        if not self.source_path.is_file():
+            return None
+        source = self.source()
+        return SourceImages.of_counts(source.fingerprint, source.domains)
 
     def settings(self) -> Settings:
         """The settings the run was started with."""

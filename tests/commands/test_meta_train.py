@@ -235,13 +235,34 @@ def test_other_domain_names_are_refused(meta_train: MetaTrain, pretrained: Path,
     (own_data / "sources" / "dawn").rename(own_data / "sources" / "morning")
     done = meta_train(pretrained, sources=own_data / "sources")
     assert done.status == 2
-    assert "the source domains are dusk, morning, noon, but the run was pretrained on dawn, dusk, noon" in done.err
+    assert "domain gone: dawn, domain new: morning" in done.err
+
+
+@pytest.mark.parametrize("more", [(), ("--resume",), ("--dry-run",)])
+def test_a_class_folder_that_was_renamed_is_refused(
+    meta_train: MetaTrain, pretrained: Path, own_data: Path, more: tuple[str, ...]
+) -> None:
+    (own_data / "sources" / "dawn" / "circle").rename(own_data / "sources" / "dawn" / "disc")
+    done = meta_train(pretrained, *more, sources=own_data / "sources")
+    assert done.status == 2
+    assert "class folder gone: dawn/circle, class folder new: dawn/disc" in done.err
+    assert "gformer pretrain" in done.err and len(done.err.splitlines()) == 2
+
+
+def test_a_run_that_recorded_numbers_alone_is_compared_by_its_fingerprint(
+    meta_train: MetaTrain, pretrained: Path, own_data: Path
+) -> None:
+    (pretrained / "images.json").unlink()  # as in runs of earlier versions
+    Image.new("RGB", (16, 16)).save(own_data / "sources" / "dawn" / "circle" / "00.png")
+    done = meta_train(pretrained, sources=own_data / "sources")
+    assert done.status == 2 and "their contents differ" in done.err
+    assert meta_train(pretrained).status == 0
 
 
 def test_changed_contents_are_refused(meta_train: MetaTrain, pretrained: Path, own_data: Path) -> None:
     Image.new("RGB", (16, 16)).save(own_data / "sources" / "dawn" / "circle" / "00.png")
     done = meta_train(pretrained, sources=own_data / "sources")
-    assert done.status == 2 and "their contents differ" in done.err
+    assert done.status == 2 and "changed images in dawn/circle (10 images before, 10 now)" in done.err
     assert not (pretrained / "model.gformer").exists()
 
 
@@ -284,7 +305,7 @@ def test_what_cannot_be_written_is_told_before_the_work_and_in_a_dry_run(
 def test_an_image_that_broke_since_is_refused(meta_train: MetaTrain, pretrained: Path, own_data: Path) -> None:
     broken = own_data / "sources" / "dusk" / "square" / "01.png"
     broken.write_bytes(b"")
-    assert "their contents differ" in meta_train(pretrained, sources=own_data / "sources").err
+    assert "dusk/square (10 images before, 9 now)" in meta_train(pretrained, sources=own_data / "sources").err
     strict = meta_train(pretrained, "--strict", sources=own_data / "sources")
     assert strict.status == 2 and f"unreadable image: {broken}" in strict.err
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ def model(run: Path, label: str = "all") -> bytes:
 
 def test_a_run_holds_settings_source_models_and_log(finished_pretrain: Path, contents: Callable[..., Any]) -> None:
     models = [f"models/{label}.safetensors" for label in LABELS]
-    assert sorted(contents(finished_pretrain)) == sorted(["settings.yaml", "source.json", "pretrain.jsonl", *models])
+    files = ["settings.yaml", "images.json", "source.json", "pretrain.jsonl"]
+    assert sorted(contents(finished_pretrain)) == sorted([*files, *models])
 
 
 def test_source_json_counts_the_images(finished_pretrain: Path) -> None:
@@ -322,6 +324,72 @@ def test_resume_with_other_settings_is_refused(
     assert done.status == 2
     assert "pretrain.jitter=0.3" in done.err
     assert contents(tmp_path / "run") == before
+
+
+def _another_class(sources: Path) -> None:
+    shutil.copytree(sources / "dusk" / "circle", sources / "dusk" / "oval")
+    shutil.copytree(sources / "noon" / "circle", sources / "noon" / "oval")
+
+
+CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "class added": (_another_class, "class folder new: dusk/oval, class folder new: noon/oval"),
+    "class gone": (
+        lambda sources: shutil.rmtree(sources / "dawn" / "circle"),
+        "class folder gone: dawn/circle",
+    ),
+    "domain renamed": (
+        lambda sources: (sources / "dawn").rename(sources / "sunrise"),
+        "domain gone: dawn, domain new: sunrise",
+    ),
+    "domain added": (lambda sources: shutil.copytree(sources / "dawn", sources / "rain"), "domain new: rain"),
+    "image changed": (
+        lambda sources: Image.new("RGB", (16, 16)).save(sources / "noon" / "circle" / "00.png"),
+        "changed images in noon/circle (10 images before, 10 now)",
+    ),
+    "image gone": (
+        lambda sources: (sources / "noon" / "circle" / "00.png").unlink(),
+        "changed images in noon/circle (10 images before, 9 now)",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("finished", [False, True])
+def test_resume_over_other_images_is_refused(
+    pretrain: Pretrain,
+    pretrained: Path,
+    own_data: Path,
+    tmp_path: Path,
+    stop_after: Callable[[str, int], None],
+    contents: Callable[..., Any],
+    change: str,
+    finished: bool,
+) -> None:
+    run = pretrained
+    if not finished:
+        run = tmp_path / "begun"
+        stop_after("pretrain", 5)
+        assert pretrain(run, sources=own_data / "sources").status == 130
+    alter, told = CHANGES[change]
+    alter(own_data / "sources")
+    before = contents(run)
+    done = pretrain(run, "--resume", "--quiet", sources=own_data / "sources")
+    assert done.status == 2 and told in done.err and "--overwrite" in done.err
+    assert contents(run) == before
+    assert pretrain(run, "--resume", "--dry-run", sources=own_data / "sources").status == (
+        0 if "image" in change else 2
+    )
+
+
+def test_a_run_begun_before_images_were_recorded_is_resumed(
+    pretrain: Pretrain, finished_pretrain: Path, tmp_path: Path, stop_after: Callable[[str, int], None]
+) -> None:
+    stop_after("pretrain", 5)
+    pretrain(tmp_path / "run")
+    (tmp_path / "run" / "images.json").unlink()
+    assert pretrain(tmp_path / "run", "--resume").status == 0
+    assert model(tmp_path / "run") == model(finished_pretrain)
+    assert (tmp_path / "run" / "images.json").read_bytes() == (finished_pretrain / "images.json").read_bytes()
 
 
 def test_resume_of_nothing_starts_a_run(pretrain: Pretrain, finished_pretrain: Path, tmp_path: Path) -> None:
