@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gformer_cli.config import Settings, validate
-from gformer_cli.errors import InputError
+from gformer_cli.errors import InputError, WorkError
 from gformer_cli.stages.run_folder import RunFolder, SourceData
 
 SOURCE = SourceData(["a", "犬"], {"photo": {"a": 2, "犬": 1}}, "abc", True, 0.5)
@@ -200,16 +200,16 @@ def test_a_checkpoint_with_code_is_refused_and_not_run(tmp_path: Path, run: RunF
     assert not (tmp_path / "touched").exists()
 
 
-def test_a_full_disk_is_an_input_error_and_keeps_the_old_files(run: RunFolder) -> None:
+def test_a_full_disk_is_told_and_keeps_the_old_files(run: RunFolder) -> None:
     run.save_checkpoint("pretrain", {"step": 3})
     before = contents(run.root)
     large = {"weight": torch.zeros(100_000)}
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # the system refuses larger files
     try:
-        with pytest.raises(InputError, match=r"cannot write .*all\.safetensors: File too large"):
+        with pytest.raises(WorkError, match=r"cannot write .*all\.safetensors: File too large"):
             run.save_model("all", large)
-        with pytest.raises(InputError, match=r"cannot write .*pretrain\.pt: File too large"):
+        with pytest.raises(WorkError, match=r"cannot write .*pretrain\.pt: File too large"):
             run.save_checkpoint("pretrain", large)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
