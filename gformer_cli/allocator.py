@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import time
+from contextlib import suppress
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Of glibc's malloc.h."""
@@ -42,6 +43,12 @@ class KeptMemory:
         self._libc.malloc_trim(0)
         self._due = time.monotonic() + GIVE_BACK_EVERY
         return True
+
+
+def give_back() -> None:
+    """Return what is free to the system, of all threads: each of them keeps memory for itself. Not on every system."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _glibc() -> ctypes.CDLL | None:

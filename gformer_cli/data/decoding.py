@@ -1,7 +1,8 @@
 """Encoded image files to upright 8-bit RGB, in threads, and the reason where that fails. No torch here.
 
 Decoding runs in threads (Pillow releases the interpreter lock) a bounded number of images ahead of the
-consumer, so that memory does not grow with the folder.
+consumer, so that memory does not grow with the folder. What the samples mean is told in `colour.py`, and which damage
+leaves every pixel readable in `repair.py`.
 """
 
 from __future__ import annotations
@@ -15,33 +16,56 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Condition
-from typing import TypeVar
+from typing import IO, BinaryIO, TypeVar
 
-import numpy as np
 from PIL import Image, ImageFile, ImageOps, Jpeg2KImagePlugin, JpegImagePlugin, UnidentifiedImageError
 
+from gformer_cli.allocator import give_back
+from gformer_cli.data.colour import Refused, to_rgb
+from gformer_cli.data.depth import Kind, Levels, Reach
 from gformer_cli.data.folders import ImageFile as FoundFile
+from gformer_cli.data.repair import digest, filled_up, repair
+from gformer_cli.data.samples import Deep, ask_for_low_bytes, describe_samples, reach_of
 
 Result = TypeVar("Result")
-FORMATS = ("BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-"""What is decoded, whatever a file's suffix says."""
+
+
+def _formats() -> tuple[str, ...]:
+    known = ["BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "SGI", "TIFF", "WEBP"]
+    with suppress(ImportError):  # Pillow before 11.3 has none
+        from PIL import AvifImagePlugin
+
+        known += ["AVIF"] if AvifImagePlugin.SUPPORTED else []
+    with suppress(ImportError):
+        import pillow_heif  # type: ignore[import-not-found,unused-ignore]
+
+        pillow_heif.register_heif_opener()
+        known.append("HEIF")
+    return tuple(known)
+
+
+FORMATS = _formats()
+"""What is decoded, whatever a file's suffix says. MPO counts as JPEG; HEIF (HEIC) is there if pillow-heif is."""
 PIXEL_LIMIT = 200_000_000
 """Width times height of the largest image that is decoded: that of the largest sensors of cameras and phones."""
 JPEG_LIMIT = 500_000_000
 FILE_LIMIT = 2 << 30
 """Bytes of the largest file that is read: no image within the limit needs more, at 16 bits and four channels."""
+_LARGE_IMAGE = 16_000_000
+"""Pixels from which on memory is given back at once."""
+_FILES = 512 << 20
+"""Bytes of files that are held while they are decoded; a larger one waits until it is alone."""
+_SMALL_FILE = 1 << 20
+"""Up to so many bytes files are not counted."""
 _LARGE_FILE = 64 << 20
 """Beyond so many bytes the header is checked before the rest is read: sparse files cost nothing to make."""
-_STRIP = 256
-"""Rows that are converted at a time."""
-
 _MARGIN = 2
 """A JPEG is not decoded below so many times the pixels that are needed: the last step down is a careful filter's."""
-_HUNGRY = ("JPEG2000", "WEBP")
+_HUNGRY = ("AVIF", "HEIF", "JPEG2000", "WEBP")
 """Formats whose decoders need four times the memory of the others, up to 18 bytes a pixel."""
 
 # Pillow's own limit is too low for large sensors: from here on it warns, and beyond twice this it refuses
@@ -59,28 +83,106 @@ class Skipped:
     reason: str
 
 
-def decode(data: bytes, *, side: int | None = None) -> Image.Image:
-    """The first frame of an encoded image as upright 8-bit RGB.
+LevelsFor = Callable[[Kind], Levels | None]
+"""What is black and white in samples of a kind, for the file at hand; None where the file itself must tell."""
+
+
+def decode(data: bytes, *, side: int | None = None, levels: LevelsFor | None = None) -> Image.Image:
+    """The first frame of an encoded image as upright 8-bit RGB in the colours of sRGB.
 
     With `side`, the pixels of the shorter side that the caller goes on with, a JPEG that has at least twice as many at
     1/2, 1/4 or 1/8 of its size is decoded at that size: the decoder leaves out work, and enough is left to shrink.
 
-    EXIF rotation is applied, 16-bit and float grey is scaled to 8 bit, transparent parts become white. An image that
-    is too large is refused by its header, before any pixel is decoded: see `_limit` and `is_halved`. Raises whatever
-    Pillow raises for broken data; a truncated image is broken.
+    EXIF rotation and ICC profiles are applied, deeper samples are scaled to 8 bit by `levels`, transparent parts become
+    white. An image that is too large is refused by its header, before any pixel is decoded: see `_limit` and
+    `is_halved`. Raises whatever Pillow raises for broken data; a truncated image is broken, unless what it lacks are no
+    pixels (`repair`).
     """
+    return decode_to(data, lambda image: image, side=side, levels=levels)
+
+
+def decode_to(
+    data: bytes, use: Callable[[Image.Image], Result], *, side: int | None = None, levels: LevelsFor | None = None
+) -> Result:
+    """What `use` makes of the image that `decode` gives: its memory is accounted for until `use` is done with it."""
+    try:
+        if filled_up(data):
+            raise OSError("image file is truncated, and filled up with zeros")
+        return _decode(data, use, side, levels)
+    except Refused:
+        raise
+    except (OSError, SyntaxError, ValueError):
+        whole = repair(data, lambda changed: _decode(changed, digest, side, levels))
+        if whole is None:
+            raise
+        return _decode(whole, use, side, levels)
+
+
+def _decode(data: bytes, use: Callable[[Image.Image], Result], side: int | None, levels: LevelsFor | None) -> Result:
     with open_image(data) as image:
         pixels, limit = image.width * image.height, _limit(image)
         if is_halved(image, data):
             _halve(image)
         elif pixels > limit:
-            raise ValueError(f"{image.width} x {image.height} is more than {limit // 10**6} million pixels")
+            raise Refused(f"{image.width} x {image.height} is more than {limit // 10**6} million pixels")
         if side is not None:
             _shrink(image, _MARGIN * side)
+        deep = describe_samples(image)
+        chosen = None
+        if deep is not None:
+            # before memory is taken: a folder may have to be looked at, and that takes some as well
+            chosen = deep.own or (levels(deep.kind) if levels is not None else None)
         with _decoding.taking(min(pixels, limit) * PIXEL_LIMIT // limit):
-            image.load()
-            _turn_upright(image)
-            return to_rgb(image)
+            result: Result | None = None
+            try:
+                image.load()
+                low = None
+                if deep is not None and _needs_low_bytes(image, deep, chosen):
+                    low = _low_bytes(io.BytesIO(data), deep)
+                    _turn_upright(low)
+                _turn_upright(image)
+                result = use(to_rgb(image, deep=deep, low=low, levels=chosen))
+                return result
+            finally:  # before what the pixels took is granted to others
+                if pixels > _LARGE_IMAGE and result is not image:
+                    image.close()
+                    give_back()
+
+
+def _needs_low_bytes(image: Image.Image, deep: Deep, levels: Levels | None) -> bool:
+    """Whether 16-bit colours are not told well enough by their higher bytes."""
+    wide = levels is not None and (levels.black, levels.white) != (0.0, deep.full)
+    return bool(deep.raw) and (wide or "transparency" in image.info)
+
+
+def _low_bytes(stream: IO[bytes], deep: Deep) -> Image.Image:
+    with Image.open(stream, formats=FORMATS) as low:
+        describe_samples(low)
+        ask_for_low_bytes(low, deep)
+        low.load()
+        made: Image.Image = low
+        return made
+
+
+def look_at_samples(path: Path) -> tuple[Kind, Reach] | None:
+    """What kind of deep samples a file holds, and how far they go.
+
+    None where there are none, where the file itself says what is white, and where it cannot be read.
+    """
+    try:
+        with _open(path) as stream, Image.open(stream, formats=FORMATS) as image:
+            deep = describe_samples(image)
+            if deep is None or deep.own is not None or image.width * image.height > _limit(image):
+                return None
+            with _decoding.taking(image.width * image.height * PIXEL_LIMIT // _limit(image)):
+                image.load()
+                with _open(path) as again:
+                    low = _low_bytes(again, deep) if deep.raw else None
+                return deep.kind, reach_of(image, deep, low)
+    except MemoryError:
+        raise
+    except Exception:  # told when its turn comes to be read
+        return None
 
 
 def _limit(image: ImageFile.ImageFile) -> int:
@@ -139,42 +241,6 @@ def _turn_upright(image: Image.Image) -> None:
         return
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any Pillow mode to 8-bit RGB without clipping high bit depths."""
-    if image.mode == "RGB" and not image.has_transparency_data:
-        return image
-    top = _brightest(image)
-    made = Image.new("RGB", image.size)
-    for y in range(0, image.height, _STRIP):  # so that no copy of the whole is in a wider type
-        strip = image.crop((0, y, image.width, min(y + _STRIP, image.height)))
-        made.paste(_strip_to_rgb(strip, top), (0, y))
-    return made
-
-
-def _brightest(image: Image.Image) -> float:
-    """What counts as white in 16-bit, 32-bit and float grey; 255 for all other modes."""
-    if image.mode.startswith("I;16"):
-        return 65535.0  # whatever the brightest pixel: a dark picture must stay dark
-    if image.mode not in {"I", "F"}:
-        return 255.0
-    # some 16-bit formats open as mode I; floats are taken as 0..1, 0..255 or 0..65535
-    with np.errstate(invalid="ignore"):
-        brightest = float(np.max(np.nan_to_num(np.asarray(image), nan=0.0, posinf=0.0), initial=0.0))
-    return 65535.0 if brightest > 255.0 else 255.0 if brightest > 1.0 else 1.0
-
-
-def _strip_to_rgb(image: Image.Image, top: float) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        with np.errstate(invalid="ignore"):
-            values = np.nan_to_num(np.asarray(image, dtype=np.float64) / top, nan=0.0)
-        image = Image.fromarray((np.clip(values, 0.0, 1.0) * 255.0).round().astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
-
-
 class _Budget:
     """Lets threads in as long as what they take together stays within a total."""
 
@@ -200,15 +266,25 @@ _decoding = _Budget(PIXEL_LIMIT)
 """However many threads decode: large images wait for each other."""
 
 
+_reading = _Budget(_FILES)
+"""Encoded images in memory, in bytes. Taken before the other budget, never after it: so nobody waits in a circle."""
+
+
 def attempt(file: FoundFile, work: Callable[[bytes], Result]) -> Result | Skipped:
     """What `work` makes of the file's bytes, or the reason why the file cannot be used."""
     try:
-        data = read_bytes(file.path)
-        if not data:
-            return Skipped(file.relative, "the file is empty")
-        return work(data)
+        with _reading.taking(min(_size(file.path), _FILES)):
+            data = read_bytes(file.path)
+            if not data:
+                return Skipped(file.relative, "the file is empty")
+            return work(data)
     except Exception as error:  # Pillow's decoders raise many kinds; none of them may end a long run
         return Skipped(file.relative, describe(error, file.path))
+
+
+def _size(path: Path) -> int:
+    status = path.stat()
+    return status.st_size if stat.S_ISREG(status.st_mode) and status.st_size > _SMALL_FILE else 0
 
 
 def read_bytes(path: Path) -> bytes:
@@ -217,9 +293,7 @@ def read_bytes(path: Path) -> bytes:
     Raises `ValueError` for pipes, devices and files over `FILE_LIMIT`, whatever `decode` would for the header of a
     large file, and `OSError`.
     """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise ValueError("not a regular file")
-    with open(path, "rb", opener=_without_waiting) as stream:  # Path.open takes no opener
+    with _open(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         if size > FILE_LIMIT:
             raise ValueError(f"the file is larger than {FILE_LIMIT >> 30} GiB")
@@ -227,6 +301,12 @@ def read_bytes(path: Path) -> bytes:
             Image.open(stream, formats=FORMATS)
             stream.seek(0)
         return stream.read(FILE_LIMIT)
+
+
+def _open(path: Path) -> BinaryIO:
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("not a regular file")
+    return open(path, "rb", opener=_without_waiting)  # Path.open takes no opener
 
 
 def _without_waiting(path: str, flags: int) -> int:

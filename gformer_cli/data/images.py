@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from gformer_cli.data.decoding import Skipped, attempt, decode, describe, in_order, to_rgb
-from gformer_cli.data.folders import ImageFile
+from gformer_cli.data.colour import require_visible, to_rgb
+from gformer_cli.data.decoding import Skipped, attempt, decode, decode_to, describe, in_order, look_at_samples
+from gformer_cli.data.depth import Depth
+from gformer_cli.data.folders import Domain, ImageFile
 
 __all__ = [
     "Batch",
@@ -42,6 +44,12 @@ class Preprocessing:
     """`crop`: shorter side to `image_size`, then the centre; `stretch`: both sides, ratio not kept."""
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    depth: Depth = field(default_factory=Depth, compare=False, repr=False)
+    """What is black and white in images of more than 8 bits."""
+
+    def among(self, domains: Sequence[Domain]) -> Preprocessing:
+        """The same, where the folders that files lie in are known: deep images are read by what their folder holds."""
+        return replace(self, depth=self.depth.among(domains, look_at_samples))
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
         """Images (B, 3, S, S) with values in [0, 1] to the network's input of the same shape."""
@@ -84,7 +92,12 @@ def read_image(file: ImageFile, preprocessing: Preprocessing) -> Decoded | Skipp
     """One image from disk, or the reason why it cannot be used."""
 
     def work(data: bytes) -> Decoded:
-        pixels = to_pixels(decode(data, side=preprocessing.image_size), preprocessing)
+        pixels = decode_to(
+            data,
+            lambda image: to_pixels(require_visible(image), preprocessing),
+            side=preprocessing.image_size,
+            levels=partial(preprocessing.depth.of, file.path),
+        )
         return Decoded(file, pixels, hashlib.sha256(data).hexdigest())
 
     return attempt(file, work)

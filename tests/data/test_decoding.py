@@ -22,7 +22,8 @@ from PIL import Image, ImageFile, ImageOps
 
 from gformer_cli.data import decoding
 from gformer_cli.data.check import check_folders
-from gformer_cli.data.decoding import Skipped, attempt, decode, read_bytes
+from gformer_cli.data.colour import to_rgb
+from gformer_cli.data.decoding import Skipped, attempt, decode, decode_to, read_bytes
 from gformer_cli.data.folders import Domain
 from gformer_cli.data.images import Decoded, Preprocessing, read_image, to_pixels
 
@@ -227,6 +228,49 @@ def test_large_images_wait_for_each_other() -> None:
         first.join(10)
 
 
+def test_what_an_image_takes_is_granted_to_others_when_it_is_small(encode: Any) -> None:
+    """Not when it is decoded: ten images would be in memory at once, waiting to be resized."""
+    total = decoding._decoding._left
+    left: list[int] = []
+    for kind in ("RGB", "RGBA"):
+        data = encode(Image.new(kind, (40, 30), "red"))
+        assert decode_to(data, lambda image: left.append(decoding._decoding._left) or image.size) == (40, 30)
+    assert left == [total - 1200] * 2
+    assert decoding._decoding._left == total
+
+
+def test_files_wait_for_each_other_as_images_do(
+    encode: Any, add_image: Any, as_file: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encode(Image.fromarray(GRADIENT))
+    monkeypatch.setattr(decoding, "_SMALL_FILE", len(data) - 1)
+    total = decoding._reading._left
+    left = attempt(as_file(add_image(tmp_path / "a.png", data)), lambda _: decoding._reading._left)
+    assert left == total - len(data)
+    assert decoding._reading._left == total
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mode", "most"), [("RGB", 1000), ("RGBA", 1800)])
+def test_ten_images_of_196_megapixels_and_8_workers_stay_within_what_the_documentation_says(
+    tmp_path: Path, mode: str, most: int
+) -> None:
+    Image.new(mode, (14_000, 14_000), "red").save(tmp_path / "0.png", compress_level=1)
+    for number in range(1, 10):
+        os.link(tmp_path / "0.png", tmp_path / f"{number}.png")
+    program = (
+        "import resource, sys\nfrom pathlib import Path\nfrom gformer_cli.data.folders import find_domains\n"
+        "from gformer_cli.data.images import Preprocessing, read_images\n"
+        "files = find_domains([Path(sys.argv[1])], unlabelled=True)[0].files\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "made = list(read_images(files, Preprocessing(224, 'crop', (0.5,) * 3, (0.5,) * 3), workers=8))\n"
+        "print(made[9].pixels.shape, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
+    shape, _, mebibytes = done.stdout.rpartition(" ")
+    assert shape == "torch.Size([3, 224, 224])" and int(mebibytes) < most
+
+
 # --- what is no file
 
 
@@ -320,6 +364,16 @@ def test_postscript_is_no_image_as_it_would_be_run(add_image: Any, as_file: Any,
     assert reason(add_image(tmp_path / "a.png", text), as_file) == "not an image that Pillow can read"
 
 
+@pytest.mark.parametrize("kind", ["AVIF", "MPO", "JPEG2000", "PCX", "SGI"])
+def test_what_pillow_reads_safely_is_read(encode: Any, add_image: Any, as_file: Any, tmp_path: Path, kind: str) -> None:
+    if kind == "AVIF":
+        pytest.importorskip("PIL.AvifImagePlugin")
+    path = add_image(tmp_path / "a.png", encode(Image.new("RGB", (16, 16), "red"), kind))
+    item = read_image(as_file(path), Preprocessing(8, "crop", (0.5,) * 3, (0.5,) * 3))
+    assert isinstance(item, Decoded)
+    assert np.abs(item.pixels[:, 4, 4].numpy() - np.array([255, 0, 0])).max() <= 3
+
+
 def test_exif_that_cannot_be_read_turns_nothing(encode: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise struct.error("unpack requires a buffer of 4 bytes")
@@ -385,5 +439,5 @@ def test_any_damage_is_read_or_skipped(
     resize=st.sampled_from(["crop", "stretch"]),
 )
 def test_any_mode_and_size_becomes_pixels(mode: str, size: tuple[int, int], resize: str) -> None:
-    pixels = to_pixels(decoding.to_rgb(Image.new(mode, size)), Preprocessing(8, resize, (0.5,) * 3, (0.5,) * 3))
+    pixels = to_pixels(to_rgb(Image.new(mode, size)), Preprocessing(8, resize, (0.5,) * 3, (0.5,) * 3))
     assert pixels.shape == (3, 8, 8)

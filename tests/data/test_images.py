@@ -305,3 +305,26 @@ def test_no_readable_image_gives_no_batch(
     file = as_file(add_image(tmp_path / "a.png", b""))
     assert list(read_batches([file], preprocessing, batch_size=2, workers=0, skipped=skipped)) == []
     assert len(skipped) == 1
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB"])
+def test_an_image_without_a_visible_pixel_is_skipped_with_the_reason(
+    encode: Any, add_image: Any, as_file: Any, preprocessing: Preprocessing, tmp_path: Path, mode: str
+) -> None:
+    image, options = Image.new(mode, (9, 9)), {}
+    if mode == "P":
+        image.putpalette([9, 9, 9])
+        options = {"transparency": 0}
+    if mode == "RGB":
+        options = {"transparency": (0, 0, 0)}
+    path = add_image(tmp_path / "a.png", encode(image, **options))
+    reason = "wholly transparent: no pixel of it is visible"
+    assert read_image(as_file(path), preprocessing) == Skipped("a.png", reason)
+
+
+def test_one_visible_pixel_is_enough(
+    encode: Any, add_image: Any, as_file: Any, preprocessing: Preprocessing, tmp_path: Path
+) -> None:
+    image = Image.new("RGBA", (9, 600))
+    image.putpixel((4, 500), (1, 2, 3, 255))
+    assert isinstance(read_image(as_file(add_image(tmp_path / "a.png", encode(image))), preprocessing), Decoded)
