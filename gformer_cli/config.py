@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gformer_cli.errors import InputError, did_you_mean
+from gformer_cli.own_code import check_own_code
 from gformer_cli.preset_files import parse_yaml, read_preset
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -30,6 +31,8 @@ Size = Annotated[int, Field(ge=1, le=16384)]
 """Of a layer that is generated with; more is a slip of the keyboard or a hostile file."""
 Precision = Literal["auto", "float32", "bfloat16"]
 ShiftFamily = Literal["photometric", "blur", "noise", "geometric", "style"]
+
+_NETWORK = "backbone.name"
 
 
 class _Section(BaseModel):
@@ -207,12 +210,17 @@ def resolve(
 
     `flags` maps dotted keys to values; None means that the flag was not given. With `only`, a preset may hold
     more but touches just these sections, and `--set` may name no other: a trained run has fixed the rest.
+
+    Raises `InputError` as `validate` does, and for a network of somebody's own code that neither `assignments` nor
+    `flags` name: a file does not make code run.
     """
     tree = (base or Settings()).model_dump(mode="json")
     if preset is not None:
         _merge(tree, read_preset(preset), origin=f"preset {preset}", only=only)
+    named = (flags or {}).get(_NETWORK) is not None
     for assignment in assignments:
         key, value = _parse_assignment(assignment)
+        named = named or key == _NETWORK
         if only is not None and key.split(".")[0] not in only:
             _check_key(tree, key, origin="--set")
             raise InputError(
@@ -223,7 +231,10 @@ def resolve(
     for key, value in (flags or {}).items():
         if value is not None:
             _merge(tree, _nest(key, value), origin="flag")
-    return validate(tree)
+    settings = validate(tree)
+    if not named:
+        check_own_code(settings.backbone.name, None, f"preset {preset}" if preset is not None else "the run")
+    return settings
 
 
 def validate(tree: Mapping[str, Any]) -> Settings:

@@ -11,8 +11,9 @@ import torchvision
 from safetensors.torch import load_file
 from torch import nn
 
-from gformer_cli.core.networks import TIMM, own_code
+from gformer_cli.core.networks import TIMM
 from gformer_cli.errors import InputError
+from gformer_cli.own_code import own_code
 from gformer_cli.torch_files import load_plain, unusable
 
 

@@ -30,12 +30,13 @@ from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.core.generators import Generator
 from gformer_cli.core.guard import Guard
-from gformer_cli.core.networks import OnMeta, build_network, own_code
+from gformer_cli.core.networks import OnMeta, build_network
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.static import StaticModel
 from gformer_cli.data.images import Preprocessing
 from gformer_cli.errors import InputError, WorkError
 from gformer_cli.files import atomic_path
+from gformer_cli.own_code import check_own_code, own_code
 
 
 @dataclass
@@ -160,7 +161,7 @@ def load_bundle(path: Path, device: torch.device | None = None, *, own_backbone:
     """
     file = open_file(path)
     header = parse_header(path, file.metadata())
-    name = _backbone_name(path, header, own_backbone)
+    name = check_own_code(header.backbone.name, own_backbone, f"bundle {path}")
     command = "meta-train" if header.static is None else "freeze"
     try:
         stored = stored_tensors(file)
@@ -220,18 +221,3 @@ def _static(header: BundleHeader, backbone: Backbone, parts: Mapping[str, dict[s
 def _backbone(name: str, header: BundleHeader) -> Backbone:
     settings = header.backbone
     return Backbone(build_network(name, len(header.classes), stem=settings.stem, width=settings.width))
-
-
-def _backbone_name(path: Path, header: BundleHeader, own_backbone: str | None) -> str:
-    name = header.backbone.name
-    if own_backbone is not None and not (own_code(own_backbone) and own_code(name)):
-        raise InputError(
-            f"--backbone {own_backbone} does not go with bundle {path}, whose backbone is {name}",
-            "Only a bundle of your own FILE.py:FUNCTION needs it.",
-        )
-    if own_code(name) and own_backbone is None:
-        raise InputError(
-            f"bundle {path} holds a network of somebody's own code, {name}, which is not run from a bundle",
-            "If you have that file and trust it, pass it: --backbone FILE.py:FUNCTION",
-        )
-    return own_backbone or name

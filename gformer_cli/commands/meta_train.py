@@ -22,6 +22,7 @@ def meta_train(
     preset: options.Preset = None,
     set_: options.Assignments = None,
     steps: Annotated[int | None, typer.Option(help="Training steps.", show_default=False)] = None,
+    backbone: options.OwnBackbone = None,
     layout: options.LayoutOption = Layout.auto,
     device: options.Device = "auto",
     workers: options.Workers = None,
@@ -45,18 +46,20 @@ def meta_train(
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
     domains = find_domains(source, layout)
 
+    from gformer_cli.own_code import check_own_code
     from gformer_cli.stages.meta_train import check_claim, check_images
     from gformer_cli.stages.meta_train import meta_train as train
     from gformer_cli.stages.run_folder import RunFolder
     from gformer_cli.stages.training import pick_device, pick_workers
 
     folder = RunFolder(run)
-    known = folder.source()
+    known, before = folder.source(), folder.settings()
+    check_own_code(before.backbone.name, backbone, f"run {run}")
     settings = config.resolve(
-        base=folder.settings(),
+        base=before,
         preset=preset,
         assignments=set_ or (),
-        flags={"meta_train.steps": steps},
+        flags={"meta_train.steps": steps, "backbone.name": backbone},
         only=("generator", "meta_train", "shifts"),
     )
     terminal.detail(config.to_yaml(settings))
@@ -95,5 +98,6 @@ def meta_train(
             [[name, percent(value)] for name, value in done.validation.items()],
         ),
         f"\nWrote {folder.bundle} (generator: {done.generator_parameters:,} parameters)",
-        f"Next: gformer adapt --model {folder.bundle} --target DIR --out predictions.csv",
+        f"Next: gformer adapt --model {folder.bundle} --target DIR --out predictions.csv"
+        + options.own_backbone_again(settings.backbone.name),
     )

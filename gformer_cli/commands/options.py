@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from gformer_cli.data.folders import Layout
+from gformer_cli.own_code import own_code
 
 _traceback = False
 _command: list[str] = []
@@ -44,6 +45,11 @@ def _workers(text: str) -> int | None:
     return int(text)
 
 
+def own_backbone_again(name: str) -> str:
+    """What the next command needs as well, where the network is of the user's own code."""
+    return f" --backbone {shlex.quote(name)}" if own_code(name) else ""
+
+
 Source = Annotated[
     list[Path],
     typer.Option(
@@ -62,7 +68,7 @@ OwnBackbone = Annotated[
     typer.Option(
         "--backbone",
         metavar="FILE.py:FUNCTION",
-        help="Your own network's code, for a bundle that was trained with it. It is run.",
+        help="Your own network's code, for what was trained with it. It is run.",
         show_default=False,
     ),
 ]

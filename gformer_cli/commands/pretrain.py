@@ -74,16 +74,11 @@ def pretrain(
     domains = find_domains(source, layout)
     terminal.detail(config.to_yaml(settings))
 
-    from gformer_cli.core.networks import own_code
     from gformer_cli.stages.pretrain import check_resumed, check_source
     from gformer_cli.stages.pretrain import pretrain as train
     from gformer_cli.stages.run_folder import RunFolder
     from gformer_cli.stages.training import pick_device, pick_workers
 
-    if own_code(settings.backbone.name):
-        terminal.warning(
-            f"backbone {settings.backbone.name} is your own code: it runs now, and whenever its runs are used"
-        )
     classes = check_source(domains, leave_one_out=settings.pretrain.leave_one_out)
     where, threads, run = pick_device(device), pick_workers(workers), RunFolder(out)
     run.check_claim(settings, resume=resume, overwrite=overwrite)
@@ -130,5 +125,6 @@ def pretrain(
             ["model", "%"],
             [[name, percent(value)] for name, value in done.accuracies.items()],
         ),
-        f"\nNext: gformer meta-train {' '.join(f'--source {folder}' for folder in source)} --run {out}",
+        f"\nNext: gformer meta-train {' '.join(f'--source {folder}' for folder in source)} --run {out}"
+        + options.own_backbone_again(settings.backbone.name),
     )

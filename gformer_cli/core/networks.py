@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from gformer_cli.errors import InputError, did_you_mean
+from gformer_cli.own_code import own_code
 
 _RESNETS = ("resnet", "resnext", "wide_resnet")
 _FAMILIES = (
@@ -120,13 +121,6 @@ class OnMeta(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def own_code(name: str) -> bool:
-    """Whether `name` is `FILE.py:FUNCTION`. Building it runs that file, so it must come from the user's own
-    command line or settings, never from a bundle that somebody sent."""
-    path, separator, function = name.rpartition(":")
-    return bool(separator) and path.endswith(".py") and function.isidentifier()
-
-
 def _timm_network(name: str, num_classes: int) -> nn.Module:
     try:
         import timm
@@ -151,7 +145,7 @@ def _own_network(name: str, num_classes: int) -> nn.Module:
         network = factory(num_classes)
         if not isinstance(network, nn.Module):
             raise TypeError(f"{function} returned {type(network).__name__}, not a torch.nn.Module")
-    except Exception as error:  # it is the user's code: it may raise anything
+    except (Exception, SystemExit) as error:  # it is the user's code: it may raise anything
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
             f"cannot build backbone {name}: {reason}", f"{function}(num_classes) must return a torch.nn.Module."

@@ -31,7 +31,7 @@ from gformer_cli.core.generators import ChannelGenerator, ConstantGenerator, Gen
 from gformer_cli.core.guard import Guard, Score
 from gformer_cli.core.networks import build_network
 from gformer_cli.core.signals import WEIGHED
-from gformer_cli.errors import InputError
+from gformer_cli.errors import InputError, WorkError
 
 CLASSES = ["cat", "dog", "犬"]
 DATA = DataHeader(domains={"photo": {"cat": 2, "dog": 3, "犬": 4}}, fingerprint="abc")
@@ -192,7 +192,8 @@ def test_a_full_disk_is_refused_and_keeps_the_old_bundle(bundle: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # the system refuses larger files
     try:
-        assert_refused(bundle, "cannot write .*File too large", lambda path: save(path, make_settings(seed=1)))
+        with pytest.raises(WorkError, match=r"cannot write .*File too large"):
+            save(bundle, make_settings(seed=1))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert bundle.read_bytes() == before
@@ -392,7 +393,7 @@ def own_bundle(tmp_path: Path, own: Path) -> Path:
 
 def test_a_bundle_alone_never_runs_code(own_bundle: Path, monkeypatch: pytest.MonkeyPatch, own: Path) -> None:
     monkeypatch.chdir(own.parent)  # the file that the header names would be found here
-    with pytest.raises(InputError, match=r"own code, own\.py:small, which is not run from a bundle") as caught:
+    with pytest.raises(InputError, match=r"own\.py:small, which is run only when the command line names it") as caught:
         load_bundle(own_bundle)
     assert "--backbone FILE.py:FUNCTION" in caught.value.hint
 

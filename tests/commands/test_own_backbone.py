@@ -28,8 +28,8 @@ def own_bundle(gformer: Callable[..., Any], data: Path, preset: Path, tmp_path: 
     run, sources = tmp_path / "run", ["--source", data / "sources"]
     plain = ["--set", "backbone.stem=standard", "--set", "backbone.width=1"]
     done = gformer("pretrain", *sources, "--out", run, "--preset", preset, "--backbone", own, *plain)
-    assert done.status == 0 and f"warning: backbone {own} is your own code" in done.err
-    assert gformer("meta-train", *sources, "--run", run).status == 0
+    assert done.status == 0 and done.out.splitlines()[-1].endswith(f"--run {run} --backbone {own}")
+    assert gformer("meta-train", *sources, "--run", run, "--backbone", own).status == 0
     return run / "model.gformer"
 
 
@@ -39,7 +39,7 @@ def test_adapt_and_evaluate_run_it_only_when_told_to(
     target = ["--model", own_bundle, "--target", data / "targets"]
     for command in (["adapt", *target, "--out", tmp_path / "rows.csv"], ["evaluate", *target]):
         refused = gformer(*command)
-        assert refused.status == 2 and "which is not run from a bundle" in refused.err
+        assert refused.status == 2 and "run only when the command line names it" in refused.err
         assert gformer(*command, "--backbone", own).status == 0
     assert (tmp_path / "rows.csv").is_file()
 
@@ -47,3 +47,81 @@ def test_adapt_and_evaluate_run_it_only_when_told_to(
 def test_inspect_runs_nothing(gformer: Callable[..., Any], own_bundle: Path) -> None:
     done = gformer("inspect", own_bundle)
     assert done.status == 0 and "own.py:small" in done.out
+
+
+EVIL = """
+from pathlib import Path
+Path(__file__).with_name("it-ran").touch()
+raise SystemExit("no network here")
+"""
+
+
+@pytest.fixture
+def evil(tmp_path: Path) -> str:
+    (tmp_path / "evil.py").write_text(EVIL)
+    return f"{tmp_path / 'evil.py'}:make"
+
+
+def assert_not_run(done: Any, evil: str, tmp_path: Path) -> None:
+    assert done.status == 2
+    assert f"names somebody's own code, {evil}," in done.err and "--backbone FILE.py:FUNCTION" in done.err
+    assert not (tmp_path / "it-ran").exists()
+
+
+def test_a_preset_makes_no_code_run(gformer: Callable[..., Any], data: Path, tmp_path: Path, evil: str) -> None:
+    (tmp_path / "preset.yaml").write_text(f"backbone: {{name: '{evil}', weights: none}}")
+    command = [
+        "pretrain",
+        "--source",
+        data / "sources",
+        "--out",
+        tmp_path / "run",
+        "--preset",
+        tmp_path / "preset.yaml",
+    ]
+    for more in ([], ["--dry-run"], ["--set", "backbone.width=1"]):
+        assert_not_run(gformer(*command, *more), evil, tmp_path)
+    for named in (["--backbone", evil], ["--set", f"backbone.name={evil}"]):
+        done = gformer(*command, *named)
+        assert done.status == 2 and "no network here" in done.err
+        (tmp_path / "it-ran").unlink()  # it was asked for
+
+
+def test_a_run_folder_makes_no_code_run(
+    gformer: Callable[..., Any], data: Path, pretrained: Path, tmp_path: Path, evil: str
+) -> None:
+    settings = pretrained / "settings.yaml"
+    told = settings.read_text().replace("name: resnet18", f"name: '{evil}'")
+    settings.write_text(told.replace("stem: small", "stem: standard").replace("width: 0.125", "width: 1.0"))
+    command = ["meta-train", "--source", data / "sources", "--run", pretrained]
+    preset = ["--preset", settings]  # what it says of the network is passed over here
+    for more in ([], ["--dry-run"], ["--resume"], preset):
+        assert_not_run(gformer(*command, *more), evil, tmp_path)
+    assert "no network here" in gformer(*command, "--backbone", evil).err
+
+
+def test_a_run_of_a_known_network_takes_no_code(
+    gformer: Callable[..., Any], data: Path, pretrained: Path, tmp_path: Path, evil: str
+) -> None:
+    for named in (evil, "resnet50"):
+        done = gformer("meta-train", "--source", data / "sources", "--run", pretrained, "--backbone", named)
+        assert done.status == 2 and f"--backbone {named} does not go with run {pretrained}" in done.err
+    assert not (tmp_path / "it-ran").exists()
+
+
+def test_no_command_runs_code_that_a_bundle_names(
+    gformer: Callable[..., Any], data: Path, tmp_path: Path, own: str, own_bundle: Path
+) -> None:
+    (tmp_path / "own.py").write_text(EVIL)
+    model, target = ["--model", own_bundle], ["--target", data / "targets" / "fog"]
+    out = tmp_path / "out.csv"
+    for command in (
+        ["adapt", *model, *target, "--out", out],
+        ["evaluate", *model, *target],
+        ["freeze", *model, *target, "--out", out],
+    ):
+        done = gformer(*command)
+        assert done.status == 2 and "run only when the command line names it" in done.err
+    assert gformer("diff", own_bundle, own_bundle).status == 0
+    assert gformer("inspect", own_bundle, "--verify").status == 0
+    assert not (tmp_path / "it-ran").exists()
