@@ -49,6 +49,8 @@ class Bundle:
     """What predicts a batch; the latter in a static bundle."""
     control: GeneralizeFormer | None = None
     """The input-blind control that was meta-trained beside the generator."""
+    path: Path | None = None
+    """The file that it was read from."""
     own_backbone: str | None = None
     """The user's `FILE.py:FUNCTION` that built the network, where it is of their own code."""
 
@@ -179,6 +181,7 @@ def load_bundle(path: Path, device: torch.device | None = None, *, own_backbone:
     except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
         raise damaged(path, error, command) from None
     bundle.own_backbone = own_backbone
+    bundle.path = path
     return bundle if device is None else bundle.to(device)
 
 

@@ -157,11 +157,18 @@ def adapt(
         made = {"command": options.command_line(), **settings, "guard": trusted.mode(rule), "device": str(where)}
         write_report(report, adaptation_page(sample, describe_bundle(model, bundle), made, library_versions()))
     terminal.skipped([(item.path, item.reason) for item in done.skipped])
-    if done.flagged:
+    overflown = sum(stage.OVERFLOW in verdict.reasons for _, _, verdict in done.flagged)
+    if overflown:
         terminal.warning(
-            f"the guard does not trust what was generated for {len(done.flagged)} of {done.batches} batches"
+            f"what was generated gives no finite numbers for {overflown} of {done.batches} batches; "
+            "the source model's answers are written"
+        )
+    if len(done.flagged) > overflown:
+        terminal.warning(
+            f"the guard does not trust what was generated for {len(done.flagged) - overflown} of {done.batches} batches"
             + ("; with --guard warn they are predicted with it all the same" if not trusted.obeyed else "")
         )
+    if done.flagged:
         terminal.listed(
             [f"{target}, batch {number}: {trust.told(verdict)}" for number, target, verdict in done.flagged]
         )

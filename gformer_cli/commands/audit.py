@@ -16,6 +16,7 @@ from gformer_cli.errors import InputError, WorkError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from gformer_cli.stages.audit.records import Damage
     from gformer_cli.stages.audit.replay import Difference, Replay
     from gformer_cli.stages.audit.summary import Group, Summary
 
@@ -63,7 +64,8 @@ def audit(
 ) -> None:
     """Sum up an audit log, or prove its predictions: --replay predicts every batch of it again.
 
-    A replay ends with 0 when all predictions are the same, else with 1.
+    Damaged lines are left out and named, and the status is 1. A replay ends with 0 when all predictions are the same,
+    else with 1.
 
     Example: gformer audit audit.jsonl
 
@@ -75,11 +77,13 @@ def audit(
         for name, value in given.items():
             if value is not None:
                 raise InputError(f"{name} is for --replay", "Add --replay, or leave it out to sum up the log.")
-        from gformer_cli.stages.audit.records import read_log
+        from gformer_cli.stages.audit.records import Damage, read_log
         from gformer_cli.stages.audit.summary import summarise
 
-        summary = summarise(record for _, record in read_log(file))
-        terminal.result(summary.to_json(), *_shown(summary, verbose))
+        damage = Damage()
+        summary = summarise(record for _, record in read_log(file, damage))
+        terminal.result(summary.to_json() | damage.to_json(), *_shown(summary, verbose))
+        _require_whole(terminal, file, damage)
         return
     if not model or not target:
         raise InputError(
@@ -106,11 +110,26 @@ def audit(
     for told in found.elsewhere:
         terminal.message(f"the log was not written as here: {told}")
     terminal.result(found.to_json(), *_compared(found, verbose))
+    _require_whole(terminal, file, found.damage)
     if found.equal < found.batches:
         raise WorkError(
             f"{found.batches - found.equal} of {found.batches} batches could not be proved",
             "The list above says why." if verbose else "The list above says why; --verbose names every image.",
         )
+
+
+def _require_whole(terminal: Terminal, file: Path, damage: Damage) -> None:
+    """Raises `WorkError` for a log with damaged lines; without --json they are named."""
+    if not damage.count:
+        return
+    noun = "line is" if damage.count == 1 else "lines are"
+    if not terminal.as_json:
+        terminal.warning(f"{damage.count} {noun} damaged and left out of the figures")
+        terminal.listed([reason for _, reason in damage.lines])
+    raise WorkError(
+        f"{damage.count} {noun} damaged in {file}, the first is line {damage.lines[0][0]}",
+        "All other lines were read. Restore the file, or take these lines out.",
+    )
 
 
 def _shown(summary: Summary, verbose: bool) -> Iterable[str | Table]:

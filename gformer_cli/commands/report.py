@@ -46,12 +46,17 @@ def report(
 
     from gformer_cli.report.page.evaluation import evaluation_page
     from gformer_cli.report.page.verdict import judge
-    from gformer_cli.stages.audit.records import read_log
+    from gformer_cli.stages.audit.records import Damage, read_log
     from gformer_cli.stages.audit.summary import summarise
     from gformer_cli.stages.evaluate.reading import read_results
 
     document = read_results(results)
-    summary = None if audit is None else summarise(record for _, record in read_log(audit))
+    damage = Damage()
+    summary = None if audit is None else summarise(record for _, record in read_log(audit, damage))
+    if damage.count:
+        terminal.warning(
+            f"{damage.count} damaged lines of {audit} are not on the page, the first is line {damage.lines[0][0]}"
+        )
     write_report(out, evaluation_page(document, summary))
     verdict = judge(document)
     terminal.result(

@@ -240,3 +240,15 @@ def test_a_summary_does_not_import_torch(log: Path) -> None:
         f"import sys; from gformer_cli.app import run; sys.exit(run(['audit', {str(log)!r}]) or 'torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=120).returncode == 0
+
+
+def test_a_damaged_line_is_left_out_and_told(log: Path, gformer: Gformer, bundle: Path, data: Path) -> None:
+    content = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join([*content[:2], content[2][:200] + b"\n", *content[3:]]))
+    done = gformer("audit", log)
+    assert done.status == 1 and "7 batches" in done.out
+    assert f"1 line is damaged in {log}, the first is line 3" in done.err
+    assert gformer("audit", log, "--json").json["damaged_lines"][0]["line"] == 3
+    replay = gformer("audit", "--replay", log, "--model", bundle, "--target", data / "targets", "--json")
+    assert replay.status == 1 and replay.json["same"] is False
+    assert (replay.json["batches"], replay.json["equal_batches"], replay.json["damaged"]) == (7, 7, 1)

@@ -8,10 +8,11 @@ from gformer_cli.stages.adapt.folder import AdaptResult, adapt
 from gformer_cli.stages.adapt.guarding import choose_guard
 from gformer_cli.stages.adapt.output import Row, check_output, write_rows
 from gformer_cli.stages.adapt.parameters import ParameterFolder
-from gformer_cli.stages.adapt.predictor import Outcome, Predictor, Sink
+from gformer_cli.stages.adapt.predictor import OVERFLOW, Outcome, Predictor, Sink
 from gformer_cli.stages.adapt.sample import Sample
 
 __all__ = [
+    "OVERFLOW",
     "AdaptResult",
     "Outcome",
     "ParameterFolder",

@@ -12,13 +12,16 @@ from gformer_cli.allocator import KeptMemory
 from gformer_cli.bundle import Bundle
 from gformer_cli.core.context import Context
 from gformer_cli.core.generalizeformer import Prediction
-from gformer_cli.core.guard import Guard, Verdict, guarded
+from gformer_cli.core.guard import SOURCE, Guard, Verdict, guarded
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.signals import batch_signals
 from gformer_cli.data.images import Batch
+from gformer_cli.errors import InputError
 from gformer_cli.stages.adapt.output import Row
 from gformer_cli.stages.training import autocast
 
+OVERFLOW = "overflow"
+"""The reason of a verdict on generated parameters that give no finite numbers: the source model answers."""
 REMEMBERED_TARGETS = 16
 """So many contexts are kept: folders named by date would pile up for ever."""
 
@@ -74,6 +77,9 @@ class Predictor:
     `context`, parameters are generated from what the last so many batches of the same target showed as well: the
     statistics of each target are kept by themselves, for the targets that came last. `precision` is that of
     `stages.training.autocast`; what is decided and written is computed in float32.
+
+    Every probability is a finite number: where generated parameters give none, the source model answers, under any
+    guard and without one, and the verdict says `OVERFLOW`. Raises `InputError` where the source model gives none.
     """
 
     def __init__(
@@ -105,11 +111,17 @@ class Predictor:
             source = self.bundle.backbone(images).float()
             prediction: Prediction = self.bundle.method(self.bundle.backbone, images, self._context_of(target))
             prediction = replace(prediction, logits=prediction.logits.float())
+            if not source.isfinite().all():
+                raise self._no_numbers(target)
             verdict, logits, parameters = Verdict(), prediction.logits, prediction.parameters
             if self.guard is not None:
                 verdict = self.guard.decide(batch_signals(images, source, prediction))
                 if self.obeyed:
                     logits, parameters = guarded(self.bundle.backbone, images, source, prediction, verdict)
+            if not logits.isfinite().all():  # no numbers are no answer, whatever was asked of the guard
+                verdict = Verdict(SOURCE, 0.0, verdict.signals, (OVERFLOW, *verdict.reasons))
+                logits, parameters = guarded(self.bundle.backbone, images, source, prediction, verdict)
+                self._contexts.pop(target, None)
         probabilities, before = logits.float().softmax(dim=1).cpu(), source.softmax(dim=1).cpu()
         number = self.batches
         self.batches += 1
@@ -125,6 +137,13 @@ class Predictor:
             parameters=parameters,
             seconds=time.perf_counter() - began,
         )
+
+    def _no_numbers(self, target: str) -> InputError:
+        """The error for a source model that has no answer; there is nothing that could take its place."""
+        hint = "Is it whole? gformer inspect --verify tells."
+        if self.precision != "float32":
+            hint = f"Without --precision {self.precision} it may. {hint}"
+        return InputError(f"bundle {self.bundle.path} gives no finite numbers for images of {target}", hint)
 
     def _context_of(self, target: str) -> Context | None:
         if not self.context:

@@ -26,7 +26,7 @@ from gformer_cli.stages.adapt.incoming import Arrival, Due, Incoming
 from gformer_cli.stages.adapt.ledger import Ledger, SkippedList, Stamp
 from gformer_cli.stages.adapt.moving import Changed, move
 from gformer_cli.stages.adapt.notices import Notices
-from gformer_cli.stages.adapt.predictor import Outcome, Predictor, Sink
+from gformer_cli.stages.adapt.predictor import OVERFLOW, Outcome, Predictor, Sink
 from gformer_cli.stages.progress import Progress, Silent, StopRequest
 
 LOOK = 0.2
@@ -242,6 +242,11 @@ class _Watch:
             + (f"guard: {decision}, " if decision != GENERATED else "")
             + f"{changed} labels differ from the source model's, {self.incoming.waiting} images wait"
         )
+        if OVERFLOW in outcome.verdict.reasons:
+            self.progress.warning(
+                f"batch {outcome.number}, {one_line(outcome.target)}: what was generated gives no finite numbers: "
+                "the source model's answers are written"
+            )
         if self.options.move_to is not None:
             for arrival in arrivals:
                 self._move(arrival.relative, arrival.stamp)

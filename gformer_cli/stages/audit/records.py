@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from gformer_cli.errors import InputError
+from gformer_cli.files import MIB, open_regular
 
 SCHEMA_VERSION = 1
 _OPENING = b'{"schema_version":'
 """How every line begins: what tells the start of a torn one from a file of something else."""
+
+_LONGEST = 64 * MIB
+"""Bytes of a line."""
+_LISTED = 1000
+_PATIENCE = 1000
+"""So many lines without a record: no more are looked at."""
 
 Figure = float | None
 """A number; None (null in the file) where it is not finite."""
@@ -98,19 +107,63 @@ def hash_settings(settings: dict[str, JsonValue]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-def read_log(path: Path) -> Iterator[tuple[int, BatchRecord]]:
-    """Every record with the number of its line, from 1. A torn last line is passed over.
+@dataclass
+class Damage:
+    """Lines of a log that are no records, or not of this gformer's."""
 
-    Raises `InputError` for a file that is no audit log, and for a damaged line.
+    count: int = 0
+    lines: list[tuple[int, str]] = field(default_factory=list)
+    """The first of them: number and what is wrong."""
+
+    def add(self, number: int, reason: str) -> None:
+        """Take in one line."""
+        self.count += 1
+        if len(self.lines) < _LISTED:
+            self.lines.append((number, reason))
+
+    def to_json(self) -> dict[str, Any]:
+        """What a document has of it."""
+        lines = [{"line": number, "reason": reason} for number, reason in self.lines]
+        return {"damaged": self.count, "damaged_lines": lines}
+
+
+def read_log(path: Path, damage: Damage | None = None) -> Iterator[tuple[int, BatchRecord]]:
+    """Every record with the number of its line, from 1. A torn last line is passed over, and so is a damaged one, which
+    `damage` is told; without that it is an error.
+
+    Raises `InputError` for a file that is no audit log: no line of it is a record.
     """
     check_file(path)
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+    first: InputError | None = None
+    records = 0
+    with os.fdopen(open_regular(path), "rb") as file:
+        for number, line in enumerate(_lines(file), 1):
             if not line.endswith(b"\n"):
                 if number == 1 and not is_torn(line):
                     raise _foreign(path)
-                return
-            yield number, parse_line(path, number, line)
+                break
+            try:
+                record = parse_line(path, number, line)
+            except InputError as error:
+                if damage is None:
+                    raise
+                damage.add(number, error.message)
+                first = first or error
+                if not records and damage.count == _PATIENCE:
+                    break
+                continue
+            records += 1
+            yield number, record
+    if first is not None and not records:
+        raise first
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """Lines of a file, the start of one that is longer than any record."""
+    while line := file.readline(_LONGEST):
+        yield line if len(line) < _LONGEST else line[:100] + b"\n"
+        while len(line) == _LONGEST and not line.endswith(b"\n"):
+            line = file.readline(_LONGEST)
 
 
 def check_file(path: Path) -> None:
@@ -146,7 +199,7 @@ def last_line(path: Path) -> tuple[bytes | None, int]:
     Raises `InputError` for a file whose only line is neither whole nor the start of a record.
     """
     size, reach = path.stat().st_size, 1 << 16
-    with path.open("rb") as file:
+    with os.fdopen(open_regular(path), "rb") as file:
         while True:  # from the end, so that a log of years costs no more than a new one
             start = max(0, size - reach)
             file.seek(start)
@@ -155,8 +208,8 @@ def last_line(path: Path) -> tuple[bytes | None, int]:
             begin = block.rfind(b"\n", 0, max(0, end - 1)) + 1
             if end and (begin or start == 0):
                 return block[begin:end], start + end
-            if start == 0:
-                if not is_torn(block):
+            if start == 0 or reach > _LONGEST:
+                if not is_torn(block) or start:
                     raise _foreign(path)
                 return None, 0
             reach *= 2

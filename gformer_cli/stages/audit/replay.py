@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from gformer_cli.bundle import Bundle, file_hash, load_bundle, read_header
+from gformer_cli.data.decoding import read_bytes
 from gformer_cli.data.folders import Domain, ImageFile
 from gformer_cli.data.images import Batch, Decoded, read_images
 from gformer_cli.errors import InputError
@@ -18,7 +19,7 @@ from gformer_cli.files import encodable
 from gformer_cli.stages.adapt.guarding import choose_guard
 from gformer_cli.stages.adapt.moving import original_name
 from gformer_cli.stages.adapt.predictor import Predictor
-from gformer_cli.stages.audit.records import BatchRecord, Figure, ImageRecord, differing, read_log
+from gformer_cli.stages.audit.records import BatchRecord, Damage, Figure, ImageRecord, differing, read_log
 from gformer_cli.stages.audit.writer import environment, image_records
 from gformer_cli.stages.progress import Progress, Silent
 
@@ -57,13 +58,15 @@ class Replay:
     differences: list[Difference] = field(default_factory=list)
     tolerances: set[float] = field(default_factory=set)
     """That were applied: 0 where the log was written on a machine like this one."""
+    damage: Damage = field(default_factory=Damage)
+    """Lines of the log that nothing can be replayed from."""
     elsewhere: list[str] = field(default_factory=list)
     """How the places that it was written in differ from this one."""
 
     def to_json(self) -> dict[str, Any]:
         """One document."""
         return {
-            "same": self.equal == self.batches,
+            "same": self.equal == self.batches and not self.damage.count,
             "batches": self.batches,
             "images": self.images,
             "equal_batches": self.equal,
@@ -72,6 +75,7 @@ class Replay:
             "tolerances": sorted(self.tolerances),
             "elsewhere": self.elsewhere,
             "differences": [asdict(difference) for difference in self.differences],
+            **self.damage.to_json(),
         }
 
 
@@ -131,8 +135,8 @@ def replay(
         read_header(model)  # a file that is no bundle is an error of its own, not "another bundle"
     paths = {file_hash(model): model for model in models}
     predictors: dict[tuple[str, str], Predictor] = {}
-    progress.begin("replaying", sum(1 for _ in read_log(log)))
-    for line, record in read_log(log):
+    progress.begin("replaying", sum(1 for _ in read_log(log, Damage())))
+    for line, record in read_log(log, found.damage):
         known = len(found.differences)
         there = {key: record.settings.get(key) for key in here}
         limit = (0.0 if there == here else TOLERANCE) if tolerance is None else tolerance
@@ -231,8 +235,8 @@ def _read(
 
 def _has(file: ImageFile, sha256: str) -> bool:
     try:
-        return hashlib.sha256(file.path.read_bytes()).hexdigest() == sha256
-    except OSError:  # told when it is read
+        return hashlib.sha256(read_bytes(file.path)).hexdigest() == sha256
+    except (OSError, ValueError):  # told when it is read
         return False
 
 

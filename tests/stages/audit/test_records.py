@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gformer_cli.errors import InputError
-from gformer_cli.stages.audit.records import BatchRecord, differing, hash_settings, last_line, read_log
+from gformer_cli.stages.audit.records import BatchRecord, Damage, differing, hash_settings, last_line, read_log
 
 MakeRecord = Callable[..., BatchRecord]
 Write = Callable[..., Path]
@@ -101,3 +102,37 @@ def test_differing_settings_are_named_with_both_values() -> None:
     before = {"size": 64, "seed": 0, "versions": {"torch": "2.1", "python": "3.11"}}
     now = {"size": 8, "seed": 0, "versions": {"torch": "2.2", "python": "3.11"}, "guard": "on"}
     assert differing(before, now) == "size 64 -> 8, versions: torch 2.1 -> 2.2, guard None -> on"
+
+
+def test_damaged_lines_are_passed_over_and_told(log: Path, make_record: MakeRecord) -> None:
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(lines[0] + lines[1][:100] + b"\n" + b"mine\n" + lines[2].replace(b'n":1,', b'n":9,', 1) + lines[2])
+    damage = Damage()
+    assert list(read_log(log, damage)) == [(1, make_record(0)), (5, make_record(2))]
+    assert damage.count == 3 and [number for number, _ in damage.lines] == [2, 3, 4]
+    assert "schema version 9" in damage.lines[2][1]
+
+
+@pytest.mark.parametrize("content", [b"mine\n" * 5000, b"x" * 300, b"x" * 300 + b"\n"])
+def test_a_file_without_any_record_is_no_log_with_damage(
+    tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gformer_cli.stages.audit.records._LONGEST", 100)
+    (tmp_path / "a.jsonl").write_bytes(content)
+    with pytest.raises(InputError, match="not an audit log"):
+        list(read_log(tmp_path / "a.jsonl", Damage()))
+
+
+def test_a_line_without_an_end_takes_no_memory(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = log.read_bytes().splitlines(keepends=True)
+    longest = max(map(len, lines)) + 1
+    monkeypatch.setattr("gformer_cli.stages.audit.records._LONGEST", longest)
+    log.write_bytes(lines[0] + b"{" * (3 * longest) + b"\n" + lines[1])
+    damage = Damage()
+    assert [number for number, _ in read_log(log, damage)] == [1, 3] and damage.count == 1
+
+
+def test_a_pipe_is_no_log(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="no such audit log"):
+        list(read_log(tmp_path / "pipe"))
