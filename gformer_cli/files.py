@@ -16,6 +16,8 @@ from typing import Any
 from gformer_cli.errors import InputError, WorkError
 
 MIB = 1 << 20
+BOMS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF8)
+"""What editors and spreadsheets put before a text."""
 _SPENT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """What no other command line would have prevented."""
 _BINARY = getattr(os, "O_BINARY", 0)
@@ -50,10 +52,15 @@ def read_text(path: Path, limit: int) -> str:
         raise OSError(errno.EILSEQ, f"it is not text in UTF-8 (byte {error.start}): save it as UTF-8") from None
 
 
+def decoded(content: bytes) -> str:
+    """Like `read_text`, of bytes; what is none stays visible as a replacement."""
+    return content.decode(_encoding(content), "replace")
+
+
 def _encoding(content: bytes) -> str:
-    if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):  # first: its mark begins with that of UTF-16
+    if content.startswith(BOMS[:2]):  # first: its mark begins with that of UTF-16
         return "utf-32"
-    return "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    return "utf-16" if content.startswith(BOMS[2:4]) else "utf-8-sig"
 
 
 @contextmanager

@@ -210,6 +210,7 @@ def _watch(terminal: Terminal, request: Request, stop: StopRequest, *, dry_run: 
             "guard": request.trust.mode(rule),
             "decisions": dict(done.decisions),
             "skipped": done.skipped,
+            "unsettled": done.unsettled,
             "skipped_file": str(listed) if listed.exists() else None,
         },
         *([table("Predicted labels", ["label", "images"], [[k, str(v)] for k, v in counts.items()])] if counts else []),
@@ -217,6 +218,7 @@ def _watch(terminal: Terminal, request: Request, stop: StopRequest, *, dry_run: 
         f"{done.changed} labels differ from the source model's. {request.out}",
         *counted(done.decisions),
         *([f"{done.skipped} files skipped, see {listed}"] if done.skipped else []),
+        *([f"{done.unsettled} files go on changing and were not predicted"] if done.unsettled else []),
     )
 
 

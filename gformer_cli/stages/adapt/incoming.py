@@ -22,6 +22,9 @@ SECOND_LOOK = 10
 """What could not be read is looked at again after so many times the settling time."""
 LONGEST_WRITE = 60.0
 """Seconds without any change after which a file counts as closed, even if nobody told so."""
+RESTLESS = 60.0
+"""Seconds, and at least `SECOND_LOOK` settling times, after which a file that goes on changing is told, and no longer
+waited for when it is asked whether anything comes."""
 
 
 @dataclass(slots=True)
@@ -31,6 +34,8 @@ class _Candidate:
     """When it was first seen like this."""
     tries: int = 0
     """How often it was read in vain, like this."""
+    first: float = 0.0
+    """Since when it has been changing without having been complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +221,7 @@ class Incoming:
 
     def look_again(self, arrival: Arrival, now: float) -> None:
         """An image that was taken could not be read: it may not have been complete."""
-        self._settling[arrival.relative] = _Candidate(arrival.stamp, now, arrival.tries + 1)
+        self._settling[arrival.relative] = _Candidate(arrival.stamp, now, arrival.tries + 1, first=now)
 
     def changed(self, arrival: Arrival, now: float) -> bool:
         """Whether a file that was taken is no longer what it was; then it has to settle again."""
@@ -243,8 +248,18 @@ class Incoming:
             self._settle_anew(relative, stamp, now)
 
     def _settle_anew(self, relative: str, stamp: Stamp, now: float) -> None:
-        self._settling[relative] = _Candidate(stamp, now)
-        self.last_arrival = now
+        before = self._settling.get(relative)
+        candidate = _Candidate(stamp, now, first=now if before is None else before.first)
+        self._settling[relative] = candidate
+        if not self._is_restless(candidate, now):
+            self.last_arrival = now
+
+    def _is_restless(self, candidate: _Candidate, now: float) -> bool:
+        return now - candidate.first >= max(RESTLESS, SECOND_LOOK * self.settle)
+
+    def restless(self, now: float) -> list[str]:
+        """Files that have been changing for so long that nobody knows when they will be complete."""
+        return [name for name, candidate in self._settling.items() if self._is_restless(candidate, now)]
 
     def _enqueue(self, relative: str, candidate: _Candidate, now: float) -> None:
         self._complete[relative] = candidate

@@ -10,15 +10,19 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gformer_cli.errors import InputError
-from gformer_cli.files import json_line
+from gformer_cli.files import BOMS, MIB, decoded, json_line
 from gformer_cli.stages.adapt.appending import AppendFile
 from gformer_cli.stages.adapt.output import Row, record_of
+
+_NUMBERS = ("batch", "batch_size", "bytes", "modified_ns")
+_LONGEST = 64 * MIB
+"""Bytes of a line."""
 
 
 class Stamp(NamedTuple):
@@ -96,7 +100,7 @@ class Ledger:
             start = file.read(len(header))
             if start != header:
                 if not header.startswith(start):
-                    raise self._foreign(f"it does not begin with the columns {', '.join(columns)}")
+                    raise self._foreign(_unlike(start + file.readline(_LONGEST), columns))
                 self._file.cut(0)
                 self._file.append(header.decode())
                 return len(start)
@@ -106,8 +110,8 @@ class Ledger:
                 try:
                     if list(record) != columns:
                         raise ValueError(f"its columns are not {', '.join(columns)}")
-                    batch, count = int(record["batch"]), int(record["batch_size"])
-                    stamp = Stamp(int(record["bytes"]), int(record["modified_ns"]))
+                    batch, count, size, modified = (_whole(record, name) for name in _NUMBERS)
+                    stamp = Stamp(size, modified)
                 except (TypeError, ValueError) as error:
                     raise self._foreign(f"image {number}: {error}") from None
                 if group and batch != self.next_batch:
@@ -192,6 +196,40 @@ class SkippedList:
                 log.cut(lines.offset)
 
 
+def _whole(record: Mapping[str, Any], name: str) -> int:
+    try:
+        return int(record[name])
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is {record[name]!r}, no whole number: has a spreadsheet saved it?") from None
+
+
+def _unlike(head: bytes, columns: Sequence[str]) -> str:
+    """Why a CSV file that begins with `head` is not one of these columns, as its user would say it."""
+    text, signs = decoded(head), []
+    if head.startswith(BOMS):
+        signs.append("a byte order mark")
+    line = text.splitlines()[0] if text else ""
+    for separator in (",", ";", "\t"):
+        found = next(csv.reader([line], delimiter=separator), [])
+        if len(set(found) & set(columns)) > 1:
+            break
+    else:
+        return f"it does not begin with the columns {', '.join(columns)}"
+    if separator != ",":
+        signs.append(f"{'tabs' if separator == chr(9) else repr(separator)} between the columns")
+    if '"' in line and '"' not in _csv([columns]):
+        signs.append("quotes around them")
+    if not text.startswith(line + "\r\n"):
+        signs.append("other ends of lines")
+    lacking, more = [c for c in columns if c not in found], [c for c in found if c not in columns]
+    told = [
+        *([f"it has {' and '.join(signs)}, as if another program had saved it"] if signs else []),
+        *([f"it lacks the columns {', '.join(lacking)}"] if lacking else []),
+        *([f"it has other columns: {', '.join(more)}"] if more else []),
+    ]
+    return "; ".join(told) or f"its columns are in another order than {', '.join(columns)}"
+
+
 class _WholeLines:
     """Decoded lines of a binary file that end in a newline. A last one without it, or a block of zeros, is torn."""
 
@@ -202,7 +240,9 @@ class _WholeLines:
         self.number = 0
 
     def __iter__(self) -> Iterator[str]:
-        for line in self._file:
+        while line := self._file.readline(_LONGEST):
+            if self.offset == 0 and (line.startswith(BOMS) or (b"\0" in line[:4] and line[:4].strip(b"\0"))):
+                raise ValueError("it is UTF-16, or begins with a byte order mark, as if another program had saved it")
             if not line.endswith(b"\n") or b"\0" in line:
                 return
             self.offset += len(line)

@@ -69,6 +69,8 @@ class WatchResult:
     decisions: Counter[str] = field(default_factory=Counter)
     """Batches per decision of the guard."""
     skipped: int = 0
+    unsettled: int = 0
+    """Files that were never complete, because they go on changing."""
     ended_by: str = "idle"
     """`idle`, `SIGTERM` or `SIGINT`."""
 
@@ -132,6 +134,7 @@ class _Watch:
         self._next_scan = 0.0
         self._told: list[str] = []
         self._unmoved: set[str] = set()
+        self._restless: set[str] = set()
 
     def run(self, stop: StopRequest) -> WatchResult:
         self._begin()
@@ -188,10 +191,23 @@ class _Watch:
             self._told = self.incoming.unreadable
             self._move_left(left)
         self._skip_gone(self.incoming.update(now))
+        self._tell_restless(now)
+
+    def _tell_restless(self, now: float) -> None:
+        restless = self.incoming.restless(now)
+        self.result.unsettled = len(restless)
+        for relative in sorted(set(restless) - self._restless):
+            self.progress.warning(
+                f"{one_line(relative)} goes on changing, so it is never complete and not predicted; have it written "
+                f"under another name each time, or try a shorter --settle ({self.options.settle:g} s now)"
+            )
+        self._restless.update(restless)
 
     def _is_idle(self, now: float) -> bool:
         patience = self.options.until_idle
-        return patience is not None and not self.incoming.settling and now - self.incoming.last_arrival >= patience
+        if patience is None or now - self.incoming.last_arrival < patience:
+            return False
+        return self.incoming.settling == len(self.incoming.restless(now))
 
     def _do_batch(self, due: Due) -> None:
         """Read, predict and write down the batch that is due; too few readable images go back to their queue."""

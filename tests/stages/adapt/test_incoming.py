@@ -274,3 +274,16 @@ def test_a_share_that_is_not_mounted_makes_nothing_forgotten(tmp_path: Path) -> 
     share.rename(tmp_path / "empty")
     elsewhere.rename(share)
     assert incoming.scan(5.0) == ["a.png"] and len(done) == 1
+
+
+def test_a_file_that_goes_on_changing_is_told_and_no_longer_an_arrival(tmp_path: Path, put: Put) -> None:
+    incoming = Incoming(tmp_path, settle=1.0, known=())
+    for second in range(80):
+        put("snapshot.png", time=second)
+        incoming.scan(float(second))
+        incoming.notice("snapshot.png", float(second), writing=False)
+        assert incoming.update(float(second)) == []
+        assert incoming.restless(float(second)) == ([] if second < 60 else ["snapshot.png"])
+    assert incoming.waiting == 0 and incoming.last_arrival == 59.0
+    incoming.update(81.0)
+    assert incoming.waiting == 1 and incoming.restless(81.0) == []

@@ -244,3 +244,49 @@ def test_a_pipe_and_a_device_are_no_predictions_file(tmp_path: Path) -> None:
     for name in ("pipe.csv", "zero.csv"):
         with pytest.raises(WorkError, match="not a regular file"):
             open_ledger(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda text: "\ufeff" + text, "it has a byte order mark, as if another program had saved it"),
+        (lambda text: text.encode("utf-16").decode("utf-8", "surrogateescape"), "it has a byte order mark"),
+        (lambda text: text.replace(",", ";"), "it has ';' between the columns"),
+        (lambda text: text.replace(",", "\t"), "it has tabs between the columns"),
+        (lambda text: text.replace("\r\n", "\n"), "it has other ends of lines"),
+        (lambda text: '"' + text.replace(",", '","', 10).replace("\r", '"\r', 1), "it has quotes around them"),
+        (
+            lambda text: "\ufeff" + text.replace(",", ";").replace("\r\n", "\n"),
+            "it has a byte order mark and ';' between the columns and other ends of lines",
+        ),
+        (lambda text: text.replace(",target,batch_size,bytes,modified_ns", ""), "it lacks the columns target, batch_"),
+        (lambda text: text.replace("_ns", "_ns,note"), "it has other columns: note"),
+        (lambda text: text.replace("path,label", "label,path"), "its columns are in another order"),
+    ],
+)
+def test_what_another_program_has_made_of_it_is_told(tmp_path: Path, change: Callable[[str], str], told: str) -> None:
+    write(tmp_path / "p.csv", [["a.png"]])
+    text = (tmp_path / "p.csv").read_bytes().decode()
+    changed = change(text).encode("utf-8", "surrogateescape")
+    (tmp_path / "p.csv").write_bytes(changed)
+    with pytest.raises(InputError, match=told):
+        open_ledger(tmp_path / "p.csv")
+    assert (tmp_path / "p.csv").read_bytes() == changed
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_lines_in_another_encoding_are_no_torn_ones(tmp_path: Path, encoding: str) -> None:
+    write(tmp_path / "p.jsonl", [["a.png"], ["b.png"]])
+    changed = (tmp_path / "p.jsonl").read_text().encode(encoding)
+    (tmp_path / "p.jsonl").write_bytes(changed)
+    with pytest.raises(InputError, match="not as this command writes it"):
+        open_ledger(tmp_path / "p.jsonl")
+    assert (tmp_path / "p.jsonl").read_bytes() == changed
+
+
+def test_numbers_that_a_spreadsheet_has_rounded_are_told(tmp_path: Path) -> None:
+    write(tmp_path / "p.csv", [["a.png"]])
+    path = tmp_path / "p.csv"
+    path.write_bytes(path.read_bytes().replace(str(STAMP.modified_ns).encode(), b"1.7E+18"))
+    with pytest.raises(InputError, match=r"modified_ns is '1.7E\+18', no whole number: has a spreadsheet saved it"):
+        open_ledger(path)

@@ -429,3 +429,30 @@ def test_a_folder_that_is_replaced_is_an_error_and_not_an_end(run: Run, put: Put
 
     with pytest.raises(InputError, match="is another folder than at the start"):
         run(sinks=[unmount])
+
+
+def test_a_snapshot_that_is_rewritten_for_ever_is_told_once_and_does_not_keep_the_command(
+    run: Run, put: Put, read: Read, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gformer_cli.stages.adapt.incoming.RESTLESS", 0.5)
+    put("yard", 4)
+    stop, told = threading.Event(), []
+
+    def rewrite() -> None:
+        count = 0
+        while not stop.wait(0.02):
+            (folder / "snapshot.png").write_bytes(b"x" * (count := count + 1))
+
+    class Listener(Silent):
+        def warning(self, text: str) -> None:
+            told.append(text)
+
+    thread = threading.Thread(target=rewrite)
+    thread.start()
+    try:
+        result = run(settle=0.05, until_idle=0.3, progress=Listener())
+    finally:
+        stop.set()
+        thread.join()
+    assert (result.images, result.unsettled) == (4, 1)
+    assert len(told) == 1 and told[0].startswith("snapshot.png goes on changing, so it is never complete")
