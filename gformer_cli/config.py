@@ -46,6 +46,8 @@ class DataSettings(_Section):
     resize: Literal["crop", "stretch"] = "crop"
     mean: tuple[Channel, Channel, Channel] = (0.485, 0.456, 0.406)
     std: tuple[Spread, Spread, Spread] = (0.229, 0.224, 0.225)
+    white_level: Positive | None = None
+    """The sample that is white in images of more than 8 bits, such as 4095; null: found for each folder."""
     validation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     """Share of each source domain's images, per class, that nothing is trained on."""
 

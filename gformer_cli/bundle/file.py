@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ from gformer_cli.core.guard import Guard
 from gformer_cli.core.networks import OnMeta, build_network
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.static import StaticModel
+from gformer_cli.data.depth import Depth, Levels
+from gformer_cli.data.folders import Domain
 from gformer_cli.data.images import Preprocessing
 from gformer_cli.errors import InputError, WorkError
 from gformer_cli.files import atomic_path
@@ -53,11 +55,21 @@ class Bundle:
     """The file that it was read from."""
     own_backbone: str | None = None
     """The user's `FILE.py:FUNCTION` that built the network, where it is of their own code."""
+    depth: Depth = field(init=False)
+    """What is black and white in images of more than 8 bits: as in training, or as the user says."""
+
+    def __post_init__(self) -> None:
+        known = {kind: Levels(*levels) for kind, levels in self.header.data.levels.items()}
+        self.depth = Depth(self.header.preprocessing.white_level, known)
+
+    def look_into(self, domains: Sequence[Domain]) -> None:
+        """From now on images of `domains` that have more than 8 bits are read by what their folder holds."""
+        self.depth = self.preprocessing.among(domains).depth
 
     @property
     def preprocessing(self) -> Preprocessing:
         data = self.header.preprocessing
-        return Preprocessing(data.image_size, data.resize, data.mean, data.std)
+        return Preprocessing(data.image_size, data.resize, data.mean, data.std, self.depth)
 
     @property
     def guard(self) -> Guard | None:
@@ -119,9 +131,17 @@ def save_static_bundle(
     """Write a bundle that predicts with `theta` (see `StaticModel`) for good; as `save_bundle` does.
 
     It keeps the whole source model of `parent`, so that one can compare with it and go back to it, and leaves out the
-    generator and the control.
+    generator and the control. What is white in the sample's images is white in all that follow.
     """
-    changes = {"static": static, "lineage": lineage, "versions": library_versions(), "guard": None}
+    whites = parent.depth.known | parent.depth.common()
+    levels = {kind: (found.black, found.white) for kind, found in whites.items()}
+    changes = {
+        "static": static,
+        "lineage": lineage,
+        "versions": library_versions(),
+        "guard": None,
+        "data": parent.header.data.model_copy(update={"levels": levels}),
+    }
     header = parent.header.model_copy(update=changes)
     backbone = parent.backbone
     parts = {"backbone": backbone.network.state_dict(), "static": backbone.assignment(theta)}
@@ -155,14 +175,21 @@ def read_header(path: Path) -> BundleHeader:
     return parse_header(path, open_file(path).metadata())
 
 
-def load_bundle(path: Path, device: torch.device | None = None, *, own_backbone: str | None = None) -> Bundle:
-    """A bundle, ready to predict. Raises `InputError` for a file that is not a whole, fitting bundle.
+def load_bundle(
+    path: Path, device: torch.device | None = None, *, own_backbone: str | None = None, white_level: float | None = None
+) -> Bundle:
+    """A bundle, ready to predict; a `white_level` takes the place of its own.
+
+    Raises `InputError` for a file that is not a whole, fitting bundle.
 
     A bundle of a user's own network holds its tensors and the name of its file, no code: `own_backbone`, the
     user's `FILE.py:FUNCTION`, builds it. A bundle by itself never makes any file run.
     """
     file = open_file(path)
     header = parse_header(path, file.metadata())
+    if white_level is not None:
+        changed = header.preprocessing.model_copy(update={"white_level": white_level})
+        header = header.model_copy(update={"preprocessing": changed})
     name = check_own_code(header.backbone.name, own_backbone, f"bundle {path}")
     command = "meta-train" if header.static is None else "freeze"
     try:

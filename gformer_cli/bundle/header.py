@@ -32,12 +32,20 @@ class GeneratorHeader(_Part):
     parameters: int
 
 
+def _rising(levels: tuple[float, float]) -> tuple[float, float]:
+    if not levels[0] < levels[1]:
+        raise ValueError("white is not above black")
+    return levels
+
+
 class DataHeader(_Part):
     """What the model was trained on."""
 
     domains: dict[str, dict[str, int]]
     """Per source domain the number of images per class."""
     fingerprint: str
+    levels: dict[Literal["integer", "float"], Annotated[tuple[FiniteFloat, FiniteFloat], AfterValidator(_rising)]] = {}
+    """Black and white in images of more than 8 bits, per kind of samples, where all source folders agree."""
 
 
 class GuardHeader(_Part):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -45,6 +45,7 @@ def adapt(
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Add one column per class.")] = False,
     report: options.Report = None,
     backbone: options.OwnBackbone = None,
+    white_level: options.WhiteLevel = None,
     layout: options.LayoutOption = Layout.auto,
     seed: options.Seed = None,
     device: options.Device = "auto",
@@ -84,6 +85,7 @@ def adapt(
         request = adapt_watch.Request(
             model=model,
             backbone=backbone,
+            white_level=white_level,
             folder=watch,
             out=out,
             batch_size=batch_size,
@@ -116,8 +118,9 @@ def adapt(
     if report is not None:
         check_report(report, overwrite=overwrite)
     where, threads = pick_device(device), pick_workers(workers)
-    bundle = load_bundle(model, own_backbone=backbone)
-    settings = {"batch_size": batch_size, "order": order.value, "seed": seed or 0, "precision": precision.value}
+    bundle = load_bundle(model, own_backbone=backbone, white_level=white_level)
+    settings: dict[str, Any] = {"batch_size": batch_size, "order": order.value, "seed": seed or 0}
+    settings |= {"precision": precision.value} | ({} if white_level is None else {"white_level": white_level})
     rule, kept = trusted.prepare(terminal, bundle, model, where, settings, out=out, overwrite=overwrite)
     if dry_run:
         choices: dict[str, object] = {"batch_size": batch_size, "order": order.value, "guard": guard.value}
@@ -192,6 +195,7 @@ def adapt(
                 }
                 for number, target, verdict in done.flagged
             ],
+            "levels": done.levels,
             "skipped": [{"path": item.path, "reason": item.reason} for item in done.skipped],
         },
         table("Predicted labels", ["label", "images"], [[k, str(v)] for k, v in done.counts().items()]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -85,6 +85,7 @@ class Request:
 
     model: Path
     backbone: str | None
+    white_level: float | None
     folder: Path
     out: Path
     batch_size: int
@@ -150,16 +151,17 @@ def _watch(terminal: Terminal, request: Request, stop: StopRequest, *, dry_run: 
     if request.move_to is not None:
         check_fillable(request.move_to)
     where, threads = pick_device(request.device), pick_workers(request.workers)
-    bundle = load_bundle(request.model, own_backbone=request.backbone)
+    bundle = load_bundle(request.model, own_backbone=request.backbone, white_level=request.white_level)
     if request.context and bundle.header.static is not None:
         raise InputError(
             "--context has no effect on a static bundle", "It predicts every batch with the same statistics."
         )
-    settings = {
+    settings: dict[str, Any] = {
         "batch_size": request.batch_size,
         "order": "arrival",
         "context": request.context,
         "precision": request.precision,
+        **({} if request.white_level is None else {"white_level": request.white_level}),
     }
     rule, kept = request.trust.prepare(
         terminal, bundle, request.model, where, settings, out=request.out, continued=True

@@ -47,6 +47,7 @@ def demo(
 def check(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Image folders.", show_default=False)],
     layout: options.LayoutOption = Layout.auto,
+    white_level: options.WhiteLevel = None,
     workers: options.Workers = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -68,7 +69,9 @@ def check(
 
     with terminal.progress() as progress:
         progress.begin("reading images", sum(len(domain.files) for domain in domains))
-        report = check_folders(domains, workers=pick_workers(workers), advance=progress.advance)
+        report = check_folders(
+            domains, workers=pick_workers(workers), white_level=white_level, advance=progress.advance
+        )
         progress.end()
     terminal.result(report.to_json(), *check_summary(report, verbose=verbose))
     if not report.ok:

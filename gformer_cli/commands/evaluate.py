@@ -122,6 +122,7 @@ def evaluate(
         ),
     ] = False,
     backbone: options.OwnBackbone = None,
+    white_level: options.WhiteLevel = None,
     layout: options.LayoutOption = Layout.auto,
     device: options.Device = "auto",
     workers: options.Workers = None,
@@ -172,7 +173,7 @@ def evaluate(
     from gformer_cli.stages.evaluate.output import check_output
     from gformer_cli.stages.training import make_deterministic, pick_device, pick_workers
 
-    bundle = load_bundle(model, own_backbone=backbone)
+    bundle = load_bundle(model, own_backbone=backbone, white_level=white_level)
     cannot = plan.impossible_methods(bundle), plan.impossible_streams(has_source=bool(sources))
     defaults = [name for name in DEFAULT_METHODS if name not in cannot[0]]
     planned = stage.Plan(

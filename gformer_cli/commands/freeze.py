@@ -33,6 +33,7 @@ def freeze(
         int, typer.Option("--limit", metavar="N", help="Most images that are read, drawn from all of the folder.")
     ] = 2048,
     backbone: options.OwnBackbone = None,
+    white_level: options.WhiteLevel = None,
     layout: options.LayoutOption = Layout.auto,
     seed: options.Seed = None,
     device: options.Device = "auto",
@@ -67,7 +68,7 @@ def freeze(
     from gformer_cli.stages.training import pick_device, pick_workers
 
     where, threads = pick_device(device), pick_workers(workers)
-    bundle = load_bundle(model, own_backbone=backbone)
+    bundle = load_bundle(model, own_backbone=backbone, white_level=white_level)
     stage.check_freeze(model, bundle, out, batch_size=batch_size, limit=limit, overwrite=overwrite)
     if dry_run:
         show_prediction_plan(terminal, domains, where, threads, [out], {"batch_size": batch_size, "limit": limit})

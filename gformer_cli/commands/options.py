@@ -50,6 +50,16 @@ def own_backbone_again(name: str) -> str:
     return f" --backbone {shlex.quote(name)}" if own_code(name) else ""
 
 
+def _white_level(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < float("inf"):
+        raise typer.BadParameter(f"{text!r} is not a number above 0, such as 4095")
+    return value
+
+
 Source = Annotated[
     list[Path],
     typer.Option(
@@ -69,6 +79,17 @@ OwnBackbone = Annotated[
         "--backbone",
         metavar="FILE.py:FUNCTION",
         help="Your own network's code, for what was trained with it. It is run.",
+        show_default=False,
+    ),
+]
+WhiteLevel = Annotated[
+    float | None,
+    typer.Option(
+        "--white-level",
+        parser=_white_level,
+        metavar="SAMPLE",
+        help="What is white in images of more than 8 bits, such as 4095 for 12-bit cameras. Default: as in training, "
+        "or what the folder's images show.",
         show_default=False,
     ),
 ]

@@ -9,20 +9,36 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
-from gformer_cli.data.decoding import Skipped, attempt, decode, in_order, is_halved, open_image
+from gformer_cli.data.colour import require_visible
+from gformer_cli.data.decoding import (
+    LevelsFor,
+    Skipped,
+    attempt,
+    decode_to,
+    in_order,
+    is_halved,
+    look_at_samples,
+    open_image,
+)
+from gformer_cli.data.depth import Depth
 from gformer_cli.data.folders import Domain, ImageFile, class_names
 
 ODD_MODES = ("16-bit", "CMYK", "palette", "alpha", "EXIF rotation", "animated", "1-bit", "half size")
 """Kinds of images that are read, but not as they are stored.
 
 `16-bit`: more than 8 bits a channel; `half size`: so large that it is decoded at half its width and height."""
+DARK, BRIGHT = 8, 247
+"""Of 255: 99 of 100 pixels that stay below the one, or above the other, are nearly black or nearly white."""
+_LOOKED_AT = 256
+"""Pixels of a side that are looked at to see that."""
 EXIF_ORIENTATION = 0x0112
 
 
@@ -73,6 +89,14 @@ class CheckReport:
     ignored: tuple[str, ...]
     """Files that do not have the suffix of an image."""
 
+    nearly_black: tuple[str, ...] = ()
+    """Images of which next to nothing is seen as they are read; often their white level is lower than was thought."""
+    nearly_white: tuple[str, ...] = ()
+    levels: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    """Per domain and kind of samples black and white, in images of more than 8 bits."""
+    told: tuple[str, ...] = ()
+    """The same in words."""
+
     @property
     def empty_classes(self) -> list[tuple[str, str]]:
         """(domain, class) of every class folder without an image."""
@@ -96,21 +120,30 @@ class _Facts:
     digest: str
     size: tuple[int, int]
     odd: tuple[str, ...]
+    darkest: bool
+    brightest: bool
 
 
 def check_folders(
-    domains: Sequence[Domain], *, workers: int, advance: Callable[[], None] = lambda: None
+    domains: Sequence[Domain],
+    *,
+    workers: int,
+    white_level: float | None = None,
+    advance: Callable[[], None] = lambda: None,
 ) -> CheckReport:
     """Read every image of `domains` once, in `workers` threads (0: in this one), and report.
 
+    `white_level` is as the setting `data.white_level`.
     `advance` is called after each file. An unreadable image is a finding, never an exception.
     """
     unreadable: list[Skipped] = []
+    plain: dict[str, list[str]] = {"black": [], "white": []}
+    depth = Depth(white_level).among(domains, look_at_samples)
     odd: dict[str, list[str]] = {kind: [] for kind in ODD_MODES}
     sizes: Counter[tuple[int, int]] = Counter()
     copies: defaultdict[str, list[tuple[Domain, ImageFile]]] = defaultdict(list)
     for domain in domains:
-        examined = in_order(partial(attempt, work=_examine), domain.files, workers=workers)
+        examined = in_order(partial(_examined, depth=depth), domain.files, workers=workers)
         for file, facts in zip(domain.files, examined, strict=True):
             advance()
             if isinstance(facts, Skipped):
@@ -118,6 +151,8 @@ def check_folders(
                 continue
             copies[facts.digest].append((domain, file))
             sizes[facts.size] += 1
+            for name, seen in (("black", facts.darkest), ("white", facts.brightest)):
+                plain[name] += [str(file.path)] if seen else []
             for kind in facts.odd:
                 odd[kind].append(str(file.path))
     classes = class_names(domains)
@@ -128,15 +163,33 @@ def check_folders(
         odd_modes={kind: tuple(paths) for kind, paths in odd.items()},
         sizes=_sizes(sizes),
         ignored=tuple(str(_base(domain) / name) for domain in domains for name in domain.ignored),
+        nearly_black=tuple(plain["black"]),
+        nearly_white=tuple(plain["white"]),
+        levels=depth.found(),
+        told=tuple(depth.told()),
     )
 
 
-def _examine(data: bytes) -> _Facts:
-    width, height = decode(data).size  # first, and whole: an image is readable when training can read it
+def _examined(file: ImageFile, depth: Depth) -> _Facts | Skipped:
+    return attempt(file, partial(_examine, levels=partial(depth.of, file.path)))
+
+
+def _examine(data: bytes, levels: LevelsFor) -> _Facts:
+    # first, and whole: an image is readable when training can read it
+    (width, height), darkest, brightest = decode_to(data, _seen, levels=levels)
     with open_image(data) as image:
         halved = is_halved(image, data)
         size = (2 * width, 2 * height) if halved else (width, height)
-        return _Facts(hashlib.sha256(data).hexdigest(), size, _odd_modes(image, halved))
+        return _Facts(hashlib.sha256(data).hexdigest(), size, _odd_modes(image, halved), darkest, brightest)
+
+
+def _seen(image: Image.Image) -> tuple[tuple[int, int], bool, bool]:
+    """Size of an RGB image, and whether next to nothing of it is brighter, or darker, than black and white."""
+    require_visible(image)
+    small = image.resize((min(image.width, _LOOKED_AT), min(image.height, _LOOKED_AT)), Image.Resampling.NEAREST)
+    counts = np.asarray(small.histogram()).reshape(3, 256).sum(axis=0)
+    few = counts.sum() // 100
+    return image.size, bool(counts[DARK:].sum() <= few), bool(counts[: BRIGHT + 1].sum() <= few)
 
 
 def _odd_modes(image: Image.Image, halved: bool) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ def to_rgb(
     see_through = image.has_transparency_data
     if image.mode == "RGB" and whole and not see_through:
         return image if shade is None else _shaded(image, shade)
-    made = Image.new("RGB", image.size)
+    made = image if image.mode == "RGB" else Image.new("RGB", image.size)  # in place: it may be a gigabyte
     visible = not see_through
     values = None if whole or deep is None else strips(image, deep, low, range(0, image.height, STRIP))
     for y in range(0, image.height, STRIP):
@@ -51,6 +51,7 @@ def to_rgb(
             strip.putalpha(alpha)
             strip = Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip).convert("RGB")
         made.paste(strip, (0, y))
+    made.info.pop("transparency", None)
     if not visible:
         made.info[_INVISIBLE] = True
     return made

@@ -134,6 +134,7 @@ def _decode(data: bytes, use: Callable[[Image.Image], Result], side: int | None,
             chosen = deep.own or (levels(deep.kind) if levels is not None else None)
         with _decoding.taking(min(pixels, limit) * PIXEL_LIMIT // limit):
             result: Result | None = None
+            made: Image.Image = image
             try:
                 image.load()
                 low = None
@@ -141,11 +142,14 @@ def _decode(data: bytes, use: Callable[[Image.Image], Result], side: int | None,
                     low = _low_bytes(io.BytesIO(data), deep)
                     _turn_upright(low)
                 _turn_upright(image)
-                result = use(to_rgb(image, deep=deep, low=low, levels=chosen))
+                made = to_rgb(image, deep=deep, low=low, levels=chosen)
+                result = use(made)
                 return result
             finally:  # before what the pixels took is granted to others
-                if pixels > _LARGE_IMAGE and result is not image:
-                    image.close()
+                if pixels > _LARGE_IMAGE:
+                    for whole in (image, made):
+                        if whole is not result:
+                            whole.close()
                     give_back()
 
 

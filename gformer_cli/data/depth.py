@@ -31,6 +31,7 @@ _SLACK = 1.1
 """Corrected and interpolated images overshoot a little; floats of 0 to 1 do up to twice."""
 _SIGNED = 1 / 8
 """Samples that go so far below zero, as a share of white, are a signed range and not noise around black."""
+_BY_EACH = "65535 at 16 bits, else as each image seems to have it"
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,8 @@ class Depth:
         self._look = look
         self._owners: dict[Path, int] | None = None
         self._found: dict[tuple[int, Kind], Levels | None] = {}
+        self._alone: set[Kind] = set()
+        self._told: set[str] = set()
         self._lock = Lock()
 
     def among(self, domains: Sequence[Domain], look: Look) -> Depth:
@@ -131,6 +134,7 @@ class Depth:
                 }
             owner = self._owners.get(path)
             if owner is None:
+                self._alone.add(kind)
                 return self.known.get(kind)
             if (owner, kind) not in self._found:
                 self._found[owner, kind] = self._decide(self._domains[owner], kind)
@@ -164,14 +168,32 @@ class Depth:
                 agreed[kind] = levels.pop()
         return agreed
 
+    def news(self) -> list[str]:
+        """Those lines of `told` that were not given yet."""
+        lines = [line for line in self.told() if line not in self._told]
+        self._told.update(lines)
+        return lines
+
+    def found(self) -> dict[str, dict[str, list[float]]]:
+        """What was decided, per folder and kind of samples: black and white."""
+        decided: dict[str, dict[str, list[float]]] = {}
+        for (owner, kind), levels in sorted(self._found.items()):
+            if levels is not None:
+                decided.setdefault(self._domains[owner].name, {})[kind] = [levels.black, levels.white]
+        return decided
+
     def told(self) -> list[str]:
-        """One line per kind of samples that was met in a folder: what counts as white there."""
-        lines = []
+        """One line per kind of samples that was met and of which the user said nothing: what counts as white."""
+        lines = [
+            f"images with {kind} samples of more than 8 bits: white is "
+            + (f"{self.known[kind]} as in training" if kind in self.known else _BY_EACH)
+            for kind in sorted(self._alone)
+        ]
         for kind in STANDARD:
             found = {self._domains[owner].name: levels for (owner, own), levels in self._found.items() if own == kind}
             if not found:
                 continue
-            texts = {name: "told by each image" if levels is None else str(levels) for name, levels in found.items()}
+            texts = {name: _BY_EACH if levels is None else str(levels) for name, levels in found.items()}
             if len(set(texts.values())) == 1:
                 told = next(iter(texts.values()))
             else:

@@ -66,6 +66,7 @@ def load_labelled(
     class of a domain in which no readable image is left.
     """
     index = {name: number for number, name in enumerate(classes)}
+    preprocessing = preprocessing.among(domains)
     budget = CACHE_BYTES
     loaded: list[LabelledDomain] = []
     skipped: list[Skipped] = []

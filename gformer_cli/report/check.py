@@ -16,6 +16,12 @@ def check_summary(report: CheckReport, *, verbose: bool) -> list[str | Table]:
     counts = [table("", ["domain", "class", "images"], list(_count_rows(report, verbose)), numbers_from=2)]
     errors = [*_section("unreadable images", [f"{s.path}: {s.reason}" for s in report.unreadable], limit)]
     errors += _section("empty class folders", [f"{domain}: {name}" for domain, name in report.empty_classes], limit)
+    warnings = [
+        *_section("images that are nearly black", report.nearly_black, limit),
+        *_section("images that are nearly white", report.nearly_white, limit),
+    ]
+    if warnings and report.told:
+        warnings.append("  Is the white level right? --white-level (and data.white_level in training) sets another.")
     notes = _section(
         "domains that lack classes", [f"{d.name}: {', '.join(d.missing)}" for d in report.domains if d.missing], limit
     )
@@ -30,7 +36,9 @@ def check_summary(report: CheckReport, *, verbose: bool) -> list[str | Table]:
         *counts,
         "",
         *_sizes(report),
+        *(f"{line[0].upper()}{line[1:]}." for line in report.told),
         *(["", "Errors", *errors] if errors else []),
+        *(["", "Warnings", *warnings] if warnings else []),
         *(["", "Notes", *notes] if notes else []),
         *([] if errors else ["", "No errors."]),
     ]

@@ -76,6 +76,7 @@ def freeze(
     make_deterministic(seed)
     bundle.to(device)
     chosen = arrival_order(domain, seed)[:limit]
+    bundle.look_into([domain])
     sample = StaticSample(bundle.backbone)
     digest = hashlib.sha256()
     skipped: list[Skipped] = []
@@ -91,6 +92,8 @@ def freeze(
     if strict and skipped:
         raise unreadable(skipped)
     progress.end()
+    for line in bundle.depth.news():
+        progress.message(f"{line}; --white-level sets another")
     if not batches:
         raise WorkError(
             f"no readable image: {len(skipped)} skipped, such as {skipped[0].path} ({skipped[0].reason})",

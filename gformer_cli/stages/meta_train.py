@@ -10,8 +10,10 @@ import torch
 from gformer_cli.bundle import DataHeader, build_generator, build_method, control_settings, save_bundle
 from gformer_cli.config import Settings
 from gformer_cli.core.generators import Generator
+from gformer_cli.data.depth import Kind
 from gformer_cli.data.folders import Domain
 from gformer_cli.data.images import Skipped
+from gformer_cli.data.labelled import LabelledDomain
 from gformer_cli.errors import InputError
 from gformer_cli.files import check_appendable, check_fillable, check_writable
 from gformer_cli.seeding import derive_seed
@@ -92,12 +94,18 @@ def meta_train(
         control=trained.get(CONTROL),
         settings=settings,
         classes=source.classes,
-        data=DataHeader(domains=source.domains, fingerprint=source.fingerprint),
+        data=DataHeader(domains=source.domains, fingerprint=source.fingerprint, levels=_levels(loaded)),
         validation=validation,
         guard=guard,
     )
     run.drop_checkpoints()
     return MetaTrainResult(validation, sum(p.numel() for p in trained[GENERATOR].parameters()), skipped)
+
+
+def _levels(loaded: Sequence[LabelledDomain]) -> dict[Kind, tuple[float, float]]:
+    """What targets with more than 8 bits are to be read by."""
+    agreed = loaded[0].preprocessing.depth.common()
+    return {kind: (levels.black, levels.white) for kind, levels in agreed.items()}
 
 
 def check_claim(run: RunFolder, *, resume: bool, overwrite: bool) -> None:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from gformer_cli.config import Settings
 from gformer_cli.core.networks import build_network
 from gformer_cli.data.augment import augment, make_augmentation
+from gformer_cli.data.depth import Depth
 from gformer_cli.data.folders import Domain, check_names, class_names
 from gformer_cli.data.images import Preprocessing, Skipped
 from gformer_cli.data.labelled import LabelledDomain, load_labelled
@@ -41,7 +42,7 @@ class PretrainResult:
 def preprocessing_of(settings: Settings) -> Preprocessing:
     """The part of the settings that says how a file becomes an input."""
     data = settings.data
-    return Preprocessing(data.image_size, data.resize, data.mean, data.std)
+    return Preprocessing(data.image_size, data.resize, data.mean, data.std, Depth(data.white_level))
 
 
 def check_source(domains: Sequence[Domain], *, leave_one_out: bool) -> list[str]:
@@ -154,6 +155,8 @@ def read_source(
         advance=progress.advance,
     )
     progress.end()
+    for line in loaded[0][0].preprocessing.depth.news():
+        progress.message(f"{line}; data.white_level sets another")
     return loaded
 
 

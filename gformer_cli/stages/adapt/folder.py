@@ -32,6 +32,8 @@ class AdaptResult:
     """Batches by the guard's decision, each of `DECISIONS`; empty without a guard."""
     flagged: list[tuple[int, str, Verdict]] = field(default_factory=list)
     """Number, target and verdict of every batch that was not `generated`."""
+    levels: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    """Black and white per target and kind of samples, where images have more than 8 bits and nobody said it."""
 
     def counts(self) -> dict[str, int]:
         """Images per predicted class, most frequent first."""
@@ -70,6 +72,7 @@ def adapt(
     """
     progress = progress or Silent()
     check_batch_size(batch_size)
+    bundle.look_into(domains)
     predictor = Predictor(bundle, device, guard, obeyed=obeyed, precision=precision)
     decisions = dict.fromkeys(DECISIONS, 0) if guard is not None else {}
     flagged: list[tuple[int, str, Verdict]] = []
@@ -94,6 +97,8 @@ def adapt(
                 decisions[outcome.verdict.decision] += 1
             if outcome.verdict.decision != GENERATED:
                 flagged.append((outcome.number, domain.name, outcome.verdict))
+            for line in bundle.depth.news():
+                progress.message(f"{line}; --white-level sets another")
             for sink in sinks:
                 sink(outcome)
             found.extend(outcome.rows(bundle.header.classes))
@@ -108,7 +113,7 @@ def adapt(
             f"no readable image: {len(skipped)} skipped, such as {skipped[0].path} ({skipped[0].reason})",
             "See: gformer data check DIR",
         )
-    return AdaptResult(rows, predictor.batches, skipped, decisions, flagged)
+    return AdaptResult(rows, predictor.batches, skipped, decisions, flagged, bundle.depth.found())
 
 
 def _ordered(domain: Domain, order: str, seed: int) -> list[ImageFile]:

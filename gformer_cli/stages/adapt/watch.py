@@ -242,6 +242,8 @@ class _Watch:
                 self._skip(item, arrival.stamp)
 
     def _finish(self, outcome: Outcome, arrivals: Sequence[Arrival]) -> None:
+        for line in self.predictor.bundle.depth.news():
+            self.progress.message(f"{line}; --white-level sets another")
         for sink in self.sinks:
             sink(outcome)
         rows = outcome.rows(self.predictor.bundle.header.classes)

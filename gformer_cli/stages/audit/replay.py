@@ -149,7 +149,11 @@ def replay(
         else:
             writer = record.bundle, record.settings_hash
             if writer not in predictors:
-                bundle = load_bundle(paths[record.bundle], own_backbone=own_backbone)
+                said = record.settings.get("white_level")
+                white = said if isinstance(said, int | float) else None
+                bundle = load_bundle(paths[record.bundle], own_backbone=own_backbone, white_level=white)
+                if record.settings.get("order") != "arrival":  # a watcher knows of no folder
+                    bundle.look_into(domains)
                 predictors[writer] = _predictor(bundle, device, record)
             _replay_batch(line, record, predictors[writer], files, workers, limit, found)
         found.batches += 1

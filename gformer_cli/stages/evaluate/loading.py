@@ -39,6 +39,8 @@ class Loader:
     def __init__(
         self, bundle: Bundle, domains: Sequence[Domain], *, device: torch.device, workers: int, strict: bool
     ) -> None:
+        bundle.look_into(domains)
+        self.depth = bundle.depth
         self.preprocessing = bundle.preprocessing
         self.index = {name: number for number, name in enumerate(bundle.header.classes)}
         self.domains = domains

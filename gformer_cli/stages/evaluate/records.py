@@ -142,13 +142,14 @@ def describe_bundle(path: Path, bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def identity(bundle: dict[str, Any], plan: Plan, *, tune: bool) -> dict[str, Any]:
+def identity(bundle: dict[str, Any], plan: Plan, *, tune: bool, white_level: float | None = None) -> dict[str, Any]:
     """Everything that an evaluation's figures depend on and that can be told without reading an image.
 
     `bundle` is what `describe_bundle` says.
     """
     return {
         "bundle": bundle["sha256"],
+        **({} if white_level is None else {"white_level": white_level}),
         "versions": library_versions(),
         "methods": list(plan.methods),
         "streams": list(plan.streams),

@@ -94,6 +94,8 @@ class Harness:
             if examiner is not None and count:
                 examiner.look(number, batch, answers[REFERENCE], answers[EXAMINED])
                 passes.take()  # nothing that it does is a method's cost
+            for line in self.loader.depth.news():
+                progress.message(f"{line}; --white-level sets another")
             progress.advance(f"{stream.kind}, {stream.part}")
         if not tallies:
             raise WorkError(f"no readable image in {stream.kind} stream {stream.part!r}", "See: gformer data check")

@@ -53,11 +53,12 @@ def evaluate(
         if not kept:
             raise WorkError("training held no source image out", "Classes of one image are trained on: add images.")
         plan = replace(plan, source=kept)
+    white = bundle.header.preprocessing.white_level
     described = describe_bundle(model, bundle)
     records = Records()
     if output is not None:
         output.begin(resume=resume)
-        records = Records.open(output.cells, identity(described, plan, tune=tune), resume=resume)
+        records = Records.open(output.cells, identity(described, plan, tune=tune, white_level=white), resume=resume)
     if tune:
         waiting = [name for name in plan.methods if name not in records.choices]
         choose_settings(
@@ -71,7 +72,7 @@ def evaluate(
             progress=progress,
         )
         plan = replace(plan, settings={name: choice.settings for name, choice in records.choices.items()})
-    load = partial(load_bundle, model, own_backbone=own_backbone) if jobs > 1 else lambda: bundle
+    load = partial(load_bundle, model, own_backbone=own_backbone, white_level=white) if jobs > 1 else lambda: bundle
     measure(load, plan, device=device, workers=workers, jobs=jobs, strict=strict, records=records, progress=progress)
     skipped = list(records.skipped.values())
     results = Results(described, plan.methods, records.cells, skipped, records.choices, run or {})

@@ -82,6 +82,7 @@ def _grid(tunable: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 def _streams(bundle: Bundle, source: Sequence[Domain], workers: int) -> Iterator[TuningStream]:
     """Per domain one stream as it is and `SHIFTS` under shifts of the held-out families."""
     index = {name: number for number, name in enumerate(bundle.header.classes)}
+    bundle.look_into(source)
     for domain in source:
         rng = random.Random(derive_seed(0, "tune", domain.name))
         files = arrival_order(domain, 0)[:IMAGES]
