@@ -128,7 +128,8 @@ def library_versions() -> dict[str, str]:
 def open_file(path: Path) -> Any:
     """A safetensors file whose tensors are read one by one. Raises `InputError` for anything else."""
     if not path.is_file():
-        raise InputError(f"no such bundle: {path}", "Give the .gformer file that gformer wrote.")
+        what = "not a bundle, nor a regular file" if path.exists() else "no such bundle"
+        raise InputError(f"{what}: {path}", "Give the .gformer file that gformer wrote.")
     try:
         with path.open("rb") as stream:
             if int.from_bytes(stream.read(8), "little") > HEADER_LIMIT:

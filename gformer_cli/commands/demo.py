@@ -13,6 +13,7 @@ import typer
 from gformer_cli.commands import options
 from gformer_cli.console import Terminal
 from gformer_cli.errors import InputError
+from gformer_cli.files import check_fillable
 
 _SHOWN_TARGET = "fog"
 """The target whose predictions the demo writes."""
@@ -85,7 +86,10 @@ def demo(
             ],
         ),
     ]
-    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not overwrite:
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file, not a folder", "Name another --out.")
+    check_fillable(out)
+    if out.exists() and any(out.iterdir()) and not overwrite:
         raise InputError(
             f"output folder is not empty: {out}", "Replace the demo with --overwrite, or name another --out."
         )

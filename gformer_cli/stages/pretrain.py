@@ -104,6 +104,7 @@ def pretrain(
     """Train on `domains` into `run`. Raises `Interrupted` after Ctrl-C, with everything kept for `resume`."""
     progress = progress or Silent()
     classes = check_source(domains, leave_one_out=settings.pretrain.leave_one_out)
+    run.check_claim(settings, resume=resume, overwrite=overwrite)
     check_resumed(domains, run, resume=resume)
     make_deterministic(settings.seed)
     # weights that are missing or do not fit must be told before anything is written
@@ -129,7 +130,7 @@ def pretrain(
         validation_accuracy=accuracies[ALL],
     )
     run.write_source(source)
-    run.drop_checkpoints()
+    run.finish()
     return PretrainResult(source, accuracies, skipped)
 
 

@@ -7,6 +7,7 @@ RUN/models/*.safetensors    `all` and, per source domain, `without-DOMAIN`
 RUN/checkpoints/*.pt        unfinished training, for --resume
 RUN/pretrain.jsonl          figures while training; RUN/meta-train.jsonl likewise
 RUN/model.gformer           the bundle that meta-train writes
+RUN/next/                   the run that is to replace this one, unfinished
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ from gformer_cli.stages.source_images import SourceImages
 from gformer_cli.torch_files import load_plain, unusable
 
 ALL = "all"
+_NEXT = "next"
+"""Folder within a run's: the run that `pretrain --overwrite` trains, until it is complete."""
 _LARGEST = 16 * MIB
 """Bytes of settings.yaml, images.json and source.json."""
 OTHER_IMAGES = "Resume with the images it was started with, or start again with --overwrite."
@@ -69,6 +72,11 @@ class RunFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._use(root)
+
+    def _use(self, root: Path) -> None:
+        self.place = root
+        """Where its files lie: `root`, or a folder in it while a run is trained that is to replace another."""
         self.settings_path = root / "settings.yaml"
         self.images_path = root / "images.json"
         self.source_path = root / "source.json"
@@ -86,6 +94,8 @@ class RunFolder:
         if not self.root.is_dir() or not any(self.root.iterdir()):
             return
         ours = self.settings_path.is_file()
+        if resume and RunFolder(self.root / _NEXT).settings_path.is_file():
+            self._use(self.root / _NEXT)
         if resume:
             if not ours:
                 raise InputError(f"{self.root} holds no run to resume", "Start without --resume in a new folder.")
@@ -104,6 +114,8 @@ class RunFolder:
     def claim(self, settings: Settings, *, resume: bool, overwrite: bool, images: SourceImages | None = None) -> None:
         """Make the folder ours: empty, or resumed with the same settings and `images`, or cleared on request.
 
+        A finished run is not cleared before `finish`: until then the new one lies in a folder of its own.
+
         Raises `InputError` for a non-empty folder without `resume` or `overwrite`, one that is not a run, and
         a resume with other settings or images.
         """
@@ -111,9 +123,11 @@ class RunFolder:
         before = self.images() if resume else None
         if before is not None and images is not None:
             before.require(images, OTHER_IMAGES)
-        make_folder(self.root)
+        if overwrite and (self.source_path.exists() or self.bundle.exists()):  # what is finished stays until this is
+            self._use(self.root / _NEXT)
+        make_folder(self.place)
         if not resume:
-            _clear(self.root)
+            _clear(self.place)
         if not self.settings_path.is_file():
             write_text(self.settings_path, to_yaml(settings))
         if images is not None and not self.images_path.is_file():
@@ -223,6 +237,18 @@ class RunFolder:
     def _checkpoint_path(self, label: str) -> Path:
         return self.checkpoints / f"{label}.pt"
 
+    def finish(self) -> None:
+        """The run is complete: it takes the place of the one before it."""
+        self.drop_checkpoints()
+        if self.place == self.root:
+            return
+        _clear(self.root, but=self.place)
+        with writing_to(self.root):
+            for path in self.place.iterdir():
+                path.rename(self.root / path.name)
+            self.place.rmdir()
+        self._use(self.root)
+
     def drop_checkpoints(self) -> None:
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
@@ -237,10 +263,12 @@ def _is_state_dict(part: object) -> TypeGuard[dict[str, torch.Tensor]]:
     return isinstance(part, dict) and all(isinstance(value, torch.Tensor) for value in part.values())
 
 
-def _clear(folder: Path) -> None:
+def _clear(folder: Path, *, but: Path | None = None) -> None:
     """Remove what is in `folder`, not the folder itself: it may be a link or a mount."""
     with writing_to(folder):
         for path in folder.iterdir():
+            if path == but:
+                continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:

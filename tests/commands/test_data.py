@@ -116,3 +116,11 @@ def test_rotated_mnist_is_sound(gformer: Gformer, tmp_path: Path) -> None:
     assert checked.status == 0
     assert sum(domain["images"] for domain in checked.json["domains"]) == sum(done.json["images"].values())
     assert all(len(domain["classes"]) == 10 for domain in checked.json["domains"])
+
+
+def test_what_a_kill_left_of_a_demo_is_replaced_on_request(gformer: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "data" / ".part" / "sources" / "old" / "9").mkdir(parents=True)
+    command = ["data", "demo", "digit-cameras", "--out", tmp_path / "data"]
+    assert gformer(*command).status == 2
+    assert gformer(*command, "--overwrite").status == 0
+    assert not (tmp_path / "data" / ".part").exists() and not (tmp_path / "data" / "sources" / "old").exists()

@@ -68,3 +68,12 @@ def test_a_step_that_fails_ends_the_demo_with_its_status(
     statuses["pretrain"] = 130
     assert gformer("demo", "--out", tmp_path / "out").status == 130
     assert [arguments[0] for arguments in called] == ["data", "pretrain"]
+
+
+def test_a_folder_that_cannot_be_is_told_beforehand(gformer: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for extra in ([], ["--overwrite"], ["--dry-run"]):
+        done = gformer("demo", "--out", tmp_path / "file", *extra)
+        assert done.status == 2 and f"{tmp_path / 'file'} is a file, not a folder" in done.err
+        done = gformer("demo", "--out", "/proc/x", *extra)
+        assert done.status == 2 and "cannot write /proc/x" in done.err

@@ -265,6 +265,30 @@ def test_a_full_folder_is_refused_and_overwrite_replaces_the_run(
     assert not (pretrained / "models" / "without-dawn.safetensors").exists()
 
 
+@pytest.mark.parametrize("steps", [1, 6])
+def test_an_overwrite_that_is_stopped_keeps_the_old_run_and_can_be_resumed(
+    pretrain: Pretrain,
+    pretrained: Path,
+    tmp_path: Path,
+    stop_after: Callable[[str, int], None],
+    contents: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    steps: int,
+) -> None:
+    before = contents(pretrained)
+    with monkeypatch.context():
+        stop_after("pretrain", steps)
+        assert pretrain(pretrained, "--seed", 3, "--overwrite").status == 130
+    after = contents(pretrained)
+    assert {name: after[name] for name in before} == before
+    assert pretrain(pretrained, "--seed", 4, "--resume").status == 2
+    assert pretrain(pretrained, "--seed", 3, "--resume").status == 0
+    assert pretrain(tmp_path / "fresh", "--seed", 3).status == 0
+    resumed, fresh = contents(pretrained), contents(tmp_path / "fresh")
+    assert sorted(resumed) == sorted(fresh)
+    assert {name for name in fresh if resumed[name] != fresh[name]} <= {"pretrain.jsonl"}
+
+
 @pytest.mark.parametrize("steps", [1, 3, 4, 6, 16])
 def test_resume_after_an_interruption_equals_an_uninterrupted_run(
     pretrain: Pretrain,

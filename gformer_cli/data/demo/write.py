@@ -13,7 +13,7 @@ from PIL import Image
 from gformer_cli.data.demo import DEMO_SETS, digit_cameras, rotated_mnist
 from gformer_cli.data.demo.digits import DemoImage
 from gformer_cli.errors import InputError, did_you_mean
-from gformer_cli.files import check_fillable, make_folder, write_text, writing_to
+from gformer_cli.files import MIB, check_fillable, make_folder, read_text, write_text, writing_to
 
 RENDERERS: dict[str, Callable[[int], Iterator[DemoImage]]] = {
     "rotated-mnist": rotated_mnist.render,
@@ -58,8 +58,13 @@ def check_demo(name: str, out: Path, *, overwrite: bool) -> None:
 
 
 def _is_demo(out: Path) -> bool:
-    readme = out / README
-    return readme.is_file() and any(readme.read_text(errors="replace").startswith(f"# {name}\n") for name in DEMO_SETS)
+    if [path.name for path in out.iterdir()] == [".part"]:  # killed before there was anything else
+        return True
+    try:
+        first = read_text(out / README, MIB).partition("\n")[0]
+    except OSError:
+        return False
+    return first in [f"# {name}" for name in DEMO_SETS]
 
 
 def write_demo(name: str, out: Path, *, seed: int = 0, advance: Callable[[], None] = lambda: None) -> dict[str, int]:
@@ -68,7 +73,9 @@ def write_demo(name: str, out: Path, *, seed: int = 0, advance: Callable[[], Non
     `advance` is called after each image.
     """
     fresh = not out.exists()
-    part = make_folder(out / ".part")  # nothing half-written takes a domain's place
+    part = out / ".part"  # nothing half-written takes a domain's place
+    shutil.rmtree(part, ignore_errors=True)  # what a kill has left of another
+    make_folder(part)
     written: Counter[str] = Counter()
     try:
         for image in RENDERERS[name](seed):

@@ -169,7 +169,8 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 def check_file(path: Path) -> None:
     """Raises `InputError` unless `path` is a file."""
     if not path.is_file():
-        raise InputError(f"no such audit log: {path}", "Give the file that gformer adapt --audit wrote.")
+        what = "not an audit log, nor a regular file" if path.exists() else "no such audit log"
+        raise InputError(f"{what}: {path}", "Give the file that gformer adapt --audit wrote.")
 
 
 def parse_line(path: Path, number: int | str, line: bytes) -> BatchRecord:

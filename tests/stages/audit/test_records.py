@@ -134,5 +134,5 @@ def test_a_line_without_an_end_takes_no_memory(log: Path, monkeypatch: pytest.Mo
 
 def test_a_pipe_is_no_log(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(InputError, match="no such audit log"):
+    with pytest.raises(InputError, match="nor a regular file"):
         list(read_log(tmp_path / "pipe"))
