@@ -33,7 +33,7 @@ from gformer_cli.core.guard import Guard
 from gformer_cli.core.networks import OnMeta, build_network
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.static import StaticModel
-from gformer_cli.data.depth import Depth, Levels
+from gformer_cli.data.depth import Depth, Kind, Levels
 from gformer_cli.data.folders import Domain
 from gformer_cli.data.images import Preprocessing
 from gformer_cli.errors import InputError, WorkError
@@ -59,7 +59,7 @@ class Bundle:
     """What is black and white in images of more than 8 bits: as in training, or as the user says."""
 
     def __post_init__(self) -> None:
-        known = {kind: Levels(*levels) for kind, levels in self.header.data.levels.items()}
+        known = {kind: Levels(*levels) for kind, levels in self.header.levels.items()}
         self.depth = Depth(self.header.preprocessing.white_level, known)
 
     def look_into(self, domains: Sequence[Domain]) -> None:
@@ -95,6 +95,7 @@ def save_bundle(
     data: DataHeader,
     validation: dict[str, float],
     guard: GuardHeader | None = None,
+    levels: Mapping[Kind, tuple[float, float]] | None = None,
 ) -> None:
     """Write what meta-training made, atomically. The same contents give the same bytes.
 
@@ -118,6 +119,7 @@ def save_bundle(
         validation=validation,
         versions=library_versions(),
         settings=settings,
+        levels=dict(levels or {}),
         guard=guard,
         lineage=Lineage(stage="meta-train"),
     )
@@ -140,7 +142,7 @@ def save_static_bundle(
         "lineage": lineage,
         "versions": library_versions(),
         "guard": None,
-        "data": parent.header.data.model_copy(update={"levels": levels}),
+        "levels": levels,
     }
     header = parent.header.model_copy(update=changes)
     backbone = parent.backbone

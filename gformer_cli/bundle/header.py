@@ -32,20 +32,12 @@ class GeneratorHeader(_Part):
     parameters: int
 
 
-def _rising(levels: tuple[float, float]) -> tuple[float, float]:
-    if not levels[0] < levels[1]:
-        raise ValueError("white is not above black")
-    return levels
-
-
 class DataHeader(_Part):
     """What the model was trained on."""
 
     domains: dict[str, dict[str, int]]
     """Per source domain the number of images per class."""
     fingerprint: str
-    levels: dict[Literal["integer", "float"], Annotated[tuple[FiniteFloat, FiniteFloat], AfterValidator(_rising)]] = {}
-    """Black and white in images of more than 8 bits, per kind of samples, where all source folders agree."""
 
 
 class GuardHeader(_Part):
@@ -88,6 +80,12 @@ def _unlike(names: list[str]) -> list[str]:
     return names
 
 
+def _rising(levels: tuple[float, float]) -> tuple[float, float]:
+    if not levels[0] < levels[1]:
+        raise ValueError("white is not above black")
+    return levels
+
+
 class BundleHeader(_Part):
     """Everything about a bundle that is not a tensor."""
 
@@ -101,6 +99,8 @@ class BundleHeader(_Part):
     """Figures on held-out source images under held-out shifts, by name."""
     versions: dict[str, str]
     settings: Settings
+    levels: dict[Literal["integer", "float"], Annotated[tuple[FiniteFloat, FiniteFloat], AfterValidator(_rising)]] = {}
+    """Black and white in images of more than 8 bits, per kind of samples, where all source folders agree."""
     guard: GuardHeader | None = None
     """None for a bundle without a calibrated guard."""
     static: StaticHeader | None = None

@@ -16,40 +16,22 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Condition
 from typing import IO, BinaryIO, TypeVar
 
 from PIL import Image, ImageFile, ImageOps, Jpeg2KImagePlugin, JpegImagePlugin, UnidentifiedImageError
 
 from gformer_cli.allocator import give_back
+from gformer_cli.data.budget import Budget
 from gformer_cli.data.colour import Refused, to_rgb
 from gformer_cli.data.depth import Kind, Levels, Reach
 from gformer_cli.data.folders import ImageFile as FoundFile
+from gformer_cli.data.formats import FORMATS
 from gformer_cli.data.repair import digest, filled_up, repair
 from gformer_cli.data.samples import Deep, ask_for_low_bytes, describe_samples, reach_of
 
 Result = TypeVar("Result")
-
-
-def _formats() -> tuple[str, ...]:
-    known = ["BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "SGI", "TIFF", "WEBP"]
-    with suppress(ImportError):  # Pillow before 11.3 has none
-        from PIL import AvifImagePlugin
-
-        known += ["AVIF"] if AvifImagePlugin.SUPPORTED else []
-    with suppress(ImportError):
-        import pillow_heif  # type: ignore[import-not-found,unused-ignore]
-
-        pillow_heif.register_heif_opener()
-        known.append("HEIF")
-    return tuple(known)
-
-
-FORMATS = _formats()
-"""What is decoded, whatever a file's suffix says. MPO counts as JPEG; HEIF (HEIC) is there if pillow-heif is."""
 PIXEL_LIMIT = 200_000_000
 """Width times height of the largest image that is decoded: that of the largest sensors of cameras and phones."""
 JPEG_LIMIT = 500_000_000
@@ -139,7 +121,7 @@ def _decode(data: bytes, use: Callable[[Image.Image], Result], side: int | None,
                 image.load()
                 low = None
                 if deep is not None and _needs_low_bytes(image, deep, chosen):
-                    low = _low_bytes(io.BytesIO(data), deep)
+                    low = _low_bytes(io.BytesIO(data))
                     _turn_upright(low)
                 _turn_upright(image)
                 made = to_rgb(image, deep=deep, low=low, levels=chosen)
@@ -159,10 +141,10 @@ def _needs_low_bytes(image: Image.Image, deep: Deep, levels: Levels | None) -> b
     return bool(deep.raw) and (wide or "transparency" in image.info)
 
 
-def _low_bytes(stream: IO[bytes], deep: Deep) -> Image.Image:
+def _low_bytes(stream: IO[bytes]) -> Image.Image:
     with Image.open(stream, formats=FORMATS) as low:
         describe_samples(low)
-        ask_for_low_bytes(low, deep)
+        ask_for_low_bytes(low)
         low.load()
         made: Image.Image = low
         return made
@@ -181,7 +163,7 @@ def look_at_samples(path: Path) -> tuple[Kind, Reach] | None:
             with _decoding.taking(image.width * image.height * PIXEL_LIMIT // _limit(image)):
                 image.load()
                 with _open(path) as again:
-                    low = _low_bytes(again, deep) if deep.raw else None
+                    low = _low_bytes(again) if deep.raw else None
                 return deep.kind, reach_of(image, deep, low)
     except MemoryError:
         raise
@@ -245,32 +227,11 @@ def _turn_upright(image: Image.Image) -> None:
         return
 
 
-class _Budget:
-    """Lets threads in as long as what they take together stays within a total."""
-
-    def __init__(self, total: int) -> None:
-        self._left = total
-        self._changed = Condition()
-
-    @contextmanager
-    def taking(self, amount: int) -> Iterator[None]:
-        """Wait until `amount`, at most the total, is free; it is given back at the end of the block."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._left >= amount)
-            self._left -= amount
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._left += amount
-                self._changed.notify_all()
-
-
-_decoding = _Budget(PIXEL_LIMIT)
+_decoding = Budget(PIXEL_LIMIT)
 """However many threads decode: large images wait for each other."""
 
 
-_reading = _Budget(_FILES)
+_reading = Budget(_FILES)
 """Encoded images in memory, in bytes. Taken before the other budget, never after it: so nobody waits in a circle."""
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, TiffImagePlugin
 
 from gformer_cli.data.depth import Kind, Levels, Reach, reach
-from gformer_cli.data.tiff import BITS_PER_SAMPLE, PHOTOMETRIC, mend, read_more
+from gformer_cli.data.tiff import BITS_PER_SAMPLE, PHOTOMETRIC, change_raw_modes, like, mend, read_more
 
 STRIP = 256
 """Rows that are converted at a time, so that no copy of the whole is in a wider type."""
@@ -78,13 +78,13 @@ def of_mode(mode: str) -> Deep | None:
     return Deep("integer", 2.0**31 - 1.0) if mode == "I" else None
 
 
-def ask_for_low_bytes(image: ImageFile.ImageFile, deep: Deep) -> None:
-    """Make the decoder of an opened 16-bit colour image keep the lower bytes; of grey with alpha, all of them."""
-    for ending, other in _OTHER_BYTE.items():
-        if deep.raw.endswith(ending):
-            name = "RGBA" if deep.raw.startswith("LA") else deep.raw.removesuffix(ending) + other
-            _set_raw_mode(image, name)
-            return
+def ask_for_low_bytes(image: ImageFile.ImageFile) -> None:
+    """Make the decoder of an opened 16-bit colour image keep the lower bytes; of grey and alpha, all of them."""
+
+    def change(_: str, raw: str) -> str:
+        return "RGBA" if raw.startswith("LA") else raw[:-4] + _OTHER_BYTE.get(raw[-4:], raw[-4:])
+
+    change_raw_modes(image, change)
 
 
 def strips(image: Image.Image, deep: Deep, low: Image.Image | None, rows: range) -> Iterator[NDArray[Any]]:
@@ -131,7 +131,7 @@ def _netpbm(image: ImageFile.ImageFile) -> Levels | None:
         return None
     if decoder == "ppm_plain":  # scaled already
         return Levels(0.0, 65535.0) if most != 65535 else None
-    image.tile = [ImageFile._Tile("raw", extents, offset, "I;16B" if image.mode == "I" else "RGB;16B")]
+    image.tile = [like(image.tile[0], "raw", extents, offset, "I;16B" if image.mode == "I" else "RGB;16B")]
     return Levels(0.0, float(most)) if most != 65535 else None
 
 
@@ -140,13 +140,6 @@ def _raw_mode(image: ImageFile.ImageFile) -> str:
         return ""
     arguments = image.tile[0][3]
     return str(arguments[0] if isinstance(arguments, tuple) else arguments)
-
-
-def _set_raw_mode(image: ImageFile.ImageFile, name: str) -> None:
-    image.tile = [
-        ImageFile._Tile(tile[0], tile[1], tile[2], (name, *tile[3][1:]) if isinstance(tile[3], tuple) else name)
-        for tile in image.tile
-    ]
 
 
 def _first(value: object) -> object:

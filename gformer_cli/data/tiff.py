@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from PIL import ImageFile, ImagePalette, TiffImagePlugin
 
@@ -33,19 +35,27 @@ def mend(image: TiffImagePlugin.TiffImageFile) -> None:
     if isinstance(bits, tuple) and bits[0] == 16 and image.tag_v2.get(PLANAR) == 2:
         # a plane for each colour, which Pillow takes for 8 bits where they are not compressed
         order = "B" if image.tag_v2.prefix == b"MM" else "L"
-        image.tile = [
-            ImageFile._Tile(decoder, extents, offset, (f"{arguments[0]};16{order}", *arguments[1:]))
-            if isinstance(arguments, tuple) and arguments[0] in tuple("RGBA")
-            else ImageFile._Tile(decoder, extents, offset, arguments)
-            for decoder, extents, offset, arguments in image.tile
-        ]
+        change_raw_modes(image, lambda decoder, raw: f"{raw};16{order}" if raw in tuple("RGBA") else raw)
     if sys.byteorder == "little":  # what was compressed comes in the order of the machine, whatever the file's is
-        image.tile = [
-            ImageFile._Tile(decoder, extents, offset, (_SWAPPED.get(arguments[0], arguments[0]), *arguments[1:]))
-            if decoder == "libtiff" and isinstance(arguments, tuple)
-            else ImageFile._Tile(decoder, extents, offset, arguments)
-            for decoder, extents, offset, arguments in image.tile
-        ]
+        change_raw_modes(image, lambda decoder, raw: _SWAPPED.get(raw, raw) if decoder == "libtiff" else raw)
     colours = image.tag_v2.get(COLOUR_MAP)
     if image.mode in ("P", "PA") and isinstance(colours, tuple) and max(colours, default=0) < 256:
         image.palette = ImagePalette.raw("RGB;L", bytes(colours))  # of 8 bits, where 16 are the rule
+
+
+def change_raw_modes(image: ImageFile.ImageFile, change: Callable[[str, str], str]) -> None:
+    """Give each part of an opened image another name of how its samples are stored, by its decoder and its own name."""
+    tiles: list[Any] = []
+    for tile in image.tile:
+        decoder, extents, offset, arguments = tile
+        if isinstance(arguments, tuple) and arguments:
+            arguments = (change(decoder, str(arguments[0])), *arguments[1:])
+        elif isinstance(arguments, str):
+            arguments = change(decoder, arguments)
+        tiles.append(like(tile, decoder, extents, offset, arguments))
+    image.tile = tiles
+
+
+def like(tile: Any, *parts: Any) -> Any:
+    """A tile of these parts; those of older releases of Pillow are plain tuples."""
+    return type(tile)(*parts) if hasattr(tile, "_fields") else parts

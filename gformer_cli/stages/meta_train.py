@@ -94,9 +94,10 @@ def meta_train(
         control=trained.get(CONTROL),
         settings=settings,
         classes=source.classes,
-        data=DataHeader(domains=source.domains, fingerprint=source.fingerprint, levels=_levels(loaded)),
+        data=DataHeader(domains=source.domains, fingerprint=source.fingerprint),
         validation=validation,
         guard=guard,
+        levels=_levels(loaded),
     )
     run.drop_checkpoints()
     return MetaTrainResult(validation, sum(p.numel() for p in trained[GENERATOR].parameters()), skipped)

@@ -62,7 +62,9 @@ def test_what_training_found_is_kept_and_used_image_by_image(
 ) -> None:
     bundle, said = train()
     assert "integer samples of more than 8 bits: white is 4095; data.white_level sets another" in said
-    assert read_header(bundle).data.levels == {"integer": (0.0, 4095.0)}
+    assert read_header(bundle).levels == {"integer": (0.0, 4095.0)}
+    shown = [line.split() for line in gformer("inspect", bundle).out.splitlines()]
+    assert ["white", "level", "4095", "in", "integer", "samples"] in shown
     image = deep / "targets" / "fog" / "circle" / "00.png"
     shallow = np.asarray(Image.open(image)).max() / 4095 * 255
     assert abs(pixels(bundle, image) - shallow) <= 1
@@ -119,7 +121,7 @@ def test_evaluate_freeze_and_replay_take_the_same_level(
         static = tmp_path / f"{name}.gformer"
         assert gformer("freeze", *fog, "-o", static, *options).status == 0
         header = read_header(static)
-        assert header.data.levels == ({"integer": (0.0, 4095.0)} if name == "found" else {})
+        assert header.levels == ({"integer": (0.0, 4095.0)} if name == "found" else {})
         assert header.preprocessing.white_level == (None if name == "found" else 2000)
         log = tmp_path / f"{name}.jsonl"
         assert gformer("adapt", *fog, "--out", tmp_path / f"{name}.csv", "--audit", log, *options).status == 0

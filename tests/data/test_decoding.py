@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile, ImageOps
 
 from gformer_cli.data import decoding
+from gformer_cli.data.budget import Budget
 from gformer_cli.data.check import check_folders
 from gformer_cli.data.colour import to_rgb
 from gformer_cli.data.decoding import Skipped, attempt, decode, decode_to, read_bytes
@@ -202,7 +203,7 @@ def test_a_tall_image_is_converted_as_a_whole_would_be(encode: Any) -> None:
 
 
 def test_large_images_wait_for_each_other() -> None:
-    budget = decoding._Budget(10)
+    budget = Budget(10)
     entered, leave = threading.Event(), threading.Event()
 
     def hold() -> None:
