@@ -5,6 +5,7 @@ Every expected failure carries two short texts: what is wrong and where, and wha
 """
 
 import difflib
+import textwrap
 from collections.abc import Iterable
 
 
@@ -49,3 +50,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
     nearest = f"Did you mean {close[0]!r}? " if close else ""
     return nearest + (f"There are: {', '.join(names)}." if len(names) <= 20 else "")
+
+
+def reason(error: BaseException) -> str:
+    """What an error of a library or of a user's code says, in one short line."""
+    text = str(error).strip() or type(error).__name__
+    return textwrap.shorten(text.splitlines()[0], 200)

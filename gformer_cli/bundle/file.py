@@ -33,6 +33,7 @@ from gformer_cli.core.guard import Guard
 from gformer_cli.core.networks import OnMeta, build_network
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.static import StaticModel
+from gformer_cli.core.trial import trial_images, try_generation
 from gformer_cli.data.depth import Depth, Kind, Levels
 from gformer_cli.data.folders import Domain
 from gformer_cli.data.images import Preprocessing
@@ -209,9 +210,23 @@ def load_bundle(
         raise damaged(path, f"tensors of {error} belong to nothing in its header", command) from None
     except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
         raise damaged(path, error, command) from None
+    _try(bundle, path, command)
     bundle.own_backbone = own_backbone
     bundle.path = path
     return bundle if device is None else bundle.to(device)
+
+
+@torch.no_grad()
+def _try(bundle: Bundle, path: Path, command: str) -> None:
+    """Raises `InputError` where the network does not take images of the header's size, or answers with no logits."""
+    header, images = bundle.header, trial_images(1, bundle.header.preprocessing.image_size, torch.device("cpu"))
+    try:
+        for predict in (bundle.backbone.network, lambda given: bundle.method(bundle.backbone, given).logits):
+            try_generation(predict, header.backbone.name, len(header.classes), images)
+    except InputError as error:
+        if own_code(header.backbone.name):  # the file is as it was, the code is not
+            raise
+        raise damaged(path, error.message, command) from None
 
 
 def _parts(

@@ -74,7 +74,7 @@ def pretrain(
     domains = find_domains(source, layout)
     terminal.detail(config.to_yaml(settings))
 
-    from gformer_cli.stages.pretrain import check_resumed, check_source
+    from gformer_cli.stages.pretrain import check_resumed, check_source, try_backbone
     from gformer_cli.stages.pretrain import pretrain as train
     from gformer_cli.stages.run_folder import RunFolder
     from gformer_cli.stages.training import pick_device, pick_workers
@@ -90,6 +90,7 @@ def pretrain(
         if domain.ignored:
             terminal.detail(f"domain {domain.name}: {len(domain.ignored)} files without an image's suffix ignored")
     if dry_run:
+        try_backbone(settings, len(classes), len(domains), where, download=False)
         labels = [f"without-{domain.name}" for domain in domains] if settings.pretrain.leave_one_out else []
         outputs = [run.settings_path, run.source_path, *(run.model_path(label) for label in ("all", *labels))]
         show_training_plan(terminal, domains, classes, settings, where, threads, outputs)

@@ -16,7 +16,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from gformer_cli.errors import InputError, did_you_mean
+from gformer_cli.errors import GformerError, InputError, did_you_mean, reason
 from gformer_cli.own_code import own_code
 
 _RESNETS = ("resnet", "resnext", "wide_resnet")
@@ -146,10 +146,31 @@ def _own_network(name: str, num_classes: int) -> nn.Module:
         if not isinstance(network, nn.Module):
             raise TypeError(f"{function} returned {type(network).__name__}, not a torch.nn.Module")
     except (Exception, SystemExit) as error:  # it is the user's code: it may raise anything
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"cannot build backbone {name}: {reason}", f"{function}(num_classes) must return a torch.nn.Module."
+            f"cannot build backbone {name}: {reason(error)}", f"{function}(num_classes) must return a torch.nn.Module."
         ) from None
+    return _speaking(network, name)
+
+
+def _speaking(network: nn.Module, name: str) -> nn.Module:
+    """The same network, of a class that says whose code it was where a pass of it fails.
+
+    A class, not a wrapper: names of its state dict, `isinstance` and copies are as they were.
+    """
+    kind = type(network)
+
+    def forward(self: nn.Module, *arguments: Any, **options: Any) -> Any:
+        try:
+            return kind.forward(self, *arguments, **options)
+        except (GformerError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            raise InputError(
+                f"backbone {name} failed: {reason(error)}", "It is your own code: mend it there."
+            ) from error
+
+    if not isinstance(network, torch.jit.ScriptModule):  # whose class cannot be changed
+        network.__class__ = type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
     return network
 
 

@@ -24,6 +24,7 @@ from gformer_cli.stages.progress import Progress, Silent
 from gformer_cli.stages.run_folder import RunFolder
 from gformer_cli.stages.source_images import SourceImages
 from gformer_cli.stages.training import make_deterministic
+from gformer_cli.stages.trial import try_generating
 
 _OTHER_IMAGES = (
     "Give the --source folders that gformer pretrain had, or run it again with --overwrite: "
@@ -63,9 +64,10 @@ def meta_train(
     check_claim(run, resume=resume, overwrite=overwrite)
     make_deterministic(settings.seed)
     images = check_images(domains, run)
+    models = SourceModels(run, source, settings, device)
+    try_generating(models.full, settings, len(source.classes), device)
     loaded, skipped = read_source(domains, source.classes, settings, workers=workers, strict=strict, progress=progress)
     images.require(SourceImages.of(loaded), _OTHER_IMAGES)
-    models = SourceModels(run, source, settings, device)
     if not resume:  # an earlier bundle stays until the new one takes its place
         run.meta_train_log.unlink(missing_ok=True)
         run.drop_checkpoints()

@@ -26,6 +26,7 @@ from gformer_cli.stages.progress import Progress, Silent, StopRequest, stoppable
 from gformer_cli.stages.run_folder import ALL, OTHER_IMAGES, RunFolder, SourceData
 from gformer_cli.stages.source_images import SourceImages
 from gformer_cli.stages.training import autocast, learning_rate_at, make_deterministic, set_learning_rate
+from gformer_cli.stages.trial import try_training_of
 from gformer_cli.weights import load_weights
 
 
@@ -107,8 +108,7 @@ def pretrain(
     run.check_claim(settings, resume=resume, overwrite=overwrite)
     check_resumed(domains, run, resume=resume)
     make_deterministic(settings.seed)
-    # weights that are missing or do not fit must be told before anything is written
-    new_network(settings, len(classes), with_weights=True)
+    try_backbone(settings, len(classes), len(domains), device)  # to be told before anything is written
     loaded, skipped = read_source(domains, classes, settings, workers=workers, strict=strict, progress=progress)
     images = SourceImages.of(loaded)
     run.claim(settings, resume=resume, overwrite=overwrite, images=images)
@@ -166,6 +166,19 @@ def trained_network(run: RunFolder, label: str, settings: Settings, num_classes:
     network = new_network(settings, num_classes, with_weights=False)
     run.put_model(label, network)
     return network
+
+
+def try_backbone(
+    settings: Settings, num_classes: int, num_domains: int, device: torch.device, *, download: bool = True
+) -> None:
+    """Raises `InputError` where the settings' backbone, weights and generator do not work together: see `trial`.
+
+    Without `download`, weights that the library would fetch are not looked at.
+    """
+    options = settings.pretrain
+    network = new_network(settings, num_classes, with_weights=download or settings.backbone.weights != "default")
+    smallest = max(options.batch_size, num_domains - options.leave_one_out, 1)  # a batch holds an image of each domain
+    try_training_of(network, settings, num_classes, device, smallest)
 
 
 def new_network(settings: Settings, num_classes: int, *, with_weights: bool) -> nn.Module:

@@ -125,3 +125,77 @@ def test_no_command_runs_code_that_a_bundle_names(
     assert gformer("diff", own_bundle, own_bundle).status == 0
     assert gformer("inspect", own_bundle, "--verify").status == 0
     assert not (tmp_path / "it-ran").exists()
+
+
+WRONG = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.conv, self.bn, self.fc = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, classes)
+
+    def answer(self, images):
+        return self.fc(self.bn(self.conv(images)).relu().mean(dim=(2, 3)))
+
+class Pair(Net):
+    def forward(self, images):
+        return self.answer(images), images
+
+class Later(Net):
+    def forward(self, images):
+        if len(images) > 4:
+            raise RuntimeError("too many for me")
+        return self.answer(images)
+"""
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_a_network_that_does_not_answer_with_logits_is_told_before_anything_is_written(
+    gformer: Callable[..., Any], data: Path, preset: Path, tmp_path: Path, more: list[str]
+) -> None:
+    (tmp_path / "wrong.py").write_text(WRONG)
+    own = [
+        "--backbone",
+        f"{tmp_path / 'wrong.py'}:Pair",
+        "--set",
+        "backbone.stem=standard",
+        "--set",
+        "backbone.width=1",
+    ]
+    done = gformer(
+        "pretrain", "--source", data / "sources", "--out", tmp_path / "run", "--preset", preset, *own, "-q", *more
+    )
+    assert done.status == 2 and "answers 3 images with a tuple" in done.err and len(done.err.splitlines()) == 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_network_that_fails_later_is_told_as_the_users_own(
+    gformer: Callable[..., Any], data: Path, preset: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "wrong.py").write_text(WRONG)
+    own = ["--backbone", f"{tmp_path / 'wrong.py'}:Later", "--set", "backbone.stem=standard"]
+    plain = ["--set", "backbone.width=1", "--quiet"]
+    done = gformer(
+        "pretrain", "--source", data / "sources", "--out", tmp_path / "run", "--preset", preset, *own, *plain
+    )
+    assert done.status == 2 and "wrong.py:Later failed: too many for me" in done.err
+    assert "your own code" in done.err and len(done.err.splitlines()) == 2
+
+
+def test_a_network_that_was_changed_since_is_told_on_loading(
+    gformer: Callable[..., Any], data: Path, tmp_path: Path, own: str, own_bundle: Path
+) -> None:
+    changed = (
+        OWN.replace("nn.Sequential", "Two")
+        + """
+class Two(nn.Sequential):
+    def forward(self, images):
+        return {"logits": super().forward(images)}
+"""
+    )
+    (tmp_path / "own.py").write_text(changed)
+    target = ["--target", data / "targets" / "fog", "--out", tmp_path / "rows.csv"]
+    done = gformer("adapt", "--model", own_bundle, *target, "--backbone", own)
+    assert done.status == 2 and "answers 1 images with a dict" in done.err

@@ -97,6 +97,7 @@ def test_no_episode_uses_a_model_that_knows_its_domain(
         assert backbone is asked[-1][1]
         return forward(self, backbone, images)
 
+    monkeypatch.setattr("gformer_cli.stages.meta_train.try_generating", lambda *_: None)  # of random images
     monkeypatch.setattr(SourceModels, "unaware_of", ask)
     monkeypatch.setattr(GeneralizeFormer, "forward", use)
     meta_train(domains, tiny, run, device=CPU, workers=0)

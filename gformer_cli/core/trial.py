@@ -1,0 +1,160 @@
+"""One trial pass: does a network map images to logits as everything here counts on?
+
+A network that does not is told before hours are spent on it. Random images show nothing of how good it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from gformer_cli.core.backbone import Backbone
+from gformer_cli.errors import GformerError, InputError, reason
+
+_IMAGES = 3
+"""In the trial batch: more than one, so that an answer for the batch and one for each image differ."""
+_NEAR = 1e-3
+"""Of the largest logit: what equal answers may differ by, since batches of other sizes round differently."""
+
+
+def try_network(network: nn.Module, name: str, classes: int, image_size: int, device: torch.device) -> None:
+    """Raises `InputError` unless `network` (eval mode, left so) answers images (B, 3, S, S) with logits (B, `classes`).
+
+    Each image's answer must be its own, the same each time, come from the last linear layer, and leave images and
+    network as they were; every BatchNorm layer must take part.
+    """
+    trial = _Trial(name, classes, image_size)
+    network.to(device).eval()
+    images = trial_images(_IMAGES, image_size, device)
+    given, before = images.clone(), {key: value.clone() for key, value in network.state_dict().items()}
+    with torch.no_grad():
+        logits = trial.logits(network, images)
+        if not bool(torch.isfinite(logits).all()):
+            raise trial.refused("its answers are not finite", "Give it other --weights.")
+        if not torch.equal(images, given):
+            raise trial.refused("it changes the images that it is given", "Work on a copy of the input.")
+        if any(not torch.equal(value, before[key]) for key, value in network.state_dict().items()):
+            raise trial.refused("it changes its own state in eval mode", "Keep state in training alone.")
+        if not _near(logits, trial.logits(network, images)):
+            raise trial.refused(
+                "it answers the same images differently each time", "Switch randomness off in eval mode."
+            )
+        alone = torch.cat([trial.logits(network, image[None]) for image in images])
+        if not _near(logits, alone):
+            raise trial.refused("its answer to an image depends on the others of the batch", "Treat each by itself.")
+        _try_layers(Backbone(network), trial, images, logits)
+
+
+def try_training(network: nn.Module, name: str, classes: int, image_size: int, batch_size: int) -> None:
+    """Raises `InputError` unless one step of training, without its update, works in batches of `batch_size`."""
+    trial = _Trial(name, classes, image_size, batch_size)
+    images = trial_images(min(batch_size, _IMAGES), image_size, next(network.parameters()).device)
+    network.train()
+    logits = trial.logits(network, images)
+    with trial.told():
+        loss = F.cross_entropy(logits.float(), torch.zeros(len(images), dtype=torch.long, device=images.device))
+        loss.backward()  # type: ignore[no-untyped-call]
+
+
+def try_generation(
+    predict: Callable[[torch.Tensor], torch.Tensor], name: str, classes: int, images: torch.Tensor
+) -> None:
+    """Raises `InputError` unless `predict` turns `images` into logits (B, `classes`)."""
+    _Trial(name, classes, images.shape[-1]).logits(predict, images)
+
+
+def trial_images(count: int, image_size: int, device: torch.device) -> torch.Tensor:
+    """(count, 3, S, S), of the spread that normalised images have; the same ones each time."""
+    random = torch.Generator().manual_seed(0)
+    return torch.randn(count, 3, image_size, image_size, generator=random).to(device)
+
+
+class _Trial:
+    """What to say of the network under trial."""
+
+    def __init__(self, name: str, classes: int, image_size: int, batch_size: int | None = None) -> None:
+        self.name = name
+        self.classes = classes
+        self.image_size = image_size
+        self.batch_size = batch_size
+
+    def logits(self, network: Callable[[torch.Tensor], Any], images: torch.Tensor) -> torch.Tensor:
+        with self.told():
+            found = network(images)
+        wanted = (len(images), self.classes)
+        if isinstance(found, torch.Tensor) and found.shape == wanted and found.is_floating_point():
+            return found
+        what = f"a tensor {tuple(found.shape)}" if isinstance(found, torch.Tensor) else f"a {type(found).__name__}"
+        raise self.refused(
+            f"it answers {len(images)} images with {what}",
+            f"It must be a tensor {wanted}: one number for each image and class.",
+        )
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Whatever a network raises is its own fault, or that of the size of the images."""
+        try:
+            yield
+        except GformerError:
+            raise
+        except Exception as error:
+            size = f"{self.image_size} x {self.image_size} images"
+            if self.batch_size == 1:
+                size += " in batches of one"
+            raise InputError(
+                f"backbone {self.name} does not take {size}: {reason(error)}",
+                "Set pretrain.batch_size to 2 or more." if self.batch_size == 1 else "Try another --image-size.",
+            ) from None
+
+    def refused(self, what: str, hint: str) -> InputError:
+        return InputError(f"backbone {self.name} cannot be used: {what}", hint)
+
+
+def _try_layers(backbone: Backbone, trial: _Trial, images: torch.Tensor, logits: torch.Tensor) -> None:
+    """Whether what is generated for reaches the answer: every BatchNorm layer, and the last linear layer."""
+    last = backbone.classifier_name
+    if backbone.num_classes != trial.classes:
+        raise trial.refused(
+            f"its last linear layer, {last}, has {backbone.num_classes} outputs for {trial.classes} classes",
+            "The layer that answers must be the last nn.Linear of the network, with num_classes outputs.",
+        )
+    shapes: list[tuple[int, ...]] = []
+
+    def elsewhere(features: torch.Tensor) -> torch.Tensor:
+        shapes.append(tuple(features.shape))
+        return torch.randn(*features.shape[:-1], trial.classes, device=features.device, dtype=features.dtype)
+
+    with trial.told():
+        _, seen = backbone.observe(images)
+        moved = backbone.generate(images, lambda index, mean, var: _source(backbone, index), elsewhere)
+    unused = [name for index, name in enumerate(backbone.layer_names) if index not in seen.means]
+    if unused:
+        raise trial.refused(
+            f"its BatchNorm layer {unused[0]} takes no part in the answer", "Remove layers that forward() does not use."
+        )
+    if not shapes or _near(logits, moved):
+        raise trial.refused(
+            f"its last linear layer, {last}, does not make the answer",
+            "Define the layer that answers last, and use it.",
+        )
+    if len(shapes) > 1 or len(shapes[0]) != 2:
+        raise trial.refused(
+            f"its last linear layer, {last}, is not given one row of features for each image",
+            "Flatten what it is given to (B, D), and call it once.",
+        )
+
+
+def _source(
+    backbone: Backbone, index: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    layer = backbone.layers[index]
+    return layer.weight, layer.bias, torch.zeros(()), layer.running_mean, layer.running_var
+
+
+def _near(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return bool((one - other).abs().max() <= _NEAR * one.abs().max())
