@@ -205,7 +205,7 @@ def test_what_is_no_bundle_is_refused_by_both_readers(
     tmp_path: Path, bundle: Path, read: Callable[[Path], object]
 ) -> None:
     assert_refused(tmp_path / "missing.gformer", "no such bundle: .*missing.gformer", read)
-    assert_refused(tmp_path, "no such bundle", read)
+    assert_refused(tmp_path, "not a bundle", read)
 
     text = tmp_path / "notes.txt"
     text.write_text("This is no bundle at all.\n" * 10)

@@ -97,7 +97,8 @@ def test_no_episode_uses_a_model_that_knows_its_domain(
         assert backbone is asked[-1][1]
         return forward(self, backbone, images)
 
-    monkeypatch.setattr("gformer_cli.stages.meta_train.try_generating", lambda *_: None)  # of random images
+    for trial in ("stages.meta_train.try_generating", "bundle.file.try_generation"):  # of random images
+        monkeypatch.setattr(f"gformer_cli.{trial}", lambda *_: None)
     monkeypatch.setattr(SourceModels, "unaware_of", ask)
     monkeypatch.setattr(GeneralizeFormer, "forward", use)
     meta_train(domains, tiny, run, device=CPU, workers=0)
