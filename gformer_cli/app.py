@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from gformer_cli import __version__
+from gformer_cli import __version__, interrupts, streams
 from gformer_cli.commands import (
     adapt,
     audit,
@@ -81,10 +81,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
     remember_command(sys.argv[1:] if arguments is None else arguments)
     try:
         status = app(args=None if arguments is None else list(arguments), prog_name="gformer", standalone_mode=False)
+        streams.finish()
     except (KeyboardInterrupt, typer.Abort):
-        _complain("interrupted", "")
-        return 130
+        return _interrupted()
     except Exception as error:
+        if interrupts.seen() and not isinstance(error, GformerError):
+            return _interrupted()
         if wants_traceback() and not isinstance(error, _UsageErrorBase):
             raise
         return _explain(error)
@@ -92,14 +94,23 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def main() -> None:
-    """Entry point of the installed command."""
-    sys.exit(run())
+    """The process's one command line."""
+    interrupts.install()
+    streams.prepare()
+    status = run()
+    interrupts.at_exit()
+    sys.exit(status)
+
+
+def _interrupted() -> int:
+    _complain("interrupted", "")
+    return interrupts.STATUS
 
 
 def _explain(error: Exception) -> int:
     """Say on stderr what went wrong; returns the exit status."""
     if isinstance(error, GformerError):
-        _complain(one_line(error.message), one_line(error.hint))  # they name files, which may be called anything
+        _complain(error.message, error.hint)
         return error.exit_status
     if isinstance(error, _UsageErrorBase):
         told = error.format_message() if hasattr(error, "format_message") else str(error)
@@ -107,16 +118,18 @@ def _explain(error: Exception) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":  # no error to tell: the help page is the answer
             print(told, end="", file=sys.stderr)
         else:
-            _complain(told, f"See: {context.command_path if context is not None else 'gformer'} --help")
+            _complain(
+                " ".join(told.split()), f"See: {context.command_path if context is not None else 'gformer'} --help"
+            )
         return 2
     if isinstance(error, BrokenPipeError):  # the reader has gone, as with `gformer presets list | head -1`
-        sys.stderr.close()
         return 1
     _complain(f"unexpected {type(error).__name__}: {error}", "This is a defect in gformer; --debug shows where.")
     return 1
 
 
 def _complain(message: str, hint: str) -> None:
-    print(f"error: {message}".rstrip(), file=sys.stderr)
+    # they name files and repeat arguments, which may be anything
+    print(f"error: {one_line(message)}".rstrip(), file=sys.stderr)
     if hint:
-        print(f"  {hint}", file=sys.stderr)
+        print(f"  {one_line(hint)}", file=sys.stderr)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from gformer_cli.console import Terminal, one_line, percent, table
 
@@ -20,13 +21,18 @@ def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
 
 
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 @pytest.fixture
 def on_terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Terminal, io.StringIO]]:
     """A terminal whose stderr is one, and what it shows."""
 
     def make(**options: bool) -> tuple[Terminal, io.StringIO]:
         monkeypatch.setenv("TERM", "xterm")
-        terminal, shown = Terminal(**options), io.StringIO()
+        terminal, shown = Terminal(**options), Screen()
         terminal.err = Console(file=shown, force_terminal=True, width=100, highlight=False)
         return terminal, shown
 
@@ -172,6 +178,71 @@ def test_a_quiet_terminal_gets_no_bar(on_terminal: Callable[..., tuple[Terminal,
 )
 def test_one_line_spells_out_what_could_break_a_line(text: str, expected: str) -> None:
     assert one_line(text) == expected
+
+
+@pytest.mark.parametrize(
+    "character", ["\u200b", "\u200d", "\u2066", "\ufeff", "\u034f", "\u3164", "\u2800", "\x9b", "\x7f"]
+)
+def test_one_line_spells_out_what_nobody_sees(character: str) -> None:
+    shown = one_line(f"a{character}b")
+    assert shown.isascii() and shown.isprintable() and shown.startswith("a\\")
+
+
+HOSTILE = "\x1b[31m:b:[red]\x9b\u202e\u200bx\n\rerror: forged"
+SPELLED = "\\x1b[31m:b:[red]\\x9b\\u202e\\u200bx\\n\\rerror: forged"
+
+
+def test_nothing_that_is_shown_reaches_the_terminal_raw(capsys: Captured) -> None:
+    terminal = Terminal(verbose=True)
+    terminal.message(HOSTILE)
+    terminal.detail(HOSTILE)
+    terminal.warning(HOSTILE)
+    terminal.skipped([(HOSTILE, HOSTILE)])
+    styled = Text(HOSTILE.replace("\r", ""), "bold")
+    terminal.result({}, f"\n{HOSTILE}\n", table(HOSTILE, [HOSTILE], [[HOSTILE], [styled]]))
+    with terminal.progress() as progress:
+        progress.begin(HOSTILE, 1)
+        progress.advance(HOSTILE)
+        progress.end()
+    out, err = capsys.readouterr()
+    assert out.count(SPELLED) == 4 and err.count(SPELLED) == 7
+    assert len(out.splitlines()) == 7 and len(err.splitlines()) == 6
+    for character in "\x1b\x9b\u202e\u200b":
+        assert character not in out + err
+
+
+def test_the_bar_spells_out_names_and_knows_no_emoji(on_terminal: Callable[..., tuple[Terminal, io.StringIO]]) -> None:
+    terminal, shown = on_terminal()
+    with terminal.progress() as progress:
+        progress.begin(":b: \u202e", 2)
+        progress.advance(":dog: \x9b")
+        assert progress._bar is not None
+        progress._bar.refresh()
+        assert ":b: \\u202e" in shown.getvalue() and ":dog: \\x9b" in shown.getvalue()
+
+
+def test_forced_colours_make_no_terminal_of_a_file(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR")
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.setenv(name, "1")
+    terminal = Terminal()
+    assert not terminal.draws
+    with terminal.progress() as progress:
+        progress.begin("training", 1)
+        progress.advance()
+        progress.end()
+    terminal.warning("careful")
+    err = capsys.readouterr().err
+    assert err.startswith("training: 1 in ") and "\x1b[33mwarning:" in err  # colours, as asked for
+    assert "\x1b[?25" not in err and "\x1b[2K" not in err and "\x1b[1A" not in err
+
+
+def test_json_means_the_same_and_shows_nothing_that_steers(capsys: Captured) -> None:
+    document = {"犬 é": "\u202e\x9b\x7f\u200b🙂\udcff\n"}
+    Terminal(as_json=True).result(document)
+    out = capsys.readouterr().out
+    assert json.loads(out) == document and "犬 é" in out
+    assert all(character.isprintable() for character in out.replace("\n", ""))
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, "0.0"), (0.7249, "72.5"), (1.0, "100.0")])

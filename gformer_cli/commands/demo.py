@@ -94,7 +94,7 @@ def demo(
             f"output folder is not empty: {out}", "Replace the demo with --overwrite, or name another --out."
         )
     for number, (purpose, arguments) in enumerate(steps, start=1):
-        terminal.result({}, f"\n[{number}/{len(steps)}] {purpose}", f"$ {shlex.join(['gformer', *arguments])}\n")
+        terminal.result({}, f"\n[{number}/{len(steps)}] {purpose}", f"$ {shlex.join(['gformer', *arguments])}", "")
         if dry_run:
             continue
         # a process of its own, as if it had been typed
@@ -108,7 +108,9 @@ def demo(
         return
     terminal.result(
         {},
-        "\nEverything is below "
-        f"{out}:\n  {data}  the images\n  {bundle}  the trained bundle\n  {predictions}  predictions for "
-        f"{_SHOWN_TARGET}\n  {results / 'results.json'}  the tables' figures",
+        f"\nEverything is below {out}:",
+        f"  {data}  the images",
+        f"  {bundle}  the trained bundle",
+        f"  {predictions}  predictions for {_SHOWN_TARGET}",
+        f"  {results / 'results.json'}  the tables' figures",
     )

@@ -32,7 +32,7 @@ def show_training_plan(
     terminal.result(
         document | {"classes": list(classes), "settings": settings.model_dump(mode="json")},
         "Resolved settings:",
-        to_yaml(settings),
+        *to_yaml(settings).splitlines(),
         *_shown(domains, device, workers, outputs),
     )
 

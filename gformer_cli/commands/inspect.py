@@ -56,7 +56,7 @@ def inspect(
     if found is not None and not found.problems:
         rows.append(["verified", "as it was written" + (f", and made from {parent}" if parent else "")])
     terminal.result(document, table("", ["", str(file)], rows, numbers_from=2))
-    terminal.detail(to_yaml(header.settings))
+    terminal.details(to_yaml(header.settings))
     if found is not None and found.problems:
         raise WorkError(
             f"{file} does not verify: {'; '.join(found.problems)}",

@@ -62,7 +62,7 @@ def meta_train(
         flags={"meta_train.steps": steps, "backbone.name": backbone},
         only=("generator", "meta_train", "shifts"),
     )
-    terminal.detail(config.to_yaml(settings))
+    terminal.details(config.to_yaml(settings))
     where, threads = pick_device(device), pick_workers(workers)
     check_claim(folder, resume=resume, overwrite=overwrite)
     check_images(domains, folder)

@@ -32,7 +32,7 @@ def show(name: _Name, debug: options.Debug = False) -> None:
     """Print a preset's YAML; `--preset FILE` reads the same form."""
     from gformer_cli import preset_files
 
-    typer.echo(preset_files.preset_text(name), nl=False)
+    Terminal().text(preset_files.preset_text(name))
 
 
 @app.command("copy")

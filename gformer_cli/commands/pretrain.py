@@ -72,7 +72,7 @@ def pretrain(
         },
     )
     domains = find_domains(source, layout)
-    terminal.detail(config.to_yaml(settings))
+    terminal.details(config.to_yaml(settings))
 
     from gformer_cli.stages.pretrain import check_resumed, check_source, try_backbone
     from gformer_cli.stages.pretrain import pretrain as train

@@ -445,3 +445,13 @@ def test_a_defect_is_told_without_a_traceback(
         "error: unexpected ZeroDivisionError: by zero",
         "  This is a defect in gformer; --debug shows where.",
     ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["adapt", "--\x1b[31m\u202e"], ["\x9bx"], ["adapt", "--device", "\u200b"], ["presets", "show", "\x1b"]],
+)
+def test_usage_errors_repeat_arguments_safely(gformer: Gformer, arguments: list[str]) -> None:
+    done = gformer(*arguments)
+    refused(done)
+    assert all(character.isprintable() for character in done.err.replace("\n", ""))
