@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from gformer_cli.errors import WorkError
+
 Gformer = Callable[..., Any]
 
 
@@ -252,3 +254,26 @@ def test_a_damaged_line_is_left_out_and_told(log: Path, gformer: Gformer, bundle
     replay = gformer("audit", "--replay", log, "--model", bundle, "--target", data / "targets", "--json")
     assert replay.status == 1 and replay.json["same"] is False
     assert (replay.json["batches"], replay.json["equal_batches"], replay.json["damaged"]) == (7, 7, 1)
+
+
+def test_parameters_that_are_to_be_replaced_stay_where_the_run_fails(
+    adapt: Adapt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "parameters"
+
+    def sets() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    assert adapt("--save-parameters", folder).status == 0
+    (folder / "notes.txt").write_text("mine")
+    before = sets()
+    with monkeypatch.context() as patch:
+        patch.setattr("gformer_cli.stages.adapt.folder.Predictor.predict", _fail)
+        assert adapt("--save-parameters", folder, "--audit-append", size=64).status == 1
+    assert sets() == before
+    assert adapt("--save-parameters", folder, "--audit-append", size=64).status == 0
+    assert sorted(sets()) == ["batch-000000.safetensors", "batch-000001.safetensors", "notes.txt"]
+
+
+def _fail(*_: object) -> None:
+    raise WorkError("the power went")

@@ -117,7 +117,7 @@ def _folder_of(root: Path, relative: str) -> Iterator[int | None]:
 
 
 def _behind_a_link() -> OSError:
-    return OSError(errno.ELOOP, "it lies behind a link, so it may be anybody's")
+    return OSError(errno.ELOOP, "it lies in a linked folder")
 
 
 def _open(name: str, folder: int | None, own: os.stat_result) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import torch
@@ -10,10 +11,12 @@ from safetensors.torch import save
 
 from gformer_cli.bundle import Bundle
 from gformer_cli.errors import InputError
-from gformer_cli.files import atomic_path, check_fillable, encodable, make_folder
+from gformer_cli.files import atomic_path, check_fillable, encodable, make_folder, writing_to
 from gformer_cli.stages.adapt.predictor import Outcome
 
 _FILES = "batch-*.safetensors"
+_NEW = ".new"
+"""Folder in it for the sets of a run that is to replace another, until it is done."""
 
 
 class ParameterFolder:
@@ -30,7 +33,7 @@ class ParameterFolder:
     def __init__(
         self, folder: Path, bundle: Bundle, bundle_sha256: str, *, overwrite: bool = False, continued: bool = False
     ) -> None:
-        self.folder = folder
+        self.folder = self._place = folder
         self.continued = continued
         self.bundle = bundle
         self.bundle_sha256 = bundle_sha256
@@ -44,11 +47,30 @@ class ParameterFolder:
         check_fillable(folder)
 
     def begin(self) -> ParameterFolder:
-        """Make the folder, without the sets of a run before this one unless that is continued."""
+        """Make the folder. Sets of a run before this one stay until `finish`, unless that is continued."""
         make_folder(self.folder)
-        for path in [] if self.continued else self.folder.glob(_FILES):
-            path.unlink()
+        if not self.continued and any(self.folder.glob(_FILES)):
+            self._place = self.folder / _NEW
+            shutil.rmtree(self._place, ignore_errors=True)  # what a kill has left
+            make_folder(self._place)
         return self
+
+    def finish(self) -> None:
+        """The sets of this run take the place of those before it."""
+        if self._place == self.folder:
+            return
+        with writing_to(self.folder):
+            for path in self.folder.glob(_FILES):
+                path.unlink()
+            for path in self._place.iterdir():
+                path.rename(self.folder / path.name)
+            self._place.rmdir()
+        self._place = self.folder
+
+    def abandon(self) -> None:
+        """Leave those of the run before as they were."""
+        if self._place != self.folder:
+            shutil.rmtree(self._place, ignore_errors=True)
 
     def __call__(self, outcome: Outcome) -> None:
         """Write one set, atomically."""
@@ -65,5 +87,5 @@ class ParameterFolder:
         # cloned: the library refuses tensors that share storage, as the layers' mixing does
         tensors = {name: t.detach().cpu().clone() for name, t in self.bundle.backbone.assignment(used).items()}
         content = save(tensors, metadata={"gformer": json.dumps(about)})
-        with atomic_path(self.folder / f"batch-{outcome.number:06d}.safetensors") as temporary:
+        with atomic_path(self._place / f"batch-{outcome.number:06d}.safetensors") as temporary:
             temporary.write_bytes(content)

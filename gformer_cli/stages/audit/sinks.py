@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,15 +34,17 @@ class Kept:
     @contextmanager
     def open(self) -> Iterator[list[Sink]]:
         """The sinks, for as long as the block lasts. The log is the last: what a line tells of is there by then."""
-        sinks: list[Sink] = []
-        if self.parameters is not None:
-            sinks.append(self.parameters.begin())
-        if self.log is None:
+        with ExitStack() as stack:
+            sinks: list[Sink] = []
+            if self.parameters is not None:
+                sinks.append(self.parameters.begin())
+                stack.callback(self.parameters.abandon)
+            if self.log is not None:
+                make_folder(self.log.path.parent)
+                sinks.append(stack.enter_context(self.log))
             yield sinks
-            return
-        make_folder(self.log.path.parent)
-        with self.log:
-            yield [*sinks, self.log]
+            if self.parameters is not None:
+                self.parameters.finish()
 
 
 def plan_sinks(

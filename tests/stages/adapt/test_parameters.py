@@ -110,6 +110,8 @@ def test_a_folder_that_is_not_empty_is_refused_and_overwritten_only_in_its_sets(
     folder = ParameterFolder(tmp_path, bundle, HASH, overwrite=True)
     assert len(list(tmp_path.iterdir())) == 10
     run(folder.begin(), chosen=slice(1))
+    assert len(list(tmp_path.glob("batch-*"))) == 9  # until all are there
+    folder.finish()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         *(f"batch-00000{number}.safetensors" for number in range(3)),
         "mine.txt",

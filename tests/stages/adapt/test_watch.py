@@ -409,7 +409,7 @@ def test_images_of_another_folder_are_predicted_and_never_moved(
     assert sorted(path.name for path in other.iterdir()) == ["1.png", "2.png"]
     assert sorted(path.name for path in done.iterdir()) == ["one.png", "yard"]
     assert (done / "one.png").samefile(other / "1.png")
-    assert len(told) == 4 and "cannot move link/1.png: it lies behind a link" in told[0]
+    assert len(told) == 4 and "cannot move link/1.png: it lies in a linked folder" in told[0]
 
 
 def test_a_folder_that_vanishes_is_an_error_and_not_an_end(run: Run, put: Put, folder: Path) -> None:
