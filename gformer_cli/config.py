@@ -12,11 +12,13 @@ from itertools import islice
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
-from gformer_cli.errors import InputError, did_you_mean
+from gformer_cli.errors import InputError, did_you_mean, plain
 from gformer_cli.own_code import check_own_code
-from gformer_cli.preset_files import parse_yaml, read_preset
+from gformer_cli.preset_files import dump_yaml, parse_yaml, read_preset
+from gformer_cli.seeding import LARGEST_SEED
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
@@ -37,6 +39,13 @@ _NETWORK = "backbone.name"
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number_is_true(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise PydanticCustomError("no_bool", "Input should be a number or text, not true or false")
+        return value
 
 
 class DataSettings(_Section):
@@ -191,7 +200,7 @@ class ShiftSettings(_Section):
 class Settings(_Section):
     """Everything a run depends on beside its data and its machine."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
     data: DataSettings = DataSettings()
     backbone: BackboneSettings = BackboneSettings()
     pretrain: PretrainSettings = PretrainSettings()
@@ -229,6 +238,8 @@ def resolve(
                 f"--set {key}: this setting was fixed when the source model was trained",
                 f"Settings that can be changed now start with: {', '.join(only)}.",
             )
+        if isinstance(value, (bool, int, float)) and isinstance(_at(tree, key), str):
+            value = assignment.partition("=")[2].strip()  # a file may be called 007
         _merge(tree, _nest(key, value), origin="--set")
     for key, value in (flags or {}).items():
         if value is not None:
@@ -248,7 +259,13 @@ def validate(tree: Mapping[str, Any]) -> Settings:
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "value_error":  # from a check over several keys, which names them itself
             raise InputError(str(first["ctx"]["error"]), "Change one of them with --set or in the preset.") from None
-        raise InputError(f"wrong value for setting {key}: {_short(first['input'])}", first["msg"] + ".") from None
+        raise InputError(
+            f"wrong value for setting {key}: {_short(first['input'])}", _sentence(plain(first["msg"]))
+        ) from None
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def keys() -> list[str]:
@@ -258,8 +275,7 @@ def keys() -> list[str]:
 
 def to_yaml(settings: Settings) -> str:
     """Settings as the YAML that `--preset FILE` reads back."""
-    text: str = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
-    return text
+    return dump_yaml(settings.model_dump(mode="json"))
 
 
 def _parse_assignment(text: str) -> tuple[str, Any]:
@@ -270,6 +286,13 @@ def _parse_assignment(text: str) -> tuple[str, Any]:
         return key.strip(), parse_yaml(value) if value.strip() else ""
     except yaml.YAMLError:
         return key.strip(), value
+
+
+def _at(tree: Any, key: str) -> Any:
+    """The setting `key` of `tree`, or None where there is none."""
+    for part in key.split("."):
+        tree = tree.get(part) if isinstance(tree, Mapping) else None
+    return tree
 
 
 def _nest(key: str, value: Any) -> dict[str, Any]:

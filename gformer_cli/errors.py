@@ -56,3 +56,26 @@ def reason(error: BaseException) -> str:
     """What an error of a library or of a user's code says, in one short line."""
     text = str(error).strip() or type(error).__name__
     return textwrap.shorten(text.splitlines()[0], 200)
+
+
+_JARGON = {
+    "Value error, ": "",
+    "Assertion failed, ": "",
+    "Input should be": "it must be",
+    "Input should": "it must",
+    ", unable to parse string as an integer": "",
+    ", unable to parse string as a number": "",
+    ", unable to interpret input": "",
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid string": "text",
+    "a valid boolean": "true or false",
+    "a valid tuple": "a list, such as [1, 2, 3]",
+}
+
+
+def plain(text: str) -> str:
+    """What a check of pydantic's says, in words for somebody who does not know that library."""
+    for jargon, words in _JARGON.items():
+        text = text.replace(jargon, words)
+    return text

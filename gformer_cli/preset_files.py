@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -12,14 +13,50 @@ from gformer_cli.errors import InputError, did_you_mean
 from gformer_cli.files import MIB, read_text
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML as people read it: 010 is ten, and nothing but true and false is a truth value.
+
+    YAML 1.1, which the library reads by default, takes 010 for eight, 1:30 for ninety and `no` for false.
+    """
+
+    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what either version of YAML would not read back as the text that it is."""
+
+    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {
+        first: list(known) for first, known in yaml.SafeDumper.yaml_implicit_resolvers.items()
+    }
+
+
+for _tag, _pattern, _first in [
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+", list("-+0123456789")),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+     list("-+.0123456789")),
+    ("merge", r"<<", ["<"]),
+]:  # fmt: skip
+    for _kind in (_Loader, _Dumper):
+        _kind.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), _first)
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
+
+
 def parse_yaml(text: str) -> Any:
     """The value of a YAML text; raises `yaml.YAMLError` for any that has none."""
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _Loader)
     except yaml.YAMLError:
         raise
     except Exception as error:  # a date of month 13, a number of too many digits, nesting without end
         raise yaml.YAMLError(str(error) or type(error).__name__) from None
+
+
+def dump_yaml(tree: Any) -> str:
+    """The YAML text that `parse_yaml` takes for `tree`."""
+    text: str = yaml.dump(tree, Dumper=_Dumper, sort_keys=False)
+    return text
 
 
 def preset_names() -> list[str]:

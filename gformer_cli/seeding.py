@@ -6,6 +6,9 @@ makes a resumed run equal to an uninterrupted one without saving the state of an
 
 import hashlib
 
+LARGEST_SEED = 2**31 - 1
+"""A user's seed is from 0 to this, in every command: what every library here takes."""
+
 
 def derive_seed(seed: int, *names: object) -> int:
     """A seed in [0, 2**63) for the decision called `names` in a run with `seed`."""

@@ -315,7 +315,7 @@ LISTS = "\n".join(["- &a0 [1, 2, 3]"] + [f"- &a{n} [*a{n - 1}, *a{n - 1}, *a{n -
         ("pretrain: &a {pretrain: *a}", "unknown setting 'pretrain.pretrain.pretrain'"),
         ("unknown: {}", "unknown setting 'unknown'"),
         ("- " * 10_000, "is not valid YAML"),
-        ("seed: 2026-13-45", "is not valid YAML"),
+        ("seed: 2026-13-45", "wrong value for setting seed"),
         ("seed: " + "9" * 5000, "is not valid YAML"),
         ("seed: !!python/object/apply:os.getcwd []", "is not valid YAML"),
         ("seed: " + "x" * 100_000, "wrong value for setting seed"),
@@ -375,3 +375,60 @@ def test_any_tree_validates_or_is_refused(tree: dict[str, Any]) -> None:
         assert to_yaml(validate(tree))
     except InputError as error:
         assert error.message and error.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("pretrain.steps=010", 10),
+        ("pretrain.steps=1_000", 1000),
+        ("pretrain.steps=1e3", 1000),
+        ("pretrain.flip=off", False),
+        ("pretrain.flip=no", False),
+        ("pretrain.flip=yes", True),
+        ("pretrain.learning_rate=1e-3", 0.001),
+        ("data.mean=[010, .2, 1e-1]", (10.0, 0.2, 0.1)),
+        ("meta_train.patience=~", None),
+        ("meta_train.patience=007", 7),
+        ("backbone.weights=no", "no"),
+        ("backbone.weights=010", "010"),
+        ("backbone.weights=1e3", "1e3"),
+        ("backbone.weights=true", "true"),
+        ("backbone.weights=2020-01-01", "2020-01-01"),
+        ("backbone.weights=1:30", "1:30"),
+    ],
+)
+def test_a_value_means_what_a_person_reads_and_is_written_so(text: str, expected: object, preset: Any) -> None:
+    settings = resolve(assignments=[text])
+    section, name = text.partition("=")[0].split(".")
+    assert getattr(getattr(settings, section), name) == expected
+    assert resolve(preset=preset(to_yaml(settings))) == settings
+    assert validate(yaml.safe_load(to_yaml(settings))) == settings  # the library's own reading agrees
+
+
+def test_a_preset_means_what_a_person_reads(preset: Any) -> None:
+    settings = resolve(preset=preset("pretrain: {steps: 010, flip: off}\nbackbone: {weights: no}"))
+    assert (settings.pretrain.steps, settings.pretrain.flip, settings.backbone.weights) == (10, False, "no")
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("pretrain.steps=0x10", "It must be a whole number."),
+        ("pretrain.steps=1:30", "It must be a whole number."),
+        ("pretrain.steps=0o17", "It must be a whole number."),
+        ("pretrain.steps=0b11", "It must be a whole number."),
+        ("pretrain.steps=yes", "It must be a whole number."),
+        ("pretrain.steps=true", "It must be a number or text, not true or false."),
+        ("pretrain.learning_rate=true", "It must be a number or text, not true or false."),
+        ("pretrain.learning_rate=0,001", "It must be a number."),
+        ("pretrain.learning_rate=1e30", "It must be less than or equal to 1000000000."),
+        ("pretrain.flip=2", "It must be true or false."),
+        ("data.mean=0.5", "It must be a list, such as [1, 2, 3]."),
+        ("data.std=[0, 1, 1]", "It must be greater than or equal to 0.000000001."),
+        ("seed=99999999999999999999", "It must be less than or equal to 2147483647."),
+        ("seed=-1", "It must be greater than or equal to 0."),
+    ],
+)
+def test_what_no_person_reads_as_that_kind_of_value_is_refused(text: str, hint: str) -> None:
+    assert _error(assignments=[text]).hint == hint

@@ -14,7 +14,7 @@ from gformer_cli import __version__
 from gformer_cli.bundle.check import HEADER_LIMIT, damaged
 from gformer_cli.config import BackboneSettings, DataSettings, GeneratorSettings, Settings
 from gformer_cli.core.guard import Guard
-from gformer_cli.errors import InputError
+from gformer_cli.errors import InputError, plain
 
 FORMAT_VERSION = 1
 KEY = "gformer"
@@ -160,7 +160,7 @@ def parse_header(path: Path, metadata: dict[str, str] | None) -> BundleHeader:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "header"
-        raise damaged(path, f"{where}: {first['msg']}") from None
+        raise damaged(path, f"{where}: {plain(first['msg'])}") from None
 
 
 class _Versioned(_Part):

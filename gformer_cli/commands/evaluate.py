@@ -12,6 +12,7 @@ from gformer_cli.commands.dry_run import show_prediction_plan
 from gformer_cli.console import Terminal
 from gformer_cli.data.folders import Layout, find_domains
 from gformer_cli.errors import InputError
+from gformer_cli.seeding import LARGEST_SEED
 
 DEFAULT_METHODS = ["source", "bn", "tent", "constant", "gformer"]
 """Without `constant` where the bundle holds no control."""
@@ -84,7 +85,13 @@ def evaluate(
     ] = None,
     seed: Annotated[
         list[int] | None,
-        typer.Option("--seed", help="Seed of the images' order. Repeatable. Default: 0.", show_default=False),
+        typer.Option(
+            "--seed",
+            min=0,
+            max=LARGEST_SEED,
+            help="Seed of the images' order. Repeatable. Default: 0.",
+            show_default=False,
+        ),
     ] = None,
     fail_under: Annotated[
         list[str] | None,

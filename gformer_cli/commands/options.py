@@ -12,6 +12,7 @@ import typer
 
 from gformer_cli.data.folders import Layout
 from gformer_cli.own_code import own_code
+from gformer_cli.seeding import LARGEST_SEED
 
 _traceback = False
 _command: list[str] = []
@@ -104,7 +105,10 @@ Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, such as pretrain.steps=500. Repeatable."),
 ]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random choice.", show_default=False)]
+Seed = Annotated[
+    int | None,
+    typer.Option("--seed", min=0, max=LARGEST_SEED, help="Seed of every random choice.", show_default=False),
+]
 BatchSize = Annotated[int, typer.Option("--batch-size", help="Images that are predicted together.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
 Workers = Annotated[

@@ -3,7 +3,7 @@
 RUN/settings.yaml           resolved settings
 RUN/images.json             which source images it is trained on, from the start
 RUN/source.json             when pretrain is done: classes, domains, counts, fingerprint of the source images
-RUN/models/*.safetensors    `all` and, per source domain, `without-DOMAIN`
+RUN/models/*.safetensors    `all` and, per source domain, `without-DOMAIN` (see `_file` for names that are no file's)
 RUN/checkpoints/*.pt        unfinished training, for --resume
 RUN/pretrain.jsonl          figures while training; RUN/meta-train.jsonl likewise
 RUN/model.gformer           the bundle that meta-train writes
@@ -12,9 +12,12 @@ RUN/next/                   the run that is to replace this one, unfinished
 
 from __future__ import annotations
 
+import hashlib
 import io
+import re
 import shutil
 import textwrap
+import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -48,6 +51,10 @@ from gformer_cli.torch_files import load_plain, unusable
 ALL = "all"
 _NEXT = "next"
 """Folder within a run's: the run that `pretrain --overwrite` trains, until it is complete."""
+_NAME = 100
+"""Characters of a label that are kept in a file's name."""
+_PLAIN = re.compile(rf"[a-z0-9_][a-z0-9_.-]{{0,{_NAME}}}")
+_OTHER = re.compile(r"[^a-z0-9_.]+")
 _LARGEST = 16 * MIB
 """Bytes of settings.yaml, images.json and source.json."""
 OTHER_IMAGES = "Resume with the images it was started with, or start again with --overwrite."
@@ -163,7 +170,7 @@ class RunFolder:
         write_json(self.source_path, asdict(source))
 
     def model_path(self, label: str) -> Path:
-        return self.models / f"{label}.safetensors"
+        return _file(self.models, label, ".safetensors")
 
     def save_model(self, label: str, tensors: Mapping[str, torch.Tensor]) -> None:
         make_folder(self.models)
@@ -235,7 +242,7 @@ class RunFolder:
         )
 
     def _checkpoint_path(self, label: str) -> Path:
-        return self.checkpoints / f"{label}.pt"
+        return _file(self.checkpoints, label, ".pt")
 
     def finish(self) -> None:
         """The run is complete: it takes the place of the one before it."""
@@ -257,6 +264,21 @@ class RunFolder:
             f"{self.root} is not a finished run of gformer pretrain",
             "Run: gformer pretrain --source DIR ... --out RUN (add --resume if it was interrupted).",
         )
+
+
+def _file(folder: Path, label: str, suffix: str) -> Path:
+    """The file of `label` in `folder`: named by it where every file system tells such names apart and takes them.
+
+    Else by what is left of it and a hash: a domain may be called `Site-A` beside `site-a`, or by 245 characters. Files
+    that earlier versions named by any label are still found.
+    """
+    name = label
+    if not _PLAIN.fullmatch(label):
+        digest = hashlib.sha256(unicodedata.normalize("NFC", label).encode("utf-8", "surrogateescape")).hexdigest()
+        name = f"{_OTHER.sub('-', label.lower())[:_NAME]}-{digest[:12]}"
+        if folder.is_dir() and any(path.name == label + suffix for path in folder.iterdir()):
+            name = label
+    return folder / f"{name}{suffix}"
 
 
 def _is_state_dict(part: object) -> TypeGuard[dict[str, torch.Tensor]]:

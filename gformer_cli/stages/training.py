@@ -10,6 +10,9 @@ import torch
 
 from gformer_cli.errors import InputError
 
+_DEVICES = ("cpu", "cuda", "mps", "xpu")
+_KNOWN = "--device cpu, cuda, cuda:1, mps or auto"
+
 
 def learning_rate_at(step: int, *, steps: int, peak: float, warmup: float) -> float:
     """Linear rise over the first `warmup` share of `steps`, then a half cosine down to zero.
@@ -34,10 +37,15 @@ def pick_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in _DEVICES:
+        raise InputError(f"cannot use device {name!r}: there is no such device", f"Use {_KNOWN}; see: gformer doctor")
+    try:
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, ImportError) as error:
+    except (RuntimeError, AssertionError, ImportError, NotImplementedError):  # its text is pages of the library's own
         raise InputError(
-            f"cannot use device {name!r}: {str(error).splitlines()[0]}",
+            f"cannot use device {name!r}: this machine, or its PyTorch, has none",
             "Use --device cpu; see: gformer doctor",
         ) from None
     return device

@@ -241,7 +241,7 @@ def test_nesting_without_end_is_refused(bundle: Path) -> None:
 
 def test_a_pipe_is_no_bundle(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "model.gformer")
-    refused(tmp_path / "model.gformer", "no such bundle")
+    refused(tmp_path / "model.gformer", "not a bundle")
 
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)

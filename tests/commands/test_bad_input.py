@@ -455,3 +455,27 @@ def test_usage_errors_repeat_arguments_safely(gformer: Gformer, arguments: list[
     done = gformer(*arguments)
     refused(done)
     assert all(character.isprintable() for character in done.err.replace("\n", ""))
+
+
+@pytest.mark.parametrize("seed", ["99999999999999999999", "2147483648", "-1", "1.5", "x"])
+@pytest.mark.parametrize("command", ["pretrain", "adapt", "evaluate", "freeze", "data demo digit-cameras"])
+def test_a_seed_that_is_none_is_refused_by_every_command(
+    gformer: Gformer, bundle: Path, data: Path, tmp_path: Path, command: str, seed: str
+) -> None:
+    options: dict[str, list[object]] = {
+        "pretrain": ["--source", data / "sources", "--out"],
+        "data demo digit-cameras": ["--out"],
+    }
+    predicting: list[object] = ["--model", bundle, "--target", data / "targets" / "fog", "--out"]
+    done = gformer(*command.split(), *options.get(command, predicting), tmp_path / "out.csv", "--seed", seed)
+    assert done.status == 2 and "--seed" in done.err and len(done.err.splitlines()) == 2, done.err
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_domain_may_have_a_name_of_245_characters(gformer: Gformer, preset: Path, data: Path, tmp_path: Path) -> None:
+    sources = Path(shutil.copytree(data / "sources", tmp_path / "sources"))
+    (sources / "dawn").rename(sources / ("d" * 245))
+    (sources / "dusk").rename(sources / "NOON")
+    folders = ["--source", sources, "-q"]
+    assert gformer("pretrain", *folders, "--out", tmp_path / "run", "--preset", preset).status == 0
+    assert gformer("meta-train", *folders, "--run", tmp_path / "run").status == 0

@@ -240,3 +240,42 @@ def test_a_checkpoint_that_cannot_be_gone_on_from_is_refused(run: RunFolder, sta
     with pytest.raises(InputError, match=match) as caught:
         run.load_checkpoint("all")
     assert "--overwrite" in caught.value.hint
+
+
+NAMES = [
+    "site",
+    "Site",
+    "SITE",
+    "x" * 245,
+    "x" * 244 + "y",
+    "犬" * 80,
+    "a b",
+    "a/b",
+    "a\\b",
+    "CON",
+    "con.",
+    "é",
+    "all",
+    "",
+    "..",
+]
+
+
+def test_every_domain_has_a_file_of_its_own_whatever_it_is_called(run: RunFolder) -> None:
+    paths = [run.model_path(f"without-{name}") for name in NAMES]
+    assert {path.parent for path in paths} == {run.models}
+    assert len({path.name.lower() for path in paths}) == len(NAMES)  # also where case tells no files apart
+    assert all(path.name.isascii() and len(path.name) < 150 for path in paths)
+    assert paths[0].name == "without-site.safetensors"
+    for number, name in enumerate(NAMES):
+        run.save_model(f"without-{name}", {"number": torch.tensor(number)})
+        run.save_checkpoint(f"without-{name}", {"step": number})
+    for number, name in enumerate(NAMES):
+        assert run.load_model(f"without-{name}")["number"] == number
+        assert run.load_checkpoint(f"without-{name}") == {"step": number}
+
+
+def test_models_of_earlier_versions_are_found_under_their_names(run: RunFolder) -> None:
+    run.model_path("all").rename(run.models / "without-Site A.safetensors")
+    assert run.model_path("without-Site A").name == "without-Site A.safetensors"
+    assert run.model_path("without-SITE A").name != "without-SITE A.safetensors"

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from gformer_cli.errors import InputError
+from gformer_cli.errors import InputError, plain
 from gformer_cli.files import MIB, open_regular
 
 SCHEMA_VERSION = 1
@@ -185,7 +185,7 @@ def parse_line(path: Path, number: int | str, line: bytes) -> BatchRecord:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(
-            f"damaged audit log {path}: line {number}: {where + ': ' if where else ''}{first['msg']}",
+            f"damaged audit log {path}: line {number}: {where + ': ' if where else ''}{plain(first['msg'])}",
             "Only a line at the very end may be torn. Restore the file, or take the line out.",
         ) from None
     raise InputError(
