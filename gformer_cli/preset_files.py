@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -19,13 +19,13 @@ class _Loader(yaml.SafeLoader):
     YAML 1.1, which the library reads by default, takes 010 for eight, 1:30 for ninety and `no` for false.
     """
 
-    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {}
+    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012 - the library's stubs have it so
 
 
 class _Dumper(yaml.SafeDumper):
     """Quotes what either version of YAML would not read back as the text that it is."""
 
-    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {
+    yaml_implicit_resolvers: dict[Any, Any] = {  # noqa: RUF012
         first: list(known) for first, known in yaml.SafeDumper.yaml_implicit_resolvers.items()
     }
 
@@ -40,7 +40,7 @@ for _tag, _pattern, _first in [
 ]:  # fmt: skip
     for _kind in (_Loader, _Dumper):
         _kind.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), _first)
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda _loader, node: int(node.value))
 
 
 def parse_yaml(text: str) -> Any:
