@@ -58,6 +58,12 @@ class Terminal:
         for item in shown:
             self._show(self.err if self.aside else self.out, item)
 
+    def step(self, *lines: str) -> None:
+        """What a command of several steps does next: on stdout, but not beside a document, nor with --quiet."""
+        if not self.quiet:
+            for line in lines:
+                self._show(self.err if self.as_json or self.aside else self.out, line)
+
     def document(self, text: str) -> None:
         """Exactly `text` on stdout, in UTF-8 in any locale. Raises `WorkError` where it cannot be written."""
         check_open()

@@ -106,3 +106,13 @@ def read_preset(name: str) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise InputError(f"preset {name} is not a mapping of settings", "See: gformer presets show quick")
     return tree
+
+
+def preset_network(name: str) -> str | None:
+    """The network that a preset names, if it is one that can be read and names any."""
+    try:
+        backbone = read_preset(name).get("backbone")
+    except InputError:
+        return None
+    network = backbone.get("name") if isinstance(backbone, dict) else None
+    return network if isinstance(network, str) else None

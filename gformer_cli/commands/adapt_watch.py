@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gformer_cli.commands.options import not_negative
 from gformer_cli.commands.trust import Trust, counted
 from gformer_cli.console import Terminal, one_line, table
 from gformer_cli.errors import InputError
@@ -31,7 +32,7 @@ MaxWait = Annotated[
     typer.Option(
         "--max-wait",
         metavar="SECONDS",
-        min=0.0,
+        parser=not_negative,
         help="Predict a smaller batch when one of its images has waited so long.",
         rich_help_panel=PANEL,
     ),
@@ -41,7 +42,7 @@ Settle = Annotated[
     typer.Option(
         "--settle",
         metavar="SECONDS",
-        min=0.0,
+        parser=not_negative,
         help="A file is complete when it has not changed for so long.",
         rich_help_panel=PANEL,
     ),
@@ -71,7 +72,7 @@ UntilIdle = Annotated[
     typer.Option(
         "--until-idle",
         metavar="SECONDS",
-        min=0.0,
+        parser=not_negative,
         help="Predict what waits and end when nothing has come for so long. Default: go on until stopped.",
         rich_help_panel=PANEL,
         show_default=False,

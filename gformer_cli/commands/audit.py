@@ -47,7 +47,8 @@ def audit(
     tolerance: Annotated[
         float | None,
         typer.Option(
-            min=0.0,
+            parser=options.not_negative,
+            metavar="NUMBER",
             help="Largest difference of a confidence. Default: 0 where hardware, threads and versions are those of the "
             "log, else 0.0001.",
             show_default=False,

@@ -22,6 +22,7 @@ def compare(
     overwrite: options.Overwrite = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
     """Put two evaluations side by side, such as two models or two releases, on the targets that both have.
@@ -30,7 +31,7 @@ def compare(
 
     Example: gformer compare before/results.json now/results.json --report compared.html
     """
-    terminal = Terminal(as_json=json, quiet=quiet)
+    terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
     if report is not None:
         from gformer_cli.report.page.files import check_report
 

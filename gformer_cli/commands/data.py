@@ -23,13 +23,14 @@ def demo(
     overwrite: options.Overwrite = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
     """Write a demo data set of real digits as image folders DIR/sources and DIR/targets.
 
     Example: gformer data demo digit-cameras --out data
     """
-    terminal = Terminal(as_json=json, quiet=quiet)
+    terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
 
     from gformer_cli.data.demo.write import check_demo, write_demo
 

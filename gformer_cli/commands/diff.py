@@ -34,6 +34,7 @@ def diff(
         bool, typer.Option("--exit-code", help="Exit with 1 when they differ; without it a difference is no failure.")
     ] = False,
     json: options.Json = False,
+    quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
@@ -46,7 +47,7 @@ def diff(
     """
     from gformer_cli.stages.diff import diff as compare
 
-    terminal = Terminal(as_json=json, verbose=verbose)
+    terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
     found = compare(a, b)
     terminal.result(_document(a, b, found), *_shown(found, None if verbose else SHOWN))
     if exit_code and not found.same:

@@ -7,11 +7,16 @@ from gformer_cli.console import Terminal, table
 from gformer_cli.errors import WorkError
 
 
-def doctor(json: options.Json = False, debug: options.Debug = False) -> None:
+def doctor(
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> None:
     """Show versions, devices and threads, and run the method once on a tiny network."""
     from gformer_cli.stages.self_test import environment, self_test
 
-    terminal = Terminal(as_json=json)
+    terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
     found = environment()
     problems = self_test()
     result = "passed" if not problems else "; ".join(problems)

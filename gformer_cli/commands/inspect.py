@@ -34,6 +34,7 @@ def inspect(
         ),
     ] = None,
     json: options.Json = False,
+    quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
@@ -45,7 +46,7 @@ def inspect(
     from gformer_cli.bundle import verify as check
     from gformer_cli.config import to_yaml
 
-    terminal = Terminal(as_json=json, verbose=verbose)
+    terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
     header = read_header(file)
     document: dict[str, Any] = header.model_dump(mode="json")
     found = check(file, parent) if verify or parent is not None else None

@@ -14,6 +14,8 @@ from gformer_cli.data.folders import Layout
 from gformer_cli.own_code import own_code
 from gformer_cli.seeding import LARGEST_SEED
 
+_LARGEST = 1e9
+"""Of a number: thirty years, where it means seconds."""
 _traceback = False
 _command: list[str] = []
 
@@ -49,6 +51,17 @@ def _workers(text: str) -> int | None:
 def own_backbone_again(name: str) -> str:
     """What the next command needs as well, where the network is of the user's own code."""
     return f" --backbone {shlex.quote(name)}" if own_code(name) else ""
+
+
+def not_negative(text: str) -> float:
+    """An option's number that is 0 or more, and finite: `min` lets "nan" pass."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value <= _LARGEST:
+        raise typer.BadParameter(f"{text!r} is not a number from 0 to {_LARGEST:g}")
+    return value
 
 
 def _white_level(text: str) -> float:

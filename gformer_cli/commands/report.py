@@ -31,6 +31,7 @@ def report(
     overwrite: options.Overwrite = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
     """Draw the results of an evaluation as one page that opens from disk, for people who do not read JSON.
@@ -41,7 +42,7 @@ def report(
     """
     from gformer_cli.report.page.files import check_report, write_report
 
-    terminal = Terminal(as_json=json, quiet=quiet)
+    terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
     check_report(out, overwrite=overwrite)
 
     from gformer_cli.report.page.evaluation import evaluation_page

@@ -17,6 +17,8 @@ from gformer_cli.errors import InputError, did_you_mean
 
 GENERATED, BLENDED, SOURCE = "generated", "blended", "source"
 DECISIONS = (GENERATED, BLENDED, SOURCE)
+SMALLEST_BATCH = "smallest-batch"
+"""The limit that counts images."""
 FURTHEST = 6.0
 """Spreads: a reading counts no further than this, so that one signal alone cannot outweigh all others."""
 _NAMED = 2
@@ -147,7 +149,7 @@ class Guard:
             "strangeness-far": self.strangeness.far,
             "expected-loss": self.expected_loss.limit,
             "expected-loss-far": self.expected_loss.far,
-            "smallest-batch": self.smallest_batch,
+            SMALLEST_BATCH: self.smallest_batch,
         }
 
     def with_limits(self, changes: Mapping[str, float]) -> Guard:
@@ -172,7 +174,7 @@ class Guard:
             self,
             strangeness=replace(self.strangeness, limit=now["strangeness"], far=now["strangeness-far"]),
             expected_loss=replace(self.expected_loss, limit=now["expected-loss"], far=now["expected-loss-far"]),
-            smallest_batch=now["smallest-batch"],
+            smallest_batch=now[SMALLEST_BATCH],
         )
 
 

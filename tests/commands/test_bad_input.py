@@ -479,3 +479,11 @@ def test_a_domain_may_have_a_name_of_245_characters(gformer: Gformer, preset: Pa
     folders = ["--source", sources, "-q"]
     assert gformer("pretrain", *folders, "--out", tmp_path / "run", "--preset", preset).status == 0
     assert gformer("meta-train", *folders, "--run", tmp_path / "run").status == 0
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-1", "x", "1e400"])
+def test_seconds_and_tolerances_are_numbers_from_0_on(gformer: Gformer, value: str, tmp_path: Path) -> None:
+    for option in ("--max-wait", "--settle", "--until-idle"):
+        done = gformer("adapt", "--model", "x", "--out", "x.csv", "--watch", tmp_path, option, value)
+        refused(done, option, "is not a number from 0 to 1e+09")
+    refused(gformer("audit", "x", "--tolerance", value), "--tolerance", "is not a number from 0")

@@ -38,8 +38,9 @@ def called(monkeypatch: pytest.MonkeyPatch, statuses: dict[str, int]) -> list[li
     """The arguments of the processes that the demo starts, instead of starting them."""
     found: list[list[str]] = []
 
-    def start(command: list[str], *, check: bool) -> subprocess.CompletedProcess[str]:
+    def start(command: list[str], *, check: bool, stdout: Any) -> subprocess.CompletedProcess[str]:
         assert command[:3] == [sys.executable, "-m", "gformer_cli"] and not check
+        assert stdout in (None, sys.stderr)
         found.append(command[3:])
         return subprocess.CompletedProcess(command, statuses.get(command[3], 0))
 
@@ -52,6 +53,25 @@ def test_what_is_shown_is_what_runs(called: list[list[str]], gformer: Gformer, t
     assert done.status == 0
     assert commands(done.out) == [["gformer", *arguments] for arguments in called] and len(called) == 5
     assert "stationary,label-shift" in called[-1]
+
+
+def test_json_is_one_document_and_the_common_options_reach_every_step(
+    called: list[list[str]], gformer: Gformer, tmp_path: Path
+) -> None:
+    done = gformer("demo", "--out", tmp_path / "out", "--json", "-q", "-v")
+    assert done.status == 0 and done.err == ""
+    assert done.json["bundle"] == str(tmp_path / "out" / "run" / "model.gformer") and not done.json["dry_run"]
+    assert [command[:2] for command in done.json["commands"]] == [["gformer", arguments[0]] for arguments in called]
+    assert all(arguments[-2:] == ["--quiet", "--verbose"] for arguments in called)
+    assert "[1/5]" in gformer("demo", "--out", tmp_path / "out", "--json").err
+
+
+@pytest.mark.parametrize("options", [[], ["--overwrite"], ["--dry-run"]])
+def test_a_file_is_no_folder_for_the_demo(gformer: Gformer, tmp_path: Path, options: list[str]) -> None:
+    (tmp_path / "file").write_text("kept")
+    done = gformer("demo", "--out", tmp_path / "file", *options)
+    assert done.status == 2 and f"{tmp_path / 'file'} is a file, not a folder" in done.err and done.out == ""
+    assert (tmp_path / "file").read_text() == "kept"
 
 
 def test_overwrite_reaches_every_step(called: list[list[str]], gformer: Gformer, tmp_path: Path) -> None:

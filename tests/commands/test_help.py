@@ -94,6 +94,19 @@ def test_every_option_has_a_help_text(command: tuple[str, ...]) -> None:
     assert [parameter.name for parameter in found.params if not parameter.help] == []
 
 
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in {(), ("data",), ("presets",)}])
+def test_every_command_takes_the_common_options(command: tuple[str, ...]) -> None:
+    import typer
+
+    from gformer_cli.app import app
+
+    found: Any = typer.main.get_command(app)
+    for name in command:
+        found = found.commands[name]
+    taken = {name for parameter in found.params for name in parameter.opts}
+    assert {"--json", "--quiet", "-q", "--verbose", "-v", "--debug"} <= taken
+
+
 def test_no_arguments_show_the_help(gformer: Gformer) -> None:
     shown = gformer()
     assert "Usage: gformer" in shown.out + shown.err

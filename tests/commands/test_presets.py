@@ -25,6 +25,29 @@ def test_list_as_json(gformer: Gformer) -> None:
     assert all(len(text) > 10 for text in found.values())
 
 
+def test_list_names_the_networks_and_says_that_a_preset_may_name_code(gformer: Gformer) -> None:
+    done = gformer("presets", "list")
+    assert "resnet18" in done.out and "may name code of its author's own" in done.err
+    assert gformer("presets", "list", "-q").err == ""
+
+
+def test_a_preset_that_names_code_is_told(gformer: Gformer, tmp_path: Path) -> None:
+    preset = tmp_path / "theirs.yaml"
+    preset.write_text("backbone: {name: 'evil.py:make'}\n")
+    done = gformer("presets", "show", preset)
+    assert done.status == 0 and done.out == preset.read_text()
+    assert "names code, evil.py:make, which runs only where --backbone names it too" in done.err
+    assert gformer("presets", "show", preset, "--json").json == {"preset": str(preset), "text": preset.read_text()}
+
+
+def test_a_preset_that_is_none_is_shown_as_it_is(gformer: Gformer, tmp_path: Path) -> None:
+    preset = tmp_path / "broken.yaml"
+    for text in ("a: [", "- 1\n", "backbone: 3\n", ""):
+        preset.write_text(text)
+        done = gformer("presets", "show", preset)
+        assert (done.status, done.out, done.err) == (0, text, "")
+
+
 def test_show_prints_the_file(gformer: Gformer) -> None:
     assert gformer("presets", "show", "quick").out == preset_files.preset_text("quick")
 
@@ -47,6 +70,12 @@ def test_copy_writes_a_file_that_preset_reads(gformer: Gformer, tmp_path: Path) 
     assert gformer("presets", "copy", "quick", tmp_path / "mine.yaml").status == 0
     assert (tmp_path / "mine.yaml").read_text() == preset_files.preset_text("quick")
     assert config.resolve(preset=str(tmp_path / "mine.yaml")) == config.resolve(preset="quick")
+
+
+def test_copy_tells_where_in_json(gformer: Gformer, tmp_path: Path) -> None:
+    out = tmp_path / "mine.yaml"
+    assert gformer("presets", "copy", "quick", out, "--json").json == {"preset": "quick", "out": str(out)}
+    assert gformer("presets", "copy", "quick", tmp_path).status == 2
 
 
 def test_copy_does_not_replace_a_file_unasked(gformer: Gformer, tmp_path: Path) -> None:
