@@ -31,6 +31,7 @@ from gformer_cli.commands import (
 from gformer_cli.commands.options import remember_command, wants_traceback
 from gformer_cli.console import one_line
 from gformer_cli.errors import GformerError
+from gformer_cli.threads import short_spin
 
 app = typer.Typer(
     name="gformer",
@@ -95,6 +96,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """The process's one command line."""
+    short_spin()
     interrupts.install()
     streams.prepare()
     status = run()

@@ -189,6 +189,9 @@ class TerminalProgress:
     def message(self, text: str) -> None:
         self.terminal.message(text)
 
+    def detail(self, text: str) -> None:
+        self.terminal.detail(text)
+
     def warning(self, text: str) -> None:
         self.terminal.warning(text)
 

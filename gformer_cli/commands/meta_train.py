@@ -26,6 +26,7 @@ def meta_train(
     layout: options.LayoutOption = Layout.auto,
     device: options.Device = "auto",
     workers: options.Workers = None,
+    threads: options.Threads = None,
     strict: options.Strict = False,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
@@ -63,12 +64,13 @@ def meta_train(
         only=("generator", "meta_train", "shifts"),
     )
     terminal.details(config.to_yaml(settings))
-    where, threads = pick_device(device), pick_workers(workers)
+    where, decoders = pick_device(device), pick_workers(workers)
+    cores = options.pick_cores(terminal, threads)
     check_claim(folder, resume=resume, overwrite=overwrite)
     check_images(domains, folder)
     if dry_run:
         outputs = [folder.bundle, folder.meta_train_log]
-        show_training_plan(terminal, domains, known.classes, settings, where, threads, outputs)
+        show_training_plan(terminal, domains, known.classes, settings, where, decoders, outputs)
         return
     if not known.leave_one_out:
         terminal.warning("the run has no leave-one-out models: episodes are simulated shifts only")
@@ -78,7 +80,8 @@ def meta_train(
             settings,
             folder,
             device=where,
-            workers=threads,
+            workers=decoders,
+            cores=cores,
             strict=strict,
             resume=resume,
             overwrite=overwrite,

@@ -10,9 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
+from gformer_cli import threads as threads_module
+from gformer_cli.console import Terminal
 from gformer_cli.data.folders import Layout
 from gformer_cli.own_code import own_code
 from gformer_cli.seeding import LARGEST_SEED
+from gformer_cli.threads import Cores
 
 _LARGEST = 1e9
 """Of a number: thirty years, where it means seconds."""
@@ -134,6 +137,16 @@ Workers = Annotated[
         show_default=False,
     ),
 ]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        metavar="N",
+        min=1,
+        help="Threads that compute at once, in all processes together. Default: up to one a core, as many as pay.",
+        show_default=False,
+    ),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at an unreadable image instead of skipping it.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
@@ -168,6 +181,13 @@ Report = Annotated[
         show_default=False,
     ),
 ]
+
+
+def pick_cores(terminal: Terminal, threads: int | None) -> Cores:
+    """The cores to compute on; --verbose tells how many and why."""
+    cores = threads_module.pick_cores(threads)
+    terminal.detail(f"threads: {'' if cores.fixed else 'up to '}{cores.count} ({cores.reason})")
+    return cores
 
 
 def domain_rows(domains: list[Any]) -> list[list[str]]:

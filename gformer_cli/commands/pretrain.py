@@ -43,6 +43,7 @@ def pretrain(
     seed: options.Seed = None,
     device: options.Device = "auto",
     workers: options.Workers = None,
+    threads: options.Threads = None,
     strict: options.Strict = False,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
@@ -80,7 +81,8 @@ def pretrain(
     from gformer_cli.stages.training import pick_device, pick_workers
 
     classes = check_source(domains, leave_one_out=settings.pretrain.leave_one_out)
-    where, threads, run = pick_device(device), pick_workers(workers), RunFolder(out)
+    where, decoders, run = pick_device(device), pick_workers(workers), RunFolder(out)
+    cores = options.pick_cores(terminal, threads)
     run.check_claim(settings, resume=resume, overwrite=overwrite)
     check_resumed(domains, run, resume=resume)
     for domain in domains:
@@ -93,7 +95,7 @@ def pretrain(
         try_backbone(settings, len(classes), len(domains), where, download=False)
         labels = [f"without-{domain.name}" for domain in domains] if settings.pretrain.leave_one_out else []
         outputs = [run.settings_path, run.source_path, *(run.model_path(label) for label in ("all", *labels))]
-        show_training_plan(terminal, domains, classes, settings, where, threads, outputs)
+        show_training_plan(terminal, domains, classes, settings, where, decoders, outputs)
         return
     if not settings.pretrain.leave_one_out:
         terminal.warning(
@@ -105,7 +107,8 @@ def pretrain(
             settings,
             run,
             device=where,
-            workers=threads,
+            workers=decoders,
+            cores=cores,
             strict=strict,
             resume=resume,
             overwrite=overwrite,

@@ -22,8 +22,9 @@ from gformer_cli.data.shifts import FAMILIES, HELD_OUT_FAMILIES, draw_shift
 from gformer_cli.metrics import mean
 from gformer_cli.seeding import derive_seed
 from gformer_cli.stages.divergence import Divergence
-from gformer_cli.stages.meta_trainer import GENERATOR, SourceModels, source_divergence
+from gformer_cli.stages.meta_trainer import GENERATOR
 from gformer_cli.stages.progress import Progress
+from gformer_cli.stages.source_models import SourceModels, source_divergence
 
 _STEP = 4
 """Calibrated batch sizes rise by this factor; between them the guard interpolates."""

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
-from gformer_cli.bundle import DataHeader, build_generator, build_method, control_settings, save_bundle
-from gformer_cli.config import Settings
-from gformer_cli.core.generators import Generator
+from gformer_cli.bundle import DataHeader, GuardHeader, build_generator, build_method, control_settings, save_bundle
+from gformer_cli.config import GeneratorSettings, Settings
 from gformer_cli.data.depth import Kind
 from gformer_cli.data.folders import Domain
 from gformer_cli.data.images import Skipped
 from gformer_cli.data.labelled import LabelledDomain
-from gformer_cli.errors import InputError
+from gformer_cli.data.shared import SharedImages
+from gformer_cli.errors import InputError, Interrupted
 from gformer_cli.files import check_appendable, check_fillable, check_writable
 from gformer_cli.seeding import derive_seed
 from gformer_cli.stages.calibrate_guard import GuardCalibration
-from gformer_cli.stages.meta_trainer import CONTROL, GENERATOR, MetaTrainer, SourceModels
+from gformer_cli.stages.crew import Line, Processes
+from gformer_cli.stages.meta_trainer import CONTROL, GENERATOR, MetaTrainer
+from gformer_cli.stages.pace import Pace
 from gformer_cli.stages.pretrain import read_source
-from gformer_cli.stages.progress import Progress, Silent
-from gformer_cli.stages.run_folder import RunFolder
+from gformer_cli.stages.progress import Progress, Silent, StopRequest, Together, stoppable
+from gformer_cli.stages.run_folder import RunFolder, SourceData
 from gformer_cli.stages.source_images import SourceImages
-from gformer_cli.stages.training import make_deterministic
+from gformer_cli.stages.source_models import SourceModels
+from gformer_cli.stages.training import crew_size, make_deterministic, pick_pace
 from gformer_cli.stages.trial import try_generating
+from gformer_cli.threads import Cores
 
 _OTHER_IMAGES = (
     "Give the --source folders that gformer pretrain had, or run it again with --overwrite: "
@@ -49,6 +55,7 @@ def meta_train(
     *,
     device: torch.device,
     workers: int,
+    cores: Cores | None = None,
     strict: bool = False,
     resume: bool = False,
     overwrite: bool = False,
@@ -74,21 +81,28 @@ def meta_train(
     wanted = {GENERATOR: settings.generator}
     if settings.meta_train.control and settings.generator.kind != "constant":
         wanted[CONTROL] = control_settings(settings.generator)
-    trained: dict[str, Generator] = {}
-    validation: dict[str, float] = {}
-    for label, described in wanted.items():
-        torch.manual_seed(derive_seed(settings.seed, "generator"))
-        trained[label] = build_generator(described, models.full).to(device)
-        method = build_method(described, trained[label])
-        trainer = MetaTrainer(
-            method, models, loaded, settings, run, device, label=label, leave_one_out=source.leave_one_out
-        )
-        found = trainer.train(progress)
-        validation |= {"constant": found["gformer"]} if label == CONTROL else found
-    guard = None
-    if settings.meta_train.guard_batches:
-        method = build_method(settings.generator, trained[GENERATOR])
-        guard = GuardCalibration(method, models, loaded, settings, device).run(progress)
+    size = crew_size(cores, len(wanted) * settings.meta_train.episodes_per_step, device)
+    pace = pick_pace(cores, device, progress) if size == 1 else Pace(1)
+    trainers = make_trainers(wanted, models, loaded, settings, run, source, device, pace)
+    with stoppable() as stop:
+        if size == 1:
+            found = {label: trainer.train(progress, stop) for label, trainer in trainers.items()}
+            guard = _guard(trainers[GENERATOR], progress)
+        else:
+            assert cores is not None
+            threads = cores.count // size
+            progress.detail(f"{size} processes of {threads} threads each share the episodes")
+            shared = SharedImages.write(loaded, run.pixels_path)
+            own = wanted, shared, settings, run.root, threads, cores.fixed
+            with Processes(size, threads, build_trainers, *own) as crew:
+                for trainer in trainers.values():
+                    trainer.crew = crew
+                found = _train_together(trainers, progress, stop)
+                guard = _guard(trainers[GENERATOR], progress)
+    validation = dict(found[GENERATOR])
+    if CONTROL in found:
+        validation["constant"] = found[CONTROL]["gformer"]
+    trained = {label: trainer.method.generator for label, trainer in trainers.items()}
     save_bundle(
         run.bundle,
         backbone=models.full,
@@ -109,6 +123,70 @@ def _levels(loaded: Sequence[LabelledDomain]) -> dict[Kind, tuple[float, float]]
     """What targets with more than 8 bits are to be read by."""
     agreed = loaded[0].preprocessing.depth.common()
     return {kind: (levels.black, levels.white) for kind, levels in agreed.items()}
+
+
+def make_trainers(
+    wanted: Mapping[str, GeneratorSettings],
+    models: SourceModels,
+    loaded: Sequence[LabelledDomain],
+    settings: Settings,
+    run: RunFolder,
+    source: SourceData,
+    device: torch.device,
+    pace: Pace,
+) -> dict[str, MetaTrainer]:
+    """A trainer of an untrained generator for each of `wanted`, by its label."""
+    made: dict[str, MetaTrainer] = {}
+    for label, described in wanted.items():
+        torch.manual_seed(derive_seed(settings.seed, "generator"))
+        method = build_method(described, build_generator(described, models.full).to(device))
+        own = settings, run, device
+        made[label] = MetaTrainer(
+            method, models, loaded, *own, label=label, leave_one_out=source.leave_one_out, pace=pace
+        )
+    return made
+
+
+def build_trainers(
+    _line: Line,
+    wanted: Mapping[str, GeneratorSettings],
+    shared: SharedImages,
+    settings: Settings,
+    root: Path,
+    threads: int,
+    fixed: bool,
+) -> dict[str, MetaTrainer]:
+    """The trainers that a process of a crew, on the CPU, works with."""
+    make_deterministic(settings.seed)
+    run, device = RunFolder(root), torch.device("cpu")
+    source = run.source()
+    models = SourceModels(run, source, settings, device)
+    return make_trainers(wanted, models, shared.open(), settings, run, source, device, Pace(threads, fixed=fixed))
+
+
+def _train_together(
+    trainers: Mapping[str, MetaTrainer], progress: Progress, stop: StopRequest
+) -> dict[str, dict[str, float]]:
+    """Train all at once, in a thread each, which waits for the crew most of the time."""
+    steps = sum(trainer.options.steps for trainer in trainers.values())
+    together = Together(progress, f"meta-training {' and '.join(trainers)}", steps)
+    with ThreadPoolExecutor(len(trainers)) as threads:
+        futures = {label: threads.submit(trainer.train, together, stop) for label, trainer in trainers.items()}
+        wait(futures.values(), return_when=FIRST_EXCEPTION)
+        stop.requested = stop.requested or any(future.done() and future.exception() for future in futures.values())
+    together.finish()
+    errors = [error for future in futures.values() if (error := future.exception()) is not None]
+    if errors:  # what ended the first ended the others as well
+        raise next((error for error in errors if not isinstance(error, Interrupted)), errors[0])
+    return {label: future.result() for label, future in futures.items()}
+
+
+def _guard(trainer: MetaTrainer, progress: Progress) -> GuardHeader | None:
+    """The guard of a trained generator, where one is wanted."""
+    if not trainer.options.guard_batches:
+        return None
+    own = trainer.method, trainer.models, trainer.sampler.domains, trainer.settings, trainer.device
+    return GuardCalibration(*own).run(progress)
 
 
 def check_claim(run: RunFolder, *, resume: bool, overwrite: bool) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import cast
 
 import torch
@@ -21,16 +21,29 @@ from gformer_cli.data.episodes import Episode, EpisodeSampler, validation_episod
 from gformer_cli.data.labelled import LabelledDomain
 from gformer_cli.errors import InputError, Interrupted
 from gformer_cli.files import append_json_line
+from gformer_cli.stages.crew import Alone, Crew, map_in_order
 from gformer_cli.stages.divergence import Divergence
-from gformer_cli.stages.pretrain import trained_network
-from gformer_cli.stages.progress import Progress, stoppable
-from gformer_cli.stages.run_folder import ALL, RunFolder, SourceData
+from gformer_cli.stages.pace import Pace
+from gformer_cli.stages.progress import Progress, StopRequest
+from gformer_cli.stages.run_folder import RunFolder
+from gformer_cli.stages.source_models import SourceModels, source_divergence
 from gformer_cli.stages.training import autocast, learning_rate_at, set_learning_rate
 
+_CALL = 6
+"""An episode costs about as much as so many images more."""
 SMALL_BATCH = 8
 """Validation episodes come in the largest batch size and in this one."""
 GENERATOR, CONTROL = "generator", "control"
 """What a run meta-trains: the generator, and its input-blind control."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What one episode teaches."""
+
+    gradient: torch.Tensor
+    """Of the loss with respect to the generator's weights, one behind the other: (P,)."""
+    figures: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -41,25 +54,6 @@ class EpisodeLoss:
     huber: torch.Tensor
     """Distance to fine-tuned parameters, without its weight; 0 where the term is switched off."""
     accuracy: float
-
-
-class SourceModels:
-    """Frozen source models by the domain they have not seen."""
-
-    def __init__(self, run: RunFolder, source: SourceData, settings: Settings, device: torch.device) -> None:
-        self.full = self._load(run, ALL, source, settings, device)
-        self._without = {
-            name: self._load(run, f"without-{name}", source, settings, device)
-            for name in (source.domains if source.leave_one_out else ())
-        }
-
-    def unaware_of(self, domain: str) -> Backbone:
-        """The model for episodes on `domain`: one that never saw it, or the full model where there is none."""
-        return self._without.get(domain, self.full)
-
-    @staticmethod
-    def _load(run: RunFolder, label: str, source: SourceData, settings: Settings, device: torch.device) -> Backbone:
-        return Backbone(trained_network(run, label, settings, len(source.classes))).freeze().to(device)
 
 
 class MetaTrainer:
@@ -76,8 +70,12 @@ class MetaTrainer:
         *,
         label: str,
         leave_one_out: bool,
+        pace: Pace | None = None,
     ) -> None:
         self.label = label
+        self.pace = pace or Pace(torch.get_num_threads(), fixed=True)
+        self.crew: Crew[Mapping[str, MetaTrainer]] = Alone({label: self})
+        """Whose workers hold a trainer of the same label: this one, unless episodes are shared."""
         self.method = method
         self.models = models
         self.settings = settings
@@ -120,119 +118,152 @@ class MetaTrainer:
                 "Add images: the generator is selected on images that nothing was trained on.",
             )
 
-    def train(self, progress: Progress) -> dict[str, float]:
-        """Leaves the best generator in place and returns its validation figures."""
-        options, generator = self.options, self.method.generator
+    def train(self, progress: Progress, stop: StopRequest | None = None) -> dict[str, float]:
+        """Leaves the best generator in place and returns its validation figures; ends after a step once `stop` asks."""
+        options, generator, stop = self.options, self.method.generator, stop or StopRequest()
         optimizer = torch.optim.AdamW(
             generator.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
         )
-        start, best_state, recent, idle = 0, _copy(generator), _Mean(), 0
-        saved = self.run.load_checkpoint(self.label)
-        if saved is None:
-            # the untrained generator is the source model under mixed statistics: training has to beat it
-            best_accuracy = untrained = self.accuracy("gformer")
-        else:
-            if saved.get("settings") != to_yaml(self.settings):
-                raise InputError(
-                    f"{self.run.root} was meta-trained so far with other settings",
-                    "Resume with the command it was started with, or start again with --overwrite.",
-                )
-            with self.run.restoring(self.label):
-                generator.load_state_dict(saved["generator"])
-                optimizer.load_state_dict(saved["optimizer"])
-                start, best_accuracy, best_state = saved["step"], saved["best_accuracy"], saved["best_state"]
-                untrained = saved["untrained"]
-                recent, idle = _Mean(saved["recent_sums"], saved["recent_count"]), saved["idle"]
-                if self.average is not None:
-                    self.average.load_state_dict(saved["average"])
+        state = self._state(optimizer)
         controls = {"source": self.accuracy("source"), "bn": self.accuracy("bn")}
         progress.message(
             f"validation episodes: source {100 * controls['source']:.1f} %, bn {100 * controls['bn']:.1f} %"
         )
-        progress.begin(f"meta-training {self.label}", options.steps, start)
-        began = time.monotonic()
-        with stoppable() as stop:
-            for step in range(start, options.steps):
-                recent.add(**self.step(step, optimizer))
-                if self.average is not None:
-                    self.average.update_parameters(generator)
-                done = step + 1
-                validated = done % options.validate_every == 0 or done == options.steps
-                if validated:
-                    self.divergence.check_state(done, self.kept.generator.state_dict())
-                    accuracy = self.accuracy("gformer")
-                    idle += 1
-                    if accuracy > best_accuracy:
-                        best_accuracy, best_state, idle = accuracy, _copy(self.kept.generator), 0
-                    append_json_line(
-                        self.run.meta_train_log,
-                        {
-                            "model": self.label,
-                            "step": done,
-                            **recent.take(),
-                            "validation_accuracy": accuracy,
-                            "validation_source": controls["source"],
-                            "validation_bn": controls["bn"],
-                            "seconds": round(time.monotonic() - began, 3),
-                        },
-                    )
-                rate = (done - start) * options.episodes_per_step / (time.monotonic() - began)
-                progress.advance(
-                    f"loss {recent.last:.3f}, validation {best_accuracy:.1%} "
-                    f"(source {controls['source']:.1%}, bn {controls['bn']:.1%}), {rate:.1f} episodes/s"
+        progress.begin(f"meta-training {self.label}", options.steps, state.step)
+        start, began = state.step, time.monotonic()
+        while state.step < options.steps:
+            state.recent.add(**self.step(state.step, optimizer))
+            if self.average is not None:
+                self.average.update_parameters(generator)
+            state.step += 1
+            validated = state.step % options.validate_every == 0 or state.step == options.steps
+            if validated:
+                self._validate(state, controls, time.monotonic() - began)
+            rate = (state.step - start) * options.episodes_per_step / (time.monotonic() - began)
+            progress.advance(
+                f"loss {state.recent.last:.3f}, validation {state.best_accuracy:.1%} "
+                f"(source {controls['source']:.1%}, bn {controls['bn']:.1%}), {rate:.1f} episodes/s"
+            )
+            if stop.requested or validated:
+                self._save(state, optimizer)
+            if stop.requested:
+                raise Interrupted(
+                    f"stopped after step {state.step} of {options.steps} of the {self.label}",
+                    "Go on with the same command and --resume.",
                 )
-                if stop.requested or validated:
-                    self.divergence.check_state(done, generator.state_dict())
-                    self.run.save_checkpoint(
-                        self.label,
-                        {
-                            "generator": generator.state_dict(),
-                            "optimizer": optimizer.state_dict(),
-                            "step": done,
-                            "best_accuracy": best_accuracy,
-                            "best_state": best_state,
-                            "recent_sums": recent.sums,
-                            "recent_count": recent.count,
-                            "untrained": untrained,
-                            "idle": idle,
-                            "average": None if self.average is None else self.average.state_dict(),
-                            "settings": to_yaml(self.settings),
-                        },
-                    )
-                if stop.requested:
-                    raise Interrupted(
-                        f"stopped after step {done} of {options.steps} of the {self.label}",
-                        "Go on with the same command and --resume.",
-                    )
-                if options.patience is not None and idle >= options.patience:
-                    progress.message(f"stopped after step {done}: {idle} validations without a better one")
-                    break
+            if options.patience is not None and state.idle >= options.patience:
+                progress.message(f"stopped after step {state.step}: {state.idle} validations without a better one")
+                break
         progress.end()
-        if best_accuracy == untrained:
+        if state.best_accuracy == state.untrained:
             progress.warning(
                 "no trained generator beat the untrained one on the validation episodes, so that one is kept: it mixes "
                 "statistics and changes nothing else. Try more steps, or another learning rate."
             )
-        generator.load_state_dict(best_state)
-        return {"gformer": best_accuracy, **controls}
+        generator.load_state_dict(state.best)
+        return {"gformer": state.best_accuracy, **controls}
+
+    def _state(self, optimizer: torch.optim.Optimizer) -> _State:
+        """That of the last checkpoint, or of a training that begins."""
+        saved = self.run.load_checkpoint(self.label)
+        if saved is None:
+            # the untrained generator is the source model under mixed statistics: training has to beat it
+            untrained = self.accuracy("gformer")
+            return _State(untrained, best_accuracy=untrained, best=_copy(self.method.generator))
+        if saved.get("settings") != to_yaml(self.settings):
+            raise InputError(
+                f"{self.run.root} was meta-trained so far with other settings",
+                "Resume with the command it was started with, or start again with --overwrite.",
+            )
+        with self.run.restoring(self.label):
+            self.method.generator.load_state_dict(saved["generator"])
+            optimizer.load_state_dict(saved["optimizer"])
+            if self.average is not None:
+                self.average.load_state_dict(saved["average"])
+            return _State(
+                saved["untrained"],
+                step=saved["step"],
+                best_accuracy=saved["best_accuracy"],
+                best=saved["best_state"],
+                recent=_Mean(saved["recent_sums"], saved["recent_count"]),
+                idle=saved["idle"],
+            )
+
+    def _save(self, state: _State, optimizer: torch.optim.Optimizer) -> None:
+        generator = self.method.generator.state_dict()
+        self.divergence.check_state(state.step, generator)
+        self.run.save_checkpoint(
+            self.label,
+            {
+                "generator": generator,
+                "optimizer": optimizer.state_dict(),
+                "step": state.step,
+                "best_accuracy": state.best_accuracy,
+                "best_state": state.best,
+                "recent_sums": state.recent.sums,
+                "recent_count": state.recent.count,
+                "untrained": state.untrained,
+                "idle": state.idle,
+                "average": None if self.average is None else self.average.state_dict(),
+                "settings": to_yaml(self.settings),
+            },
+        )
+
+    def _validate(self, state: _State, controls: Mapping[str, float], seconds: float) -> None:
+        self.divergence.check_state(state.step, self.kept.generator.state_dict())
+        accuracy = self.accuracy("gformer")
+        state.idle += 1
+        if accuracy > state.best_accuracy:
+            state.best_accuracy, state.best, state.idle = accuracy, _copy(self.kept.generator), 0
+        append_json_line(
+            self.run.meta_train_log,
+            {
+                "model": self.label,
+                "step": state.step,
+                **state.recent.take(),
+                "validation_accuracy": accuracy,
+                "validation_source": controls["source"],
+                "validation_bn": controls["bn"],
+                "threads": self.pace.threads,
+                "seconds": round(seconds, 3),
+            },
+        )
 
     def step(self, number: int, optimizer: torch.optim.Optimizer) -> dict[str, float]:
         """One update from several episodes; returns their mean loss terms and accuracy."""
         options, count = self.options, self.options.episodes_per_step
+        weights = flat(self.method.generator)
+        pieces = [(self.label, weights, episode) for episode in range(number * count, (number + 1) * count)]
+        figures, gradient = _Mean(), torch.zeros_like(weights)
+        for learned in map_in_order(self.crew, learn, pieces):  # summed in the order of episodes, whoever was first
+            gradient += learned.gradient
+            figures.add(**learned.figures)
         optimizer.zero_grad(set_to_none=True)
-        figures = _Mean()
-        for episode in range(number * count, (number + 1) * count):
-            loss = self.loss(self.sampler.draw(episode))
-            total = loss.cross_entropy + options.huber_weight * loss.huber
-            self.divergence.check_loss(number + 1, total.item())
-            (total / count).backward()  # type: ignore[no-untyped-call]
-            figures.add(cross_entropy=loss.cross_entropy.item(), huber=loss.huber.item(), accuracy=loss.accuracy)
+        put(gradient, [_gradient_of(parameter) for parameter in self.method.generator.parameters()])
         rate = learning_rate_at(number, steps=options.steps, peak=options.learning_rate, warmup=options.warmup)
         set_learning_rate(optimizer, rate)
         norm = torch.nn.utils.clip_grad_norm_(self.method.generator.parameters(), options.clip)
         self.divergence.check_loss(number + 1, norm.item(), "the norm of its gradient")
         optimizer.step()
         return figures.take()
+
+    def learned(self, number: int) -> Learned:
+        """The share of episode `number` in its step's gradient."""
+        options, parameters = self.options, list(self.method.generator.parameters())
+        episode = self.sampler.draw(number)
+        with self.pace.step(len(episode.positions) + _CALL):
+            loss = self.loss(episode)
+            total = loss.cross_entropy + options.huber_weight * loss.huber
+            self.divergence.check_loss(number // options.episodes_per_step + 1, total.item())
+            found = torch.autograd.grad(total / options.episodes_per_step, parameters, allow_unused=True)
+        gradient = torch.cat(
+            [
+                (torch.zeros_like(parameter) if one is None else one).flatten()
+                for parameter, one in zip(parameters, found, strict=True)
+            ]
+        )
+        figures = {"cross_entropy": loss.cross_entropy.item(), "huber": loss.huber.item(), "accuracy": loss.accuracy}
+        return Learned(gradient, figures)
 
     def loss(self, episode: Episode) -> EpisodeLoss:
         """CE(f(x; θ_t), y), plain or relative, and Huber(θ_t, θ*), both with gradients to the generator's weights."""
@@ -268,13 +299,20 @@ class MetaTrainer:
             return prediction.seen.logits
         return backbone(images, prediction.seen.source)  # type: ignore[no-any-return]
 
-    @torch.no_grad()
     def accuracy(self, method: str) -> float:
         """Mean accuracy over the validation episodes of `gformer`, `source` or `bn`."""
-        found: list[float] = []
-        for episode in self.validation:
-            backbone = self.models.unaware_of(episode.domain.name)
-            images = episode.inputs(self.device)
+        weights = flat(self.kept.generator) if method == "gformer" else None
+        pieces = [(self.label, weights, number, method) for number in range(len(self.validation))]
+        found = map_in_order(self.crew, look, pieces)
+        return sum(found) / len(found)
+
+    @torch.no_grad()
+    def accuracy_on(self, number: int, method: str) -> float:
+        """Accuracy on validation episode `number`."""
+        episode = self.validation[number]
+        backbone = self.models.unaware_of(episode.domain.name)
+        images = episode.inputs(self.device)
+        with self.pace.step(len(images) + _CALL):
             if method == "gformer":
                 logits = self.kept(backbone, images).logits
             elif method == "bn":
@@ -282,15 +320,43 @@ class MetaTrainer:
                 logits = backbone(images, source.with_mix(torch.ones(len(source.gammas), device=self.device)))
             else:
                 logits = backbone(images)
-            watch = self.divergence if method == "gformer" else source_divergence(self.settings)
-            right = watch.check_logits(logits).argmax(dim=1) == episode.labels(self.device)
-            found.append(float(right.float().mean()))
-        return sum(found) / len(found)
+        watch = self.divergence if method == "gformer" else source_divergence(self.settings)
+        right = watch.check_logits(logits).argmax(dim=1) == episode.labels(self.device)
+        return float(right.float().mean())
 
 
-def source_divergence(settings: Settings) -> Divergence:
-    """What to say where the source models, which are frozen by now, answer with what is not finite."""
-    return Divergence("source models", "pretrain", "pretrain.learning_rate", settings.pretrain.learning_rate)
+def learn(trainers: Mapping[str, MetaTrainer], label: str, weights: torch.Tensor, number: int) -> Learned:
+    """What episode `number` teaches a generator of these weights, (P,)."""
+    trainer = trainers[label]
+    put(weights, list(trainer.method.generator.parameters()))
+    return trainer.learned(number)
+
+
+def look(
+    trainers: Mapping[str, MetaTrainer], label: str, weights: torch.Tensor | None, number: int, method: str
+) -> float:
+    """Accuracy of a method on validation episode `number`, with a generator of these weights, (P,)."""
+    trainer = trainers[label]
+    if weights is not None:
+        put(weights, list(trainer.kept.generator.parameters()))
+    return trainer.accuracy_on(number, method)
+
+
+def flat(module: torch.nn.Module) -> torch.Tensor:
+    """The weights of `module`, one behind the other: (P,), a copy."""
+    return torch.cat([parameter.detach().flatten() for parameter in module.parameters()])
+
+
+@torch.no_grad()
+def put(values: torch.Tensor, places: Sequence[torch.Tensor]) -> None:
+    """Copy `values`, (P,), to `places` one behind the other."""
+    for place, part in zip(places, torch.split(values, [place.numel() for place in places]), strict=True):
+        place.copy_(part.view_as(place))
+
+
+def _gradient_of(parameter: torch.nn.Parameter) -> torch.Tensor:
+    parameter.grad = torch.empty_like(parameter)
+    return parameter.grad
 
 
 class _Mean:
@@ -312,6 +378,20 @@ class _Mean:
         found = {name: value / self.count for name, value in self.sums.items()}
         self.sums, self.count = {}, 0
         return found
+
+
+@dataclass
+class _State:
+    """Where a training stands."""
+
+    untrained: float
+    """Accuracy of the untrained generator on the validation episodes."""
+    step: int = 0
+    best_accuracy: float = 0.0
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
+    recent: _Mean = field(default_factory=_Mean)
+    idle: int = 0
+    """Validations since the best one."""
 
 
 def _copy(module: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from types import FrameType
 from typing import Protocol
 
@@ -24,6 +25,9 @@ class Progress(Protocol):
     def message(self, text: str) -> None:
         """A line worth reading."""
 
+    def detail(self, text: str) -> None:
+        """A line for those who ask for more."""
+
     def warning(self, text: str) -> None:
         """A line that must be read."""
 
@@ -39,7 +43,49 @@ class Silent:
 
     def message(self, text: str) -> None: ...
 
+    def detail(self, text: str) -> None: ...
+
     def warning(self, text: str) -> None: ...
+
+
+class Together:
+    """The progress of several trainings at once, in threads, as one task of `total` steps."""
+
+    def __init__(self, progress: Progress, label: str, total: int) -> None:
+        self._progress = progress
+        self._label, self._total = label, total
+        self._lock = Lock()
+        self._begun = False
+
+    def begin(self, label: str, total: int, done: int = 0) -> None:
+        with self._lock:
+            if not self._begun:
+                self._progress.begin(self._label, self._total)
+            self._begun = True
+            for _ in range(done):
+                self._progress.advance()
+
+    def advance(self, note: str = "") -> None:
+        with self._lock:
+            self._progress.advance(note)
+
+    def end(self) -> None:
+        """Of one training: the whole ends with `finish`."""
+
+    def finish(self) -> None:
+        self._progress.end()
+
+    def message(self, text: str) -> None:
+        with self._lock:
+            self._progress.message(text)
+
+    def detail(self, text: str) -> None:
+        with self._lock:
+            self._progress.detail(text)
+
+    def warning(self, text: str) -> None:
+        with self._lock:
+            self._progress.warning(text)
 
 
 class StopRequest:

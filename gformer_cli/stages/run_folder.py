@@ -92,6 +92,8 @@ class RunFolder:
         self.pretrain_log = root / "pretrain.jsonl"
         self.meta_train_log = root / "meta-train.jsonl"
         self.bundle = root / "model.gformer"
+        self.pixels_path = self.checkpoints / "pixels.bin"
+        """Decoded images, while several processes train."""
 
     def check_claim(self, settings: Settings, *, resume: bool, overwrite: bool) -> None:
         """Raises `InputError` where `claim` would; touches nothing."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
 from contextlib import AbstractContextManager
 
 import torch
 
 from gformer_cli.errors import InputError
+from gformer_cli.stages.pace import Pace
+from gformer_cli.stages.progress import Progress
+from gformer_cli.threads import Cores, usable_cores
 
 _DEVICES = ("cpu", "cuda", "mps", "xpu")
 _KNOWN = "--device cpu, cuda, cuda:1, mps or auto"
@@ -56,9 +58,20 @@ def pick_workers(workers: int | None) -> int:
 
     They share the cores with torch's threads: decoding is short beside a pass, and a core that waits for it is lost.
     """
-    allowed = getattr(os, "sched_getaffinity", None)
-    cores = len(allowed(0)) if allowed is not None else os.cpu_count() or 1
+    cores = usable_cores()
     return (0 if cores == 1 else min(8, cores)) if workers is None else workers
+
+
+def crew_size(cores: Cores | None, pieces: int, device: torch.device) -> int:
+    """How many processes share work of so many independent pieces: one on a GPU, which is kept busy by one."""
+    return 1 if cores is None or device.type != "cpu" else max(1, min(cores.count, pieces))
+
+
+def pick_pace(cores: Cores | None, device: torch.device, progress: Progress) -> Pace:
+    """The pace of a loop in this process: torch's own number of threads on a GPU and without `cores`."""
+    if cores is None or device.type != "cpu":
+        return Pace(torch.get_num_threads(), fixed=True)
+    return Pace.of(cores, lambda threads: progress.detail(f"running on {threads} of {cores.count} threads"))
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:

@@ -82,7 +82,9 @@ def one_thread() -> Iterator[None]:
     """Networks this small gain nothing from threads, and lose much where the cores are busy."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
     torch.set_num_threads(before)
 
 
@@ -192,7 +194,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
     import signal
 
     from gformer_cli.stages.meta_train import MetaTrainer
-    from gformer_cli.stages.pretrain import SourceTrainer
+    from gformer_cli.stages.source_trainer import SourceTrainer
 
     def arrange(stage: str, count: int) -> None:
         owner, name = (SourceTrainer, "_step") if stage == "pretrain" else (MetaTrainer, "step")

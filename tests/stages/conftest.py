@@ -41,7 +41,9 @@ def one_thread() -> Iterator[None]:
     """Networks this small gain nothing from threads, and lose much where the cores are busy."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
     torch.set_num_threads(before)
 
 

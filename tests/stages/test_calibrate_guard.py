@@ -15,10 +15,10 @@ from gformer_cli.data.hostile import HOSTILE
 from gformer_cli.data.labelled import load_labelled
 from gformer_cli.stages.calibrate_guard import GuardCalibration
 from gformer_cli.stages.meta_train import meta_train
-from gformer_cli.stages.meta_trainer import SourceModels
-from gformer_cli.stages.pretrain import preprocessing_of
 from gformer_cli.stages.progress import Silent
 from gformer_cli.stages.run_folder import RunFolder
+from gformer_cli.stages.source_models import SourceModels
+from gformer_cli.stages.source_trainer import preprocessing_of
 
 CPU = torch.device("cpu")
 

@@ -16,8 +16,9 @@ from gformer_cli.errors import InputError, WorkError
 from gformer_cli.stages.divergence import Divergence
 from gformer_cli.stages.meta_train import meta_train
 from gformer_cli.stages.meta_trainer import MetaTrainer
-from gformer_cli.stages.pretrain import SourceTrainer, pretrain
+from gformer_cli.stages.pretrain import pretrain
 from gformer_cli.stages.run_folder import RunFolder
+from gformer_cli.stages.source_trainer import SourceTrainer
 
 CPU = torch.device("cpu")
 NAN = float("nan")

@@ -19,10 +19,11 @@ from gformer_cli.data.folders import Domain
 from gformer_cli.data.labelled import load_labelled
 from gformer_cli.stages import meta_trainer
 from gformer_cli.stages.meta_train import meta_train
-from gformer_cli.stages.meta_trainer import MetaTrainer, SourceModels
-from gformer_cli.stages.pretrain import preprocessing_of
+from gformer_cli.stages.meta_trainer import MetaTrainer
 from gformer_cli.stages.progress import Silent
 from gformer_cli.stages.run_folder import RunFolder
+from gformer_cli.stages.source_models import SourceModels
+from gformer_cli.stages.source_trainer import preprocessing_of
 
 CPU = torch.device("cpu")
 NAMES = ("blue", "green", "red")

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+import os
+import signal
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,9 +15,12 @@ from torch import nn
 from gformer_cli.config import Settings, resolve
 from gformer_cli.data.folders import Domain
 from gformer_cli.data.labelled import LabelledDomain
+from gformer_cli.errors import Interrupted, WorkError
 from gformer_cli.stages import pretrain as stage
-from gformer_cli.stages.pretrain import SourceTrainer, pretrain
+from gformer_cli.stages.pretrain import pretrain
 from gformer_cli.stages.run_folder import RunFolder
+from gformer_cli.stages.source_trainer import SourceTrainer, preprocessing_of
+from gformer_cli.threads import Cores
 
 CPU = torch.device("cpu")
 LABELS = ["all", "without-blue", "without-green", "without-red"]
@@ -115,7 +121,7 @@ def test_validation_accuracy_counts_every_domain_alike(
     tiny: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One right of four in one domain, one right of one in the other: 5/8, not 2/5."""
-    preprocessing = stage.preprocessing_of(tiny)
+    preprocessing = preprocessing_of(tiny)
 
     def domain(name: str, labels: list[int]) -> LabelledDomain:
         pixels = [torch.zeros(3, 8, 8, dtype=torch.uint8) for _ in labels]
@@ -139,9 +145,69 @@ def test_the_result_counts_readable_images(train: Callable[..., Any]) -> None:
 
 
 def test_more_training_lowers_the_loss(train: Callable[..., Any], tmp_path: Path) -> None:
-    import json
     from statistics import median
 
     train("pretrain.steps=30", "pretrain.validate_every=1", "pretrain.leave_one_out=false")
     losses = [json.loads(line)["loss"] for line in (tmp_path / "run" / "pretrain.jsonl").read_text().splitlines()]
     assert median(losses[-10:]) < 0.5 * median(losses[:5])
+
+
+# --- shared among processes
+
+
+def test_the_models_are_the_same_to_the_bit_however_many_processes_train_them(
+    domains: list[Domain], tiny: Settings, tmp_path: Path
+) -> None:
+    """Also with dropout, which draws from the generator of the process."""
+    settings = resolve(base=tiny, assignments=["backbone.name=mobilenet_v2", "backbone.stem=standard"])
+    settings = resolve(base=settings, assignments=["backbone.width=1", "data.image_size=16", "pretrain.steps=3"])
+    runs = {count: RunFolder(tmp_path / str(count)) for count in (1, 2)}
+    results = {
+        count: pretrain(domains, settings, run, device=CPU, workers=0, cores=Cores(count, True, "here"))
+        for count, run in runs.items()
+    }
+    for label in LABELS:
+        one, two = (run.load_model(label) for run in runs.values())
+        assert all(torch.equal(one[name], two[name]) for name in one), label
+    assert results[1] == results[2]
+    assert not runs[2].checkpoints.exists()
+    lines = [sorted(run.pretrain_log.read_text().splitlines(), key=_place) for run in runs.values()]
+    assert [_place(line) for line in lines[0]] == [_place(line) for line in lines[1]]
+
+
+def _place(line: str) -> tuple[str, int]:
+    found = json.loads(line)
+    return found["model"], found["step"]
+
+
+def test_what_fails_in_a_process_is_told_as_it_would_be_in_this_one(
+    domains: list[Domain], tiny: Settings, tmp_path: Path
+) -> None:
+    settings = resolve(base=tiny, assignments=["pretrain.learning_rate=1e30"])
+    with pytest.raises(WorkError, match="diverged at step") as told:
+        pretrain(domains, settings, RunFolder(tmp_path), device=CPU, workers=0, cores=Cores(2, True, "here"))
+    assert "pretrain.learning_rate" in told.value.hint
+
+
+def test_a_run_that_one_process_began_is_finished_by_two(
+    domains: list[Domain], tiny: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, parts = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "parts")
+    pretrain(domains, tiny, whole, device=CPU, workers=0)
+    taken: list[int] = []
+    step = SourceTrainer._step
+
+    def stop_after_six(self: SourceTrainer, *arguments: Any) -> float:
+        taken.append(1)
+        if len(taken) == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SourceTrainer, "_step", stop_after_six)
+        with pytest.raises(Interrupted, match="after step 2 of 4 of model without-blue"):
+            pretrain(domains, tiny, parts, device=CPU, workers=0)
+    pretrain(domains, tiny, parts, device=CPU, workers=0, resume=True, cores=Cores(2, True, "here"))
+    for label in LABELS:
+        one, two = whole.load_model(label), parts.load_model(label)
+        assert all(torch.equal(one[name], two[name]) for name in one), label
