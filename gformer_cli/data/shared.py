@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,9 +24,17 @@ class SharedImages:
     """Per domain which images lie in the file; the others are decoded when they are needed."""
 
     @classmethod
-    def write(cls, domains: Sequence[LabelledDomain], path: Path) -> SharedImages:
-        """Write the pixels that `domains` keep. The file is the caller's to remove, when no process reads it."""
+    @contextmanager
+    def of(cls, domains: Sequence[LabelledDomain], path: Path) -> Iterator[SharedImages]:
+        """Write the pixels that `domains` keep to `path`, which is removed when the block ends."""
         make_folder(path.parent)
+        try:
+            yield cls._write(domains, path)
+        finally:
+            path.unlink(missing_ok=True)
+
+    @classmethod
+    def _write(cls, domains: Sequence[LabelledDomain], path: Path) -> SharedImages:
         with writing_to(path), path.open("wb") as file:
             for domain in domains:
                 for pixels in domain.cached:

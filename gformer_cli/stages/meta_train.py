@@ -92,13 +92,13 @@ def meta_train(
             assert cores is not None
             threads = cores.count // size
             progress.detail(f"{size} processes of {threads} threads each share the episodes")
-            shared = SharedImages.write(loaded, run.pixels_path)
-            own = wanted, shared, settings, run.root, threads, cores.fixed
-            with Processes(size, threads, build_trainers, *own) as crew:
-                for trainer in trainers.values():
-                    trainer.crew = crew
-                found = _train_together(trainers, progress, stop)
-                guard = _guard(trainers[GENERATOR], progress)
+            with SharedImages.of(loaded, run.pixels_path) as shared:
+                own = wanted, shared, settings, run.place, threads, cores.fixed
+                with Processes(size, threads, build_trainers, *own) as crew:
+                    for trainer in trainers.values():
+                        trainer.crew = crew
+                    found = _train_together(trainers, progress, stop)
+                    guard = _guard(trainers[GENERATOR], progress)
     validation = dict(found[GENERATOR])
     if CONTROL in found:
         validation["constant"] = found[CONTROL]["gformer"]

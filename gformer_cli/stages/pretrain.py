@@ -144,15 +144,16 @@ def _train(
             crew = Alone(SourceWork(settings, run, num_classes, device, mine, progress, stop, pace, by_legs=False))
             return _share_out(crew, parts, settings.pretrain.steps, stop, Silent())
         assert cores is not None
-        shared = SharedImages.write(loaded, run.pixels_path)
-        own = settings, run.root, num_classes, shared, parts, cores.count // size, cores.fixed
-        progress.detail(f"{size} processes of {cores.count // size} threads each train the models")
+        threads, steps = cores.count // size, settings.pretrain.steps
+        progress.detail(f"{size} processes of {threads} threads each train the models")
         begun = [run.load_checkpoint(label) for label in parts]
         done = sum(saved["step"] for saved in begun if saved is not None)
-        done += settings.pretrain.steps * sum(run.model_path(label).is_file() for label in parts)
-        progress.begin(f"training {len(parts)} models, {size} at a time", settings.pretrain.steps * len(parts), done)
-        with Processes(size, cores.count // size, build_source_work, *own) as crew:
-            accuracies = _share_out(crew, parts, settings.pretrain.steps, stop, progress)
+        done += steps * sum(run.model_path(label).is_file() for label in parts)
+        progress.begin(f"training {len(parts)} models, {size} at a time", steps * len(parts), done)
+        with SharedImages.of(loaded, run.pixels_path) as shared:
+            own = settings, run.place, num_classes, shared, parts, threads, cores.fixed
+            with Processes(size, threads, build_source_work, *own) as crew:
+                accuracies = _share_out(crew, parts, steps, stop, progress)
         progress.end()
         return accuracies
 

@@ -17,13 +17,15 @@ from gformer_cli.core.losses import relative_cross_entropy
 from gformer_cli.core.probe import Economy, prior_mix
 from gformer_cli.data.folders import Domain
 from gformer_cli.data.labelled import load_labelled
+from gformer_cli.errors import Interrupted, WorkError
 from gformer_cli.stages import meta_trainer
 from gformer_cli.stages.meta_train import meta_train
 from gformer_cli.stages.meta_trainer import MetaTrainer
-from gformer_cli.stages.progress import Silent
+from gformer_cli.stages.progress import Progress, Silent, StopRequest
 from gformer_cli.stages.run_folder import RunFolder
 from gformer_cli.stages.source_models import SourceModels
 from gformer_cli.stages.source_trainer import preprocessing_of
+from gformer_cli.threads import Cores
 
 CPU = torch.device("cpu")
 NAMES = ("blue", "green", "red")
@@ -333,3 +335,45 @@ def test_the_loss_is_relative_or_the_plain_cross_entropy(make_trainer: Callable[
     share = relative_cross_entropy(found.logits, found.seen.logits, labels)
     torch.testing.assert_close(relative.loss(episode).cross_entropy, share)
     assert not torch.isclose(share, expected)
+
+
+# --- shared among processes
+
+
+def test_the_bundle_is_the_same_to_the_bit_however_many_processes_share_the_episodes(
+    domains: list[Domain], pretrained: Path, tiny: Settings, tmp_path: Path
+) -> None:
+    settings = resolve(base=tiny, assignments=["meta_train.guard_batches=1", "meta_train.ema=0.5"])
+    runs, results = {}, {}
+    for count in (1, 2):
+        runs[count] = RunFolder(Path(shutil.copytree(pretrained, tmp_path / str(count))))
+        cores = Cores(count, True, "here")
+        results[count] = meta_train(domains, settings, runs[count], device=CPU, workers=0, cores=cores)
+    one, two = (load_bundle(run.bundle) for run in runs.values())
+    assert same(one.method.generator.state_dict(), two.method.generator.state_dict())
+    assert one.control is not None and two.control is not None
+    assert same(one.control.generator.state_dict(), two.control.generator.state_dict())
+    assert one.header.guard == two.header.guard
+    assert results[1].validation == results[2].validation
+    assert not runs[2].checkpoints.exists()
+
+
+def test_when_one_training_fails_the_other_ends_and_the_reason_is_told(
+    domains: list[Domain], run: RunFolder, tiny: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, ended = MetaTrainer.train, []
+
+    def fail(self: MetaTrainer, progress: Progress, stop: StopRequest | None = None) -> dict[str, float]:
+        if self.label == "control":
+            raise WorkError("diverged", "Lower it.")
+        try:
+            return train(self, progress, stop)
+        except Interrupted as error:
+            ended.append(error)
+            raise
+
+    monkeypatch.setattr(MetaTrainer, "train", fail)
+    settings = resolve(base=tiny, assignments=["meta_train.steps=10000", "meta_train.validate_every=10000"])
+    with pytest.raises(WorkError, match="diverged"):
+        meta_train(domains, settings, run, device=CPU, workers=0, cores=Cores(2, True, "here"))
+    assert len(ended) == 1

@@ -183,7 +183,7 @@ def _place(line: str) -> tuple[str, int]:
 def test_what_fails_in_a_process_is_told_as_it_would_be_in_this_one(
     domains: list[Domain], tiny: Settings, tmp_path: Path
 ) -> None:
-    settings = resolve(base=tiny, assignments=["pretrain.learning_rate=1e30"])
+    settings = resolve(base=tiny, assignments=["pretrain.learning_rate=1e9"])
     with pytest.raises(WorkError, match="diverged at step") as told:
         pretrain(domains, settings, RunFolder(tmp_path), device=CPU, workers=0, cores=Cores(2, True, "here"))
     assert "pretrain.learning_rate" in told.value.hint
