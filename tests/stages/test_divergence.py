@@ -138,7 +138,7 @@ def test_source_models_that_overflow_are_named(domains: list[Domain], tiny: Sett
 def test_a_generator_that_is_not_finite_calibrates_no_guard(
     domains: list[Domain], tiny: Settings, run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def break_it(self: MetaTrainer, _progress: object) -> dict[str, float]:
+    def break_it(self: MetaTrainer, *_: object) -> dict[str, float]:
         with torch.no_grad():
             for parameter in self.method.generator.parameters():
                 parameter.fill_(NAN)
