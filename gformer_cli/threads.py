@@ -30,6 +30,12 @@ def short_spin(environment: MutableMapping[str, str] = os.environ) -> bool:
     return True
 
 
+def how_threads_wait() -> str:
+    """In words, as the environment has it."""
+    said = [f"{name}={os.environ[name]}" for name in _WAITING if name in os.environ]
+    return ", ".join(said) or "as the system has it"
+
+
 @dataclass(frozen=True)
 class Cores:
     """How many threads may run at once, and who says so."""

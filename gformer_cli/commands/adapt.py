@@ -51,6 +51,7 @@ def adapt(
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.float32,
     workers: options.Workers = None,
+    threads: options.Threads = None,
     strict: options.Strict = False,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
@@ -100,6 +101,7 @@ def adapt(
             device=device,
             precision=precision.value,
             workers=workers,
+            threads=threads,
         )
         adapt_watch.watch_folder(terminal, request, dry_run=dry_run)
         return
@@ -117,7 +119,8 @@ def adapt(
     stage.check_output(out, overwrite=overwrite)
     if report is not None:
         check_report(report, overwrite=overwrite)
-    where, threads = pick_device(device), pick_workers(workers)
+    where, decoders = pick_device(device), pick_workers(workers)
+    cores = options.pick_cores(terminal, threads)
     bundle = load_bundle(model, own_backbone=backbone, white_level=white_level)
     settings: dict[str, Any] = {"batch_size": batch_size, "order": order.value, "seed": seed or 0}
     settings |= {"precision": precision.value} | ({} if white_level is None else {"white_level": white_level})
@@ -125,7 +128,7 @@ def adapt(
     if dry_run:
         choices: dict[str, object] = {"batch_size": batch_size, "order": order.value, "guard": guard.value}
         show_prediction_plan(
-            terminal, domains, where, threads, [out, *kept.outputs, *([report] if report else [])], choices
+            terminal, domains, where, decoders, [out, *kept.outputs, *([report] if report else [])], choices
         )
         return
     make_folder(out.parent)
@@ -139,7 +142,8 @@ def adapt(
             order=order.value,
             seed=seed or 0,
             device=where,
-            workers=threads,
+            workers=decoders,
+            cores=cores,
             strict=strict,
             guard=rule,
             obeyed=trusted.obeyed,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gformer_cli.commands.options import not_negative
+from gformer_cli.commands.options import not_negative, pick_cores
 from gformer_cli.commands.trust import Trust, counted
 from gformer_cli.console import Terminal, one_line, table
 from gformer_cli.errors import InputError
@@ -101,6 +101,7 @@ class Request:
     device: str
     precision: str
     workers: int | None
+    threads: int | None
 
 
 def check_choice(context: typer.Context, target: object, watch: Path | None) -> None:
@@ -151,7 +152,8 @@ def _watch(terminal: Terminal, request: Request, stop: StopRequest, *, dry_run: 
     check_appendable(skipped_file(request.out))
     if request.move_to is not None:
         check_fillable(request.move_to)
-    where, threads = pick_device(request.device), pick_workers(request.workers)
+    where, decoders = pick_device(request.device), pick_workers(request.workers)
+    cores = pick_cores(terminal, request.threads)
     bundle = load_bundle(request.model, own_backbone=request.backbone, white_level=request.white_level)
     if request.context and bundle.header.static is not None:
         raise InputError(
@@ -189,7 +191,8 @@ def _watch(terminal: Terminal, request: Request, stop: StopRequest, *, dry_run: 
                 strict=request.strict,
             ),
             device=where,
-            workers=threads,
+            workers=decoders,
+            cores=cores,
             stop=stop,
             context=request.context,
             guard=rule,

@@ -133,6 +133,7 @@ def evaluate(
     layout: options.LayoutOption = Layout.auto,
     device: options.Device = "auto",
     workers: options.Workers = None,
+    threads: options.Threads = None,
     jobs: Annotated[
         int,
         typer.Option(
@@ -200,7 +201,8 @@ def evaluate(
     before = [] if baseline is None else limits.read_baseline(baseline)
     if baseline is not None:
         limits.check_comparable(before, planned)
-    where, threads = pick_device(device), pick_workers(workers)
+    where, decoders = pick_device(device), pick_workers(workers)
+    cores = options.pick_cores(terminal, threads)
     output = None if out is None else check_output(out, overwrite=overwrite, resume=resume)
     if report is not None:
         check_report(report, overwrite=overwrite)
@@ -219,7 +221,7 @@ def evaluate(
             "tune": tune,
         }
         files = [*([output.results, output.table] if output else []), *([report] if report else [])]
-        show_prediction_plan(terminal, [*planned.targets, *sources], where, threads, files, choices)
+        show_prediction_plan(terminal, [*planned.targets, *sources], where, decoders, files, choices)
         return
     make_deterministic(planned.seeds[0])
     with terminal.progress() as progress:
@@ -233,7 +235,8 @@ def evaluate(
             output=output,
             resume=resume,
             device=where,
-            workers=threads,
+            workers=decoders,
+            cores=cores,
             jobs=jobs,
             strict=strict,
             run={

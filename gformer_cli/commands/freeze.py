@@ -38,6 +38,7 @@ def freeze(
     seed: options.Seed = None,
     device: options.Device = "auto",
     workers: options.Workers = None,
+    threads: options.Threads = None,
     strict: options.Strict = False,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
@@ -62,18 +63,22 @@ def freeze(
             "Freeze them one by one; or, if they are one condition, add --layout flat.",
         )
 
+    import torch
+
     from gformer_cli.bundle import load_bundle
     from gformer_cli.files import make_folder
     from gformer_cli.stages import freeze as stage
     from gformer_cli.stages.training import pick_device, pick_workers
 
-    where, threads = pick_device(device), pick_workers(workers)
+    where, decoders = pick_device(device), pick_workers(workers)
     bundle = load_bundle(model, own_backbone=backbone, white_level=white_level)
     stage.check_freeze(model, bundle, out, batch_size=batch_size, limit=limit, overwrite=overwrite)
     if dry_run:
-        show_prediction_plan(terminal, domains, where, threads, [out], {"batch_size": batch_size, "limit": limit})
+        show_prediction_plan(terminal, domains, where, decoders, [out], {"batch_size": batch_size, "limit": limit})
         return
     make_folder(out.parent)
+    # all of them, busy or not: the same sample has to give the same file
+    torch.set_num_threads(options.pick_cores(terminal, threads).count)
     with terminal.progress() as progress:
         done = stage.freeze(
             model,
@@ -84,7 +89,7 @@ def freeze(
             limit=limit,
             seed=seed or 0,
             device=where,
-            workers=threads,
+            workers=decoders,
             strict=strict,
             progress=progress,
         )

@@ -141,18 +141,27 @@ class Processes(Generic[Worker]):
     def stop(self) -> None:
         self._line.stopped.set()
 
+    def cancel(self) -> None:
+        """Begin no piece that has not begun."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
 
 def _unpack(done: Future[bytes], future: Future[Any]) -> None:
     if done.cancelled():
         future.cancel()
+        future.set_running_or_notify_cancel()  # whoever waits for it is told
     elif (error := done.exception()) is None:
         future.set_result(pickle.loads(done.result()))
     else:
         future.set_exception(_killed() if isinstance(error, BrokenProcessPool) else error)
 
 
-def _killed() -> WorkError:
-    return WorkError(
+class Killed(WorkError):
+    """A process of a crew has gone."""
+
+
+def _killed() -> Killed:
+    return Killed(
         "a process that shared the work was killed, perhaps because memory ran out",
         "Go on with --resume, and with --threads 1 if memory is short.",
     )
@@ -179,10 +188,15 @@ def _start(threads: int, line: Line, packed: bytes) -> None:
     global _worker
     begin_process(threads)
     build, arguments = pickle.loads(packed)
-    _worker = build(line, *arguments)
+    try:
+        _worker = build(line, *arguments)
+    except Exception as error:  # raised here it would be told as a process that died
+        _worker = error
 
 
 def _do(packed: bytes) -> bytes:
+    if isinstance(_worker, Exception):
+        raise _worker
     piece, arguments = pickle.loads(packed)
     return pickle.dumps(piece(_worker, *arguments))
 

@@ -65,6 +65,10 @@ class Pace:
         else:
             chosen(most)
 
+    def fix(self, threads: int) -> None:
+        """Run on `threads` threads from now on."""
+        self.threads, self._varies = threads, False
+
     @classmethod
     def of(cls, cores: Cores, chosen: Callable[[int], None] = lambda _: None) -> Pace:
         """A pace within `cores`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 from typing import Any
 
@@ -15,6 +14,7 @@ from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.core.generators import ChannelGenerator
 from gformer_cli.core.networks import build_network
 from gformer_cli.core.probe import prior_mix
+from gformer_cli.threads import how_threads_wait, pick_cores, usable_cores
 
 OPTIONAL = {"demo": "mlxtend", "report": "matplotlib", "timm": "timm", "export": "onnx"}
 """Extras and a package that each of them brings."""
@@ -22,13 +22,14 @@ OPTIONAL = {"demo": "mlxtend", "report": "matplotlib", "timm": "timm", "export":
 
 def environment() -> dict[str, Any]:
     """Versions, devices, threads, installed extras and the folder of downloaded weights."""
-    devices = ["cpu"]
+    devices, cores = ["cpu"], pick_cores(None)
     devices += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
     devices += ["mps"] if torch.backends.mps.is_available() else []
     return library_versions() | {
         "system": f"{platform.system()} {platform.machine()}",
-        "cores": os.cpu_count(),
-        "torch_threads": torch.get_num_threads(),
+        "cores": usable_cores(),
+        "threads": f"{'' if cores.fixed else 'up to '}{cores.count} ({cores.reason})",
+        "waiting_threads": how_threads_wait(),
         "devices": ", ".join(devices),
         "extras": ", ".join(name for name, package in OPTIONAL.items() if _installed(package)) or "none",
         "weights_folder": torch.hub.get_dir(),

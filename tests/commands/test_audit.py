@@ -277,3 +277,10 @@ def test_parameters_that_are_to_be_replaced_stay_where_the_run_fails(
 
 def _fail(*_: object) -> None:
     raise WorkError("the power went")
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_decides_on_how_many_a_batch_is_computed(adapt: Adapt, tmp_path: Path, threads: int) -> None:
+    done = adapt("--threads", threads, "--verbose", target=None)
+    assert done.status == 0 and f"threads: {threads} (--threads)" in done.err
+    assert {line["threads"] for line in lines(tmp_path / "audit.jsonl")} == {threads}

@@ -8,6 +8,7 @@ import torch
 
 from gformer_cli import __version__
 from gformer_cli.stages import self_test
+from gformer_cli.threads import usable_cores
 
 Gformer = Callable[..., Any]
 
@@ -23,7 +24,9 @@ def test_it_passes_and_shows_versions_and_devices(gformer: Gformer) -> None:
 def test_json(gformer: Gformer) -> None:
     found = gformer("doctor", "--json").json
     assert (found["self_test"], found["problems"]) == ("passed", [])
-    assert found["torch_threads"] == torch.get_num_threads()
+    assert found["threads"] == "1 (OMP_NUM_THREADS)"
+    assert found["cores"] == usable_cores()
+    assert "waiting_threads" in found
     assert found["devices"].startswith("cpu")
 
 

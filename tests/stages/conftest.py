@@ -37,14 +37,18 @@ SETTINGS = validate(
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
+def told_one_thread() -> Iterator[None]:
     """Networks this small gain nothing from threads, and lose much where the cores are busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
+        torch.set_num_threads(1)
         yield
-    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def one_thread(told_one_thread: None) -> None:
+    """Whatever a test before has asked for."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ from gformer_cli.stages.adapt.output import Row
 from gformer_cli.stages.adapt.predictor import Predictor, Sink
 from gformer_cli.stages.progress import Progress, Silent
 from gformer_cli.stages.targets import check_batch_size
+from gformer_cli.stages.training import pick_pace
+from gformer_cli.threads import Cores
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ def adapt(
     seed: int,
     device: torch.device,
     workers: int,
+    cores: Cores | None = None,
     strict: bool = False,
     guard: Guard | None = None,
     obeyed: bool = True,
@@ -73,7 +76,8 @@ def adapt(
     progress = progress or Silent()
     check_batch_size(batch_size)
     bundle.look_into(domains)
-    predictor = Predictor(bundle, device, guard, obeyed=obeyed, precision=precision)
+    pace = pick_pace(cores, device, progress)
+    predictor = Predictor(bundle, device, guard, obeyed=obeyed, precision=precision, pace=pace)
     decisions = dict.fromkeys(DECISIONS, 0) if guard is not None else {}
     flagged: list[tuple[int, str, Verdict]] = []
     rows: list[Row] = []

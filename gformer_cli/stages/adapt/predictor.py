@@ -18,10 +18,13 @@ from gformer_cli.core.signals import batch_signals
 from gformer_cli.data.images import Batch
 from gformer_cli.errors import InputError
 from gformer_cli.stages.adapt.output import Row
+from gformer_cli.stages.pace import Pace
 from gformer_cli.stages.training import autocast
 
 OVERFLOW = "overflow"
 """The reason of a verdict on generated parameters that give no finite numbers: the source model answers."""
+_CALL = 6
+"""A batch costs about as much as so many images more."""
 REMEMBERED_TARGETS = 16
 """So many contexts are kept: folders named by date would pile up for ever."""
 
@@ -46,6 +49,8 @@ class Outcome:
     """Those that predicted, after the guard's decision."""
     seconds: float
     """From decoded images to probabilities."""
+    threads: int
+    """That computed it: sums are split among them, and rounded in another order."""
 
     def rows(self, classes: list[str]) -> list[Row]:
         """One row per image, in the order of the batch."""
@@ -91,6 +96,7 @@ class Predictor:
         obeyed: bool = True,
         context: int = 0,
         precision: str = "float32",
+        pace: Pace | None = None,
     ) -> None:
         self.bundle = bundle.to(device)
         self.device = device
@@ -99,12 +105,17 @@ class Predictor:
         self.batches = 0
         self.context = context
         self.precision = precision
+        self.pace = pace or Pace(torch.get_num_threads(), fixed=True)
         self.memory = KeptMemory()
         self._contexts: dict[str, Context] = {}
 
-    @torch.no_grad()
     def predict(self, batch: Batch, target: str) -> Outcome:
         """Everything about one batch; the next has the next number."""
+        with self.pace.step(len(batch.files) + _CALL):
+            return self._predict(batch, target)
+
+    @torch.no_grad()
+    def _predict(self, batch: Batch, target: str) -> Outcome:
         began = time.perf_counter()
         images = self.bundle.preprocessing.network_input(batch.pixels, self.device)
         with autocast(self.precision, self.device):
@@ -136,6 +147,7 @@ class Predictor:
             verdict=verdict,
             parameters=parameters,
             seconds=time.perf_counter() - began,
+            threads=torch.get_num_threads(),
         )
 
     def _no_numbers(self, target: str) -> InputError:

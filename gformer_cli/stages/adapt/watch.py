@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -28,6 +29,8 @@ from gformer_cli.stages.adapt.moving import Changed, move
 from gformer_cli.stages.adapt.notices import Notices
 from gformer_cli.stages.adapt.predictor import OVERFLOW, Outcome, Predictor, Sink
 from gformer_cli.stages.progress import Progress, Silent, StopRequest
+from gformer_cli.stages.training import pick_pace
+from gformer_cli.threads import Cores
 
 LOOK = 0.2
 """Seconds between two looks at the clock and at a request to stop."""
@@ -82,6 +85,7 @@ def watch(
     device: torch.device,
     workers: int,
     stop: StopRequest,
+    cores: Cores | None = None,
     context: int = 0,
     guard: Guard | None = None,
     obeyed: bool = True,
@@ -101,9 +105,11 @@ def watch(
     try:
         notices = Notices(options.folder)
         try:
-            predictor = Predictor(bundle, device, guard, obeyed=obeyed, context=context, precision=precision)
+            progress = progress or Silent()
+            how: dict[str, Any] = {"obeyed": obeyed, "context": context, "precision": precision}
+            predictor = Predictor(bundle, device, guard, **how, pace=pick_pace(cores, device, progress))
             predictor.batches = ledger.next_batch
-            return _Watch(predictor, options, ledger, notices, workers, sinks, progress or Silent()).run(stop)
+            return _Watch(predictor, options, ledger, notices, workers, sinks, progress).run(stop)
         finally:
             notices.close()
     finally:

@@ -91,6 +91,8 @@ class BatchRecord(_Part):
     """Names of the signals that were out of range."""
     seconds: float
     """From decoded images to probabilities."""
+    threads: int | None = None
+    """That computed it: they round in another order. None where an older gformer wrote it into the settings."""
     layers: list[LayerRecord]
     """Of what was generated, before the guard's decision."""
     classifier: ClassifierRecord

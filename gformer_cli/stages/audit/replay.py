@@ -23,8 +23,10 @@ from gformer_cli.stages.audit.records import BatchRecord, Damage, Figure, ImageR
 from gformer_cli.stages.audit.writer import environment, image_records
 from gformer_cli.stages.progress import Progress, Silent
 
+_MOST_THREADS = 256
+"""A log may say anything, and each thread that is asked for is made."""
 TOLERANCE = 1e-4
-"""Largest difference of a confidence where device, hardware, threads or versions are not those of the log."""
+"""Largest difference of a confidence where device, hardware or versions are not those of the log."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,8 @@ def replay(
     """Predict every logged batch again: the same files in the same order, with the bundle of the same hash.
 
     Labels and decisions must be equal, confidences within `tolerance`. By default that is 0, equal to the last bit,
-    where the log tells the same device, hardware, threads and versions as there are here, else `TOLERANCE`.
+    where the log tells the same device, hardware and versions as there are here, else `TOLERANCE`. Each batch is
+    predicted on as many threads as it was then.
 
     Raises `InputError` for an unreadable log or bundle.
     """
@@ -177,6 +180,12 @@ def _predictor(bundle: Bundle, device: torch.device, record: BatchRecord) -> Pre
     return Predictor(bundle, device, rule, obeyed=mode == "on", context=kept, precision=precision)
 
 
+def _threads_of(record: BatchRecord) -> int | None:
+    """What the batch was computed on, as far as the log tells."""
+    told = record.threads or record.settings.get("threads")
+    return told if isinstance(told, int) and 0 < told <= _MOST_THREADS else None
+
+
 def _replay_batch(
     line: int,
     record: BatchRecord,
@@ -190,6 +199,7 @@ def _replay_batch(
     found.differences += differences
     if batch is None:
         return
+    predictor.pace.fix(_threads_of(record) or torch.get_num_threads())
     outcome = predictor.predict(batch, record.target)
     now = image_records(outcome, predictor.bundle.header.classes)
     if record.decision != outcome.verdict.decision:

@@ -37,8 +37,6 @@ def environment(device: torch.device) -> dict[str, JsonValue]:
     return {
         "device": str(device),
         "hardware": torch.cuda.get_device_name(device) if on_gpu else chip,
-        # sums are split among threads, and rounded in another order
-        "threads": torch.get_num_threads(),
         "versions": dict(library_versions()),
     }
 
@@ -123,6 +121,7 @@ class AuditLog:
             signals={name: _short(value) for name, value in verdict.signals.items()},
             reasons=list(verdict.reasons),
             seconds=round(outcome.seconds, 6),
+            threads=outcome.threads,
             layers=[
                 LayerRecord(name=name, **dict(zip(FIGURES, map(_short, row), strict=True)))
                 for name, row in zip(names, change.layers.tolist(), strict=True)

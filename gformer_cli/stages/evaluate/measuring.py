@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
 import torch
 
 from gformer_cli.bundle import Bundle
 from gformer_cli.data.streams import Stream
 from gformer_cli.errors import Interrupted, WorkError
+from gformer_cli.stages.crew import Killed
 from gformer_cli.stages.evaluate.parallel import Found, measure_in_parallel
 from gformer_cli.stages.evaluate.plan import Plan
 from gformer_cli.stages.evaluate.records import Records
 from gformer_cli.stages.evaluate.run import Harness
 from gformer_cli.stages.progress import Progress, Silent, stoppable
+from gformer_cli.stages.training import pick_pace
+from gformer_cli.threads import Cores
 
 
 def measure(
@@ -24,6 +27,7 @@ def measure(
     device: torch.device,
     workers: int,
     jobs: int = 1,
+    cores: Cores | None = None,
     strict: bool = False,
     records: Records | None = None,
     progress: Progress | None = None,
@@ -42,7 +46,8 @@ def measure(
     progress.begin("evaluating", total, total - sum(len(stream.batches) for _, stream in waiting))
     with stoppable() as stop:
         if jobs == 1:
-            with Harness(load(), plan, device=device, workers=workers, strict=strict).ready() as run:
+            pace = pick_pace(cores, device, progress)
+            with Harness(load(), plan, device=device, workers=workers, strict=strict, pace=pace).ready() as run:
                 for seed, stream in waiting:
                     if stop.requested:
                         break
@@ -55,10 +60,9 @@ def measure(
                     progress.advance(f"{stream.kind}, {stream.part}")
 
             try:
-                measure_in_parallel(
-                    load, plan, waiting, add, stop, jobs=jobs, device=device, workers=workers, strict=strict
-                )
-            except BrokenProcessPool:
+                how: dict[str, Any] = {"device": device, "workers": workers, "strict": strict}
+                measure_in_parallel(load, plan, waiting, add, stop, jobs=jobs, cores=cores, **how)
+            except Killed:
                 raise WorkError(
                     f"one of the {jobs} processes was killed, after {len(records)} of {len(drawn)} streams; "
                     "the memory may not do for so many",

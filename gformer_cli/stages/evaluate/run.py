@@ -22,6 +22,7 @@ from gformer_cli.stages.evaluate.details import EXAMINED, STREAMS, Examiner
 from gformer_cli.stages.evaluate.loading import Loaded, Loader
 from gformer_cli.stages.evaluate.plan import Plan
 from gformer_cli.stages.evaluate.results import REFERENCE, Cell, Details
+from gformer_cli.stages.pace import Pace
 from gformer_cli.stages.progress import Progress
 
 Measure = Callable[[int, Stream, Progress], tuple[list[Cell], list[Skipped]]]
@@ -35,10 +36,20 @@ REMEMBERED = 100_000
 class Harness:
     """Runs the methods of a plan over its streams."""
 
-    def __init__(self, bundle: Bundle, plan: Plan, *, device: torch.device, workers: int, strict: bool) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        plan: Plan,
+        *,
+        device: torch.device,
+        workers: int,
+        strict: bool,
+        pace: Pace | None = None,
+    ) -> None:
         self.bundle = bundle.to(device)
         self.plan = plan
         self.device = device
+        self.pace = pace or Pace(torch.get_num_threads(), fixed=True)
         domains = [*plan.targets, *plan.source]
         self.loader = Loader(bundle, domains, device=device, workers=workers, strict=strict)
         self.classes = len(bundle.header.classes)
@@ -83,8 +94,9 @@ class Harness:
             if count and not first:
                 first = count
                 self._warm_up(runners, batch.inputs, passes)
-            for name, method in runners.items() if count else ():
-                logits, spent = self._predicted(name, method, batch, passes)
+            with self.pace.step(max(1, count)):  # all methods on the same number, so that their costs compare
+                found = {name: self._predicted(name, one, batch, passes) for name, one in runners.items() if count}
+            for name, (logits, spent) in found.items():
                 answers[name] = logits
                 for target in dict.fromkeys(batch.targets):
                     rows = [row for row, own in enumerate(batch.targets) if own == target]

@@ -21,6 +21,7 @@ from gformer_cli.stages.evaluate.results import Results
 from gformer_cli.stages.evaluate.source import held_out
 from gformer_cli.stages.evaluate.tune import tune as choose_settings
 from gformer_cli.stages.progress import Progress, Silent
+from gformer_cli.threads import Cores
 
 
 def evaluate(
@@ -36,6 +37,7 @@ def evaluate(
     device: torch.device,
     workers: int,
     jobs: int = 1,
+    cores: Cores | None = None,
     strict: bool = False,
     run: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -73,7 +75,17 @@ def evaluate(
         )
         plan = replace(plan, settings={name: choice.settings for name, choice in records.choices.items()})
     load = partial(load_bundle, model, own_backbone=own_backbone, white_level=white) if jobs > 1 else lambda: bundle
-    measure(load, plan, device=device, workers=workers, jobs=jobs, strict=strict, records=records, progress=progress)
+    measure(
+        load,
+        plan,
+        device=device,
+        workers=workers,
+        jobs=jobs,
+        cores=cores,
+        strict=strict,
+        records=records,
+        progress=progress,
+    )
     skipped = list(records.skipped.values())
     results = Results(described, plan.methods, records.cells, skipped, records.choices, run or {})
     if output is not None:

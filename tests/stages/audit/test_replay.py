@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,9 @@ from gformer_cli.bundle import Bundle, file_hash
 from gformer_cli.data.folders import Domain, find_domains
 from gformer_cli.errors import InputError
 from gformer_cli.stages.adapt import adapt
+from gformer_cli.stages.adapt.predictor import Outcome, Predictor
 from gformer_cli.stages.audit.records import BatchRecord, read_log
-from gformer_cli.stages.audit.replay import TOLERANCE, Replay, replay
+from gformer_cli.stages.audit.replay import TOLERANCE, Replay, _threads_of, replay
 from gformer_cli.stages.audit.writer import AuditLog, environment
 
 CPU = torch.device("cpu")
@@ -227,3 +229,33 @@ def test_an_empty_log_proves_nothing(again: Again, log: Path) -> None:
     log.write_text("")
     with pytest.raises(InputError, match="no batch yet"):
         again()
+
+
+def test_each_batch_is_replayed_on_as_many_threads_as_it_was_predicted_on(
+    log: Path, again: Again, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = [1, 2, 1, 2, 1, 2, 1, 2, 1]
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    for record, threads in zip(records, wanted, strict=True):
+        assert record["threads"] == torch.get_num_threads()
+        record["threads"] = threads
+    log.write_text("".join(json.dumps(record) + "\n" for record in records))
+    used: list[int] = []
+    predict = Predictor._predict
+
+    def watch(self: Predictor, *arguments: Any) -> Outcome:
+        used.append(torch.get_num_threads())
+        return predict(self, *arguments)
+
+    monkeypatch.setattr(Predictor, "_predict", watch)
+    again(tolerance=1e-4)
+    assert used == wanted
+
+
+@pytest.mark.parametrize(("own", "settings", "used"), [(None, 2, 2), (None, None, 1), (10**9, None, 1), (-3, None, 1)])
+def test_threads_of_older_logs_stand_in_the_settings_and_nonsense_counts_for_nothing(
+    log: Path, own: int | None, settings: int | None, used: int
+) -> None:
+    record = next(iter(read_log(log)))[1]
+    record = record.model_copy(update={"threads": own, "settings": {**record.settings, "threads": settings}})
+    assert (_threads_of(record) or 1) == used

@@ -202,7 +202,8 @@ def test_a_full_disk_ends_the_run_before_the_batch_counts(
 
 def test_the_environment_names_what_bits_depend_on() -> None:
     here = environment(CPU)
-    assert (here["device"], here["threads"]) == ("cpu", torch.get_num_threads())
+    assert here["device"] == "cpu"
+    assert "threads" not in here  # each batch has its own number
     assert isinstance(here["versions"], dict) and here["versions"]["torch"] == torch.__version__
     assert torch.backends.cpu.get_cpu_capability() in str(here["hardware"])
 
