@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,13 @@ from gformer_cli.core.guard import Guard
 from gformer_cli.core.networks import OnMeta, build_network
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.static import StaticModel
-from gformer_cli.core.trial import trial_images, try_generation
+from gformer_cli.core.trial import measured, trial_images, try_generation
 from gformer_cli.data.depth import Depth, Kind, Levels
 from gformer_cli.data.folders import Domain
 from gformer_cli.data.images import Preprocessing
 from gformer_cli.errors import InputError, WorkError
 from gformer_cli.files import atomic_path
+from gformer_cli.memory import free_memory
 from gformer_cli.own_code import check_own_code, own_code
 
 
@@ -56,6 +58,8 @@ class Bundle:
     """The file that it was read from."""
     own_backbone: str | None = None
     """The user's `FILE.py:FUNCTION` that built the network, where it is of their own code."""
+    image_bytes: int = 0
+    """What an image takes of memory in the network's widest layer alone."""
     depth: Depth = field(init=False)
     """What is black and white in images of more than 8 bits: as in training, or as the user says."""
 
@@ -76,6 +80,18 @@ class Bundle:
     def guard(self) -> Guard | None:
         """The guard as it was calibrated, where there is one."""
         return None if self.header.guard is None else self.header.guard.rule
+
+    def check_memory(self, images: int, device: torch.device) -> None:
+        """Raises `InputError` where a batch of so many `images` cannot fit in memory: a header may claim any size."""
+        free, needed = free_memory(device), images * self.image_bytes
+        if free is not None and needed > free:
+            size = self.header.preprocessing.image_size
+            most = free // self.image_bytes
+            raise InputError(
+                f"a batch of {images} images of {size} x {size} takes at least {needed / 1e9:.1f} GB of memory, and "
+                f"{free / 1e9:.1f} GB are free",
+                f"Use --batch-size {most} or less." if most else "Free some memory.",
+            )
 
     def to(self, device: torch.device) -> Bundle:
         self.backbone.to(device)
@@ -216,13 +232,23 @@ def load_bundle(
     return bundle if device is None else bundle.to(device)
 
 
+def _generated(bundle: Bundle, images: torch.Tensor) -> torch.Tensor:
+    return bundle.method(bundle.backbone, images).logits  # type: ignore[no-any-return]
+
+
 @torch.no_grad()
 def _try(bundle: Bundle, path: Path, command: str) -> None:
-    """Raises `InputError` where the network does not take images of the header's size, or answers with no logits."""
+    """Raises `InputError` where the network does not take images of the header's size, or answers with no logits.
+
+    Sets what an image takes of memory.
+    """
     header, images = bundle.header, trial_images(1, bundle.header.preprocessing.image_size, torch.device("cpu"))
     try:
-        for predict in (bundle.backbone.network, lambda given: bundle.method(bundle.backbone, given).logits):
-            try_generation(predict, header.backbone.name, len(header.classes), images)
+        with measured(bundle.backbone.network) as sizes:
+            try_generation(bundle.backbone.network, header.backbone.name, len(header.classes), images)
+        bundle.image_bytes = max(sizes, default=0)
+        predict = partial(_generated, bundle)
+        try_generation(predict, header.backbone.name, len(header.classes), images)
     except InputError as error:
         if own_code(header.backbone.name):  # the file is as it was, the code is not
             raise

@@ -122,6 +122,7 @@ def adapt(
     where, decoders = pick_device(device), pick_workers(workers)
     cores = options.pick_cores(terminal, threads)
     bundle = load_bundle(model, own_backbone=backbone, white_level=white_level)
+    bundle.check_memory(min(batch_size, max(len(domain.files) for domain in domains)), where)
     settings: dict[str, Any] = {"batch_size": batch_size, "order": order.value, "seed": seed or 0}
     settings |= {"precision": precision.value} | ({} if white_level is None else {"white_level": white_level})
     rule, kept = trusted.prepare(terminal, bundle, model, where, settings, out=out, overwrite=overwrite)

@@ -155,6 +155,7 @@ def _watch(terminal: Terminal, request: Request, stop: StopRequest, *, dry_run: 
     where, decoders = pick_device(request.device), pick_workers(request.workers)
     cores = pick_cores(terminal, request.threads)
     bundle = load_bundle(request.model, own_backbone=request.backbone, white_level=request.white_level)
+    bundle.check_memory(request.batch_size, where)
     if request.context and bundle.header.static is not None:
         raise InputError(
             "--context has no effect on a static bundle", "It predicts every batch with the same statistics."

@@ -203,6 +203,8 @@ def evaluate(
         limits.check_comparable(before, planned)
     where, decoders = pick_device(device), pick_workers(workers)
     cores = options.pick_cores(terminal, threads)
+    most = max((len(domain.files) for domain in [*planned.targets, *sources]), default=0)
+    bundle.check_memory(min(batch_size, most) * (jobs or 1), where)
     output = None if out is None else check_output(out, overwrite=overwrite, resume=resume)
     if report is not None:
         check_report(report, overwrite=overwrite)

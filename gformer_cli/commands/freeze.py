@@ -72,6 +72,7 @@ def freeze(
 
     where, decoders = pick_device(device), pick_workers(workers)
     bundle = load_bundle(model, own_backbone=backbone, white_level=white_level)
+    bundle.check_memory(min(batch_size, limit, len(domains[0].files)), where)
     stage.check_freeze(model, bundle, out, batch_size=batch_size, limit=limit, overwrite=overwrite)
     if dry_run:
         show_prediction_plan(terminal, domains, where, decoders, [out], {"batch_size": batch_size, "limit": limit})

@@ -74,6 +74,22 @@ def trial_images(count: int, image_size: int, device: torch.device) -> torch.Ten
     return torch.randn(count, 3, image_size, image_size, generator=random).to(device)
 
 
+@contextmanager
+def measured(network: nn.Module) -> Iterator[list[int]]:
+    """Collects how many bytes each layer's input and output take together in the passes inside."""
+    found: list[int] = []
+
+    def note(_module: nn.Module, given: tuple[Any, ...], made: Any) -> None:
+        found.append(sum(item.nbytes for item in (*given, made) if isinstance(item, torch.Tensor)))
+
+    handles = [module.register_forward_hook(note) for module in network.modules() if not list(module.children())]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 class _Trial:
     """What to say of the network under trial."""
 

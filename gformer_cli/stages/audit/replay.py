@@ -171,6 +171,7 @@ def replay(
 
 def _predictor(bundle: Bundle, device: torch.device, record: BatchRecord) -> Predictor:
     """One under the guard, the context and the precision that the record's settings tell of."""
+    bundle.check_memory(len(record.images), device)
     mode, limits = record.settings.get("guard", "off"), record.settings.get("guard_limits", [])
     told = [str(limit) for limit in limits] if isinstance(limits, list) else []
     rule = choose_guard(bundle, wanted=mode != "off", limits=told)
