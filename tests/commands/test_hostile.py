@@ -152,7 +152,7 @@ def test_a_disk_that_fills_keeps_the_old_predictions_and_no_half_ones(
     (tmp_path / name).write_text("the old ones")
     small_disk()
     done = adapt(tmp_path / name, "--overwrite", "--quiet")
-    assert done.status == 2
+    assert done.status == 1
     assert done.err.startswith(f"error: cannot write {tmp_path / name}: File too large")
     assert (tmp_path / name).read_text() == "the old ones"
     assert sorted(path.name for path in tmp_path.iterdir()) == [name, "incoming"]
