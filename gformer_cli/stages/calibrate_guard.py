@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import torch
 
@@ -21,11 +22,14 @@ from gformer_cli.data.labelled import LabelledDomain
 from gformer_cli.data.shifts import FAMILIES, HELD_OUT_FAMILIES, draw_shift
 from gformer_cli.metrics import mean
 from gformer_cli.seeding import derive_seed
+from gformer_cli.stages.crew import Crew
 from gformer_cli.stages.divergence import Divergence
-from gformer_cli.stages.meta_trainer import GENERATOR
+from gformer_cli.stages.meta_trainer import GENERATOR, MetaTrainer, flat, put
 from gformer_cli.stages.progress import Progress
 from gformer_cli.stages.source_models import SourceModels, source_divergence
 
+_PIECE = 16
+"""Batches that a worker of a crew looks at in a row."""
 _STEP = 4
 """Calibrated batch sizes rise by this factor; between them the guard interpolates."""
 
@@ -75,17 +79,31 @@ class GuardCalibration:
         self.divergence = Divergence(GENERATOR, "meta-train", "meta_train.learning_rate", rate)
 
     @torch.no_grad()
-    def run(self, progress: Progress) -> GuardHeader:
-        """The guard fitted on all batches, with figures of guards that had not seen the batches they are taken on."""
-        batches = [*self._labelled(), *self._hostile()]
-        progress.begin("calibrating the guard", len(batches))
-        seen = []
-        for batch in batches:
-            seen.append(self._observe(batch))
-            progress.advance()
+    def run(self, progress: Progress, crew: Crew[Mapping[str, MetaTrainer]] | None = None) -> GuardHeader:
+        """The guard fitted on all batches, with figures of guards that had not seen the batches they are taken on.
+
+        The workers of a `crew` hold the trainer of the generator, and share the batches.
+        """
+        progress.begin("calibrating the guard", len(self.batches))
+        seen: list[_Seen] = []
+        if crew is None:
+            for batch in self.batches:
+                seen.append(self._observe(batch))
+                progress.advance()
+        else:
+            weights, starts = flat(self.method.generator), range(0, len(self.batches), _PIECE)
+            for future in [crew.submit(observe, weights, start) for start in starts]:
+                for found in future.result():
+                    seen.append(_Seen(self.batches[len(seen)], *found))
+                    progress.advance()
         progress.end()
         guard = fit_guard([item.observation for item in seen])
         return GuardHeader(rule=guard, figures=self._figures(seen))
+
+    @cached_property
+    def batches(self) -> list[_Batch]:
+        """All that the guard is calibrated on."""
+        return [*self._labelled(), *self._hostile()]
 
     def sizes(self) -> list[int]:
         """1, 4, 16, ... and the largest batch size that every domain's validation images fill."""
@@ -184,6 +202,25 @@ class GuardCalibration:
         prediction = self.method(item.batch.backbone, images)
         logits, _ = guarded(item.batch.backbone, images, source, prediction, verdict)
         return _accuracy(logits, item.batch.episode.labels(self.device)) - item.source
+
+
+def calibration_of(trainer: MetaTrainer) -> GuardCalibration:
+    """That of a trained generator."""
+    own = trainer.method, trainer.models, trainer.sampler.domains, trainer.settings, trainer.device
+    return GuardCalibration(*own)
+
+
+_calibration = lru_cache(maxsize=1)(calibration_of)
+"""That of this process, a worker of a crew."""
+
+
+@torch.no_grad()
+def observe(trainers: Mapping[str, MetaTrainer], weights: torch.Tensor, start: int) -> list[tuple[Observation, float]]:
+    """What `_PIECE` batches from `start` on show with a generator of these weights, (P,), and the source's accuracy."""
+    calibration = _calibration(trainers[GENERATOR])
+    put(weights, list(calibration.method.generator.parameters()))
+    seen = [calibration._observe(batch) for batch in calibration.batches[start : start + _PIECE]]
+    return [(one.observation, one.source) for one in seen]
 
 
 def _over_images(gains: Sequence[tuple[float, int]]) -> float:

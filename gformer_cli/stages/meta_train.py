@@ -19,7 +19,7 @@ from gformer_cli.data.shared import SharedImages
 from gformer_cli.errors import InputError, Interrupted
 from gformer_cli.files import check_appendable, check_fillable, check_writable
 from gformer_cli.seeding import derive_seed
-from gformer_cli.stages.calibrate_guard import GuardCalibration
+from gformer_cli.stages.calibrate_guard import calibration_of
 from gformer_cli.stages.crew import Line, Processes
 from gformer_cli.stages.meta_trainer import CONTROL, GENERATOR, MetaTrainer
 from gformer_cli.stages.pace import Pace
@@ -185,8 +185,8 @@ def _guard(trainer: MetaTrainer, progress: Progress) -> GuardHeader | None:
     """The guard of a trained generator, where one is wanted."""
     if not trainer.options.guard_batches:
         return None
-    own = trainer.method, trainer.models, trainer.sampler.domains, trainer.settings, trainer.device
-    return GuardCalibration(*own).run(progress)
+    shared = trainer.crew if trainer.crew.size > 1 else None
+    return calibration_of(trainer).run(progress, shared)
 
 
 def check_claim(run: RunFolder, *, resume: bool, overwrite: bool) -> None:

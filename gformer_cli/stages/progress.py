@@ -56,6 +56,7 @@ class Together:
         self._label, self._total = label, total
         self._lock = Lock()
         self._begun = False
+        self._said: set[str] = set()
 
     def begin(self, label: str, total: int, done: int = 0) -> None:
         with self._lock:
@@ -77,7 +78,9 @@ class Together:
 
     def message(self, text: str) -> None:
         with self._lock:
-            self._progress.message(text)
+            if text not in self._said:  # what each of them finds alike is said once
+                self._progress.message(text)
+            self._said.add(text)
 
     def detail(self, text: str) -> None:
         with self._lock:

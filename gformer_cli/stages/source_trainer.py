@@ -175,12 +175,7 @@ class SourceTrainer:
 
         At the end the model that was best on validation images is written.
         """
-        options, state = self.options, self._state()
-        # seeds are by domain, not by model: the models differ in what they see, not in luck
-        streams = [
-            EndlessShuffle(domain.train, derive_seed(self.settings.seed, "order", domain.name))
-            for domain in self.domains
-        ]
+        options, state, streams = self.options, self._state(), self.streams()
         progress.begin(f"training {self.label}", options.steps, state.step)
         began = time.monotonic()
         while state.step < options.steps:
@@ -203,6 +198,14 @@ class SourceTrainer:
         progress.end()
         self.run.save_model(self.label, state.best)
         return state.step
+
+    def streams(self) -> list[EndlessShuffle]:
+        """The order in which each domain's images come; seeds are by domain, not by model: models that differ in what
+        they see do not differ in luck."""
+        return [
+            EndlessShuffle(domain.train, derive_seed(self.settings.seed, "order", domain.name))
+            for domain in self.domains
+        ]
 
     def _state(self) -> _State:
         """That of the last checkpoint, or of a training that begins."""
