@@ -80,11 +80,11 @@ def pretrain(
     from gformer_cli.stages.run_folder import RunFolder
     from gformer_cli.stages.training import pick_device, pick_workers
 
-    classes = check_source(domains, leave_one_out=settings.pretrain.leave_one_out)
     where, decoders, run = pick_device(device), pick_workers(workers), RunFolder(out)
-    cores = options.pick_cores(terminal, threads)
     run.check_claim(settings, resume=resume, overwrite=overwrite)
-    check_resumed(domains, run, resume=resume)
+    check_resumed(domains, run, resume=resume)  # before what the folders lack: it may have come since
+    classes = check_source(domains, leave_one_out=settings.pretrain.leave_one_out)
+    cores = options.pick_cores(terminal, threads)
     for domain in domains:
         missing = [name for name in classes if name not in domain.classes]
         if missing:

@@ -30,6 +30,7 @@ def try_network(network: nn.Module, name: str, classes: int, image_size: int, de
     """
     trial = _Trial(name, classes, image_size)
     network.to(device).eval()
+    backbone = Backbone(network)  # first of all: is there anything to generate?
     images = trial_images(_IMAGES, image_size, device)
     given, before = images.clone(), {key: value.clone() for key, value in network.state_dict().items()}
     with torch.no_grad():
@@ -47,7 +48,7 @@ def try_network(network: nn.Module, name: str, classes: int, image_size: int, de
         alone = torch.cat([trial.logits(network, image[None]) for image in images])
         if not _near(logits, alone):
             raise trial.refused("its answer to an image depends on the others of the batch", "Treat each by itself.")
-        _try_layers(Backbone(network), trial, images, logits)
+        _try_layers(backbone, trial, images, logits)
 
 
 def try_training(network: nn.Module, name: str, classes: int, image_size: int, batch_size: int) -> None:

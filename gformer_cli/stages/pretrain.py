@@ -99,9 +99,9 @@ def pretrain(
     On a CPU the models share `cores`, a process each. Without, one process trains all on the threads that torch has.
     """
     progress = progress or Silent()
-    classes = check_source(domains, leave_one_out=settings.pretrain.leave_one_out)
     run.check_claim(settings, resume=resume, overwrite=overwrite)
     check_resumed(domains, run, resume=resume)
+    classes = check_source(domains, leave_one_out=settings.pretrain.leave_one_out)
     make_deterministic(settings.seed)
     try_backbone(settings, len(classes), len(domains), device)  # to be told before anything is written
     loaded, skipped = read_source(domains, classes, settings, workers=workers, strict=strict, progress=progress)

@@ -355,8 +355,13 @@ def _another_class(sources: Path) -> None:
     shutil.copytree(sources / "noon" / "circle", sources / "noon" / "oval")
 
 
+def _class_of_one_domain(sources: Path) -> None:
+    shutil.copytree(sources / "dusk" / "circle", sources / "dusk" / "oval")
+
+
 CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "class added": (_another_class, "class folder new: dusk/oval, class folder new: noon/oval"),
+    "class that could not be trained on": (_class_of_one_domain, "class folder new: dusk/oval"),
     "class gone": (
         lambda sources: shutil.rmtree(sources / "dawn" / "circle"),
         "class folder gone: dawn/circle",

@@ -95,6 +95,15 @@ def test_the_libraries_networks_pass(name: str) -> None:
     try_training(network, name, 3, 64, 2)
 
 
+def test_nothing_to_generate_is_told_whatever_the_size() -> None:
+    class Fixed(nn.Sequential):
+        def forward(self, images: torch.Tensor) -> Any:
+            raise AssertionError("another size, please")
+
+    with pytest.raises(InputError, match="has no BatchNorm layers"):
+        try_network(Fixed(nn.Flatten(), nn.Linear(8, 3)), "own.py:make", 3, 16, CPU)
+
+
 def test_a_size_that_a_network_refuses_is_told() -> None:
     with pytest.raises(InputError, match="backbone inception_v3 does not take 64 x 64 images") as caught:
         try_network(build_network("inception_v3", 3), "inception_v3", 3, 64, CPU)
