@@ -24,7 +24,8 @@ from gformer_cli.metrics import mean
 from gformer_cli.seeding import derive_seed
 from gformer_cli.stages.crew import Crew
 from gformer_cli.stages.divergence import Divergence
-from gformer_cli.stages.meta_trainer import GENERATOR, MetaTrainer, flat, put
+from gformer_cli.stages.episode_work import EpisodeWork, flat, put
+from gformer_cli.stages.meta_trainer import GENERATOR
 from gformer_cli.stages.progress import Progress
 from gformer_cli.stages.source_models import SourceModels, source_divergence
 
@@ -79,7 +80,7 @@ class GuardCalibration:
         self.divergence = Divergence(GENERATOR, "meta-train", "meta_train.learning_rate", rate)
 
     @torch.no_grad()
-    def run(self, progress: Progress, crew: Crew[Mapping[str, MetaTrainer]] | None = None) -> GuardHeader:
+    def run(self, progress: Progress, crew: Crew[Mapping[str, EpisodeWork]] | None = None) -> GuardHeader:
         """The guard fitted on all batches, with figures of guards that had not seen the batches they are taken on.
 
         The workers of a `crew` hold the trainer of the generator, and share the batches.
@@ -204,9 +205,9 @@ class GuardCalibration:
         return _accuracy(logits, item.batch.episode.labels(self.device)) - item.source
 
 
-def calibration_of(trainer: MetaTrainer) -> GuardCalibration:
-    """That of a trained generator."""
-    own = trainer.method, trainer.models, trainer.sampler.domains, trainer.settings, trainer.device
+def calibration_of(work: EpisodeWork) -> GuardCalibration:
+    """That of a trained generator, on the images of its episodes."""
+    own = work.method, work.models, work.sampler.domains, work.settings, work.device
     return GuardCalibration(*own)
 
 
@@ -215,9 +216,9 @@ _calibration = lru_cache(maxsize=1)(calibration_of)
 
 
 @torch.no_grad()
-def observe(trainers: Mapping[str, MetaTrainer], weights: torch.Tensor, start: int) -> list[tuple[Observation, float]]:
+def observe(works: Mapping[str, EpisodeWork], weights: torch.Tensor, start: int) -> list[tuple[Observation, float]]:
     """What `_PIECE` batches from `start` on show with a generator of these weights, (P,), and the source's accuracy."""
-    calibration = _calibration(trainers[GENERATOR])
+    calibration = _calibration(works[GENERATOR])
     put(weights, list(calibration.method.generator.parameters()))
     seen = [calibration._observe(batch) for batch in calibration.batches[start : start + _PIECE]]
     return [(one.observation, one.source) for one in seen]

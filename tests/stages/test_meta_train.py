@@ -18,7 +18,7 @@ from gformer_cli.core.probe import Economy, prior_mix
 from gformer_cli.data.folders import Domain
 from gformer_cli.data.labelled import load_labelled
 from gformer_cli.errors import Interrupted, WorkError
-from gformer_cli.stages import meta_trainer
+from gformer_cli.stages import episode_work
 from gformer_cli.stages.meta_train import meta_train
 from gformer_cli.stages.meta_trainer import MetaTrainer
 from gformer_cli.stages.progress import Progress, Silent, StopRequest
@@ -153,7 +153,7 @@ def test_huber_weight_zero_does_not_even_fine_tune(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("fine-tuned for nothing")
 
-    monkeypatch.setattr(meta_trainer, "fine_tuned", refuse)
+    monkeypatch.setattr(episode_work, "fine_tuned", refuse)
     trainer = make_trainer("meta_train.huber_weight=0")
     assert trainer.loss(trainer.sampler.draw(0)).huber == 0.0
 
