@@ -219,8 +219,8 @@ def resolve(
 ) -> Settings:
     """Settings from their layers, later wins: `base`, the preset, `--set` assignments, explicit flags.
 
-    `flags` maps dotted keys to values; None means that the flag was not given. With `only`, a preset may hold
-    more but touches just these sections, and `--set` may name no other: a trained run has fixed the rest.
+    `flags` maps dotted keys to values; None means that the flag was not given. With `only`, a trained run (`base`) has
+    fixed all other sections: a preset may hold them but does not touch them, `--set` and flags may say what they are.
 
     Raises `InputError` as `validate` does, and for a network of somebody's own code that neither `assignments` nor
     `flags` name: a file does not make code run.
@@ -232,22 +232,28 @@ def resolve(
     for assignment in assignments:
         key, value = _parse_assignment(assignment)
         named = named or key == _NETWORK
-        if only is not None and key.split(".")[0] not in only:
-            _check_key(tree, key, origin="--set")
-            raise InputError(
-                f"--set {key}: this setting was fixed when the source model was trained",
-                f"Settings that can be changed now start with: {', '.join(only)}.",
-            )
         if isinstance(value, (bool, int, float)) and isinstance(_at(tree, key), str):
             value = assignment.partition("=")[2].strip()  # a file may be called 007
-        _merge(tree, _nest(key, value), origin="--set")
+        _change(tree, key, value, "--set", only)
     for key, value in (flags or {}).items():
         if value is not None:
-            _merge(tree, _nest(key, value), origin="flag")
+            _change(tree, key, value, "flag", only)
     settings = validate(tree)
     if not named:
         check_own_code(settings.backbone.name, None, f"preset {preset}" if preset is not None else "the run")
     return settings
+
+
+def _change(tree: dict[str, Any], key: str, value: Any, origin: str, only: Sequence[str] | None) -> None:
+    """Set one key of `tree` in place; raises `InputError` for another value of what is fixed."""
+    before = validate(tree) if only is not None and key.split(".", maxsplit=1)[0] not in only else None
+    _merge(tree, _nest(key, value), origin=origin)
+    if before is not None and validate(tree) != before:
+        named = f"--set {key}" if origin == "--set" else f"{key}={_short(value)}"
+        raise InputError(
+            f"{named}: this setting was fixed when the source model was trained",
+            f"Settings that can be changed now start with: {', '.join(only or ())}.",
+        )
 
 
 def validate(tree: Mapping[str, Any]) -> Settings:

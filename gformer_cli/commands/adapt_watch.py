@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
+from gformer_cli.commands.adapt_request import Request
 from gformer_cli.commands.options import not_negative, pick_cores
-from gformer_cli.commands.trust import Trust, counted
+from gformer_cli.commands.trust import counted
 from gformer_cli.console import Terminal, one_line, table
 from gformer_cli.errors import InputError
 from gformer_cli.stages.progress import StopRequest, stoppable
@@ -81,27 +82,15 @@ UntilIdle = Annotated[
 
 
 @dataclass(frozen=True)
-class Request:
-    """The options of one command line."""
+class Watched:
+    """These options of one command line."""
 
-    model: Path
-    backbone: str | None
-    white_level: float | None
     folder: Path
-    out: Path
-    batch_size: int
     max_wait: float
     settle: float
     move_to: Path | None
     context: int
     until_idle: float | None
-    trust: Trust
-    probabilities: bool
-    strict: bool
-    device: str
-    precision: str
-    workers: int | None
-    threads: int | None
 
 
 def check_choice(context: typer.Context, target: object, watch: Path | None) -> None:
@@ -129,16 +118,16 @@ def check_choice(context: typer.Context, target: object, watch: Path | None) -> 
             )
 
 
-def watch_folder(terminal: Terminal, request: Request, *, dry_run: bool) -> None:
+def watch_folder(terminal: Terminal, request: Request, watched: Watched, *, dry_run: bool) -> None:
     """Check, load, watch, sum up. Ends the command with status 130 after Ctrl-C, and with 0 after SIGTERM."""
-    _check_folders(request)
+    _check_folders(watched)
     with stoppable() as stop:  # from here on, so that a signal while the model loads ends it properly as well
-        _watch(terminal, request, stop, dry_run=dry_run)
+        _watch(terminal, request, watched, stop, dry_run=dry_run)
     if stop.signal == signal.SIGINT:
         raise typer.Exit(130)
 
 
-def _watch(terminal: Terminal, request: Request, stop: StopRequest, *, dry_run: bool) -> None:
+def _watch(terminal: Terminal, request: Request, watched: Watched, stop: StopRequest, *, dry_run: bool) -> None:
     from gformer_cli.bundle import load_bundle
     from gformer_cli.files import check_appendable, check_fillable, make_folder
     from gformer_cli.stages.adapt import check_output
@@ -150,20 +139,20 @@ def _watch(terminal: Terminal, request: Request, stop: StopRequest, *, dry_run: 
     check_batch_size(request.batch_size)
     check_output(request.out, overwrite=False, continued=True)
     check_appendable(skipped_file(request.out))
-    if request.move_to is not None:
-        check_fillable(request.move_to)
+    if watched.move_to is not None:
+        check_fillable(watched.move_to)
     where, decoders = pick_device(request.device), pick_workers(request.workers)
     cores = pick_cores(terminal, request.threads)
     bundle = load_bundle(request.model, own_backbone=request.backbone, white_level=request.white_level)
     bundle.check_memory(request.batch_size, where)
-    if request.context and bundle.header.static is not None:
+    if watched.context and bundle.header.static is not None:
         raise InputError(
             "--context has no effect on a static bundle", "It predicts every batch with the same statistics."
         )
     settings: dict[str, Any] = {
         "batch_size": request.batch_size,
         "order": "arrival",
-        "context": request.context,
+        "context": watched.context,
         "precision": request.precision,
         **({} if request.white_level is None else {"white_level": request.white_level}),
     }
@@ -171,23 +160,23 @@ def _watch(terminal: Terminal, request: Request, stop: StopRequest, *, dry_run: 
         terminal, bundle, request.model, where, settings, out=request.out, continued=True
     )
     if dry_run:
-        _show_plan(terminal, request, kept.outputs)
+        _show_plan(terminal, request, watched, kept.outputs)
         return
     make_folder(request.out.parent)
-    if request.move_to is not None:
-        make_folder(request.move_to)
+    if watched.move_to is not None:
+        make_folder(watched.move_to)
     make_deterministic(0)
     with terminal.progress() as progress, kept.open() as sinks:
         done = watch(
             bundle,
             WatchOptions(
-                folder=request.folder,
+                folder=watched.folder,
                 out=request.out,
                 batch_size=request.batch_size,
-                max_wait=request.max_wait,
-                settle=request.settle,
-                until_idle=request.until_idle,
-                move_to=request.move_to,
+                max_wait=watched.max_wait,
+                settle=watched.settle,
+                until_idle=watched.until_idle,
+                move_to=watched.move_to,
                 probabilities=request.probabilities,
                 strict=request.strict,
             ),
@@ -195,7 +184,7 @@ def _watch(terminal: Terminal, request: Request, stop: StopRequest, *, dry_run: 
             workers=decoders,
             cores=cores,
             stop=stop,
-            context=request.context,
+            context=watched.context,
             guard=rule,
             obeyed=request.trust.obeyed,
             precision=request.precision,
@@ -207,7 +196,7 @@ def _watch(terminal: Terminal, request: Request, stop: StopRequest, *, dry_run: 
     terminal.result(
         {
             "out": str(request.out),
-            "watched": str(request.folder),
+            "watched": str(watched.folder),
             "ended_by": done.ended_by,
             "images": done.images,
             "before": done.before,
@@ -229,35 +218,35 @@ def _watch(terminal: Terminal, request: Request, stop: StopRequest, *, dry_run: 
     )
 
 
-def _check_folders(request: Request) -> None:
-    if not request.folder.is_dir():
-        what = "not a folder" if request.folder.exists() else "no such folder"
-        raise InputError(f"{what}: {request.folder}", "Give the folder in which images arrive; it may be empty.")
-    if request.move_to is None:
+def _check_folders(watched: Watched) -> None:
+    if not watched.folder.is_dir():
+        what = "not a folder" if watched.folder.exists() else "no such folder"
+        raise InputError(f"{what}: {watched.folder}", "Give the folder in which images arrive; it may be empty.")
+    if watched.move_to is None:
         return
-    inside, outside = request.move_to.resolve(), request.folder.resolve()
+    inside, outside = watched.move_to.resolve(), watched.folder.resolve()
     if inside.is_relative_to(outside) or outside.is_relative_to(inside):
         raise InputError(
-            f"--move-to {request.move_to} and --watch {request.folder} lie within each other",
+            f"--move-to {watched.move_to} and --watch {watched.folder} lie within each other",
             "Predicted images would be found again: name a folder beside it.",
         )
 
 
-def _show_plan(terminal: Terminal, request: Request, kept: list[Path]) -> None:
+def _show_plan(terminal: Terminal, request: Request, watched: Watched, kept: list[Path]) -> None:
     from gformer_cli.stages.adapt.incoming import Incoming, domain_of
 
     present: dict[str, int] = {}
-    for relative in Incoming(request.folder, settle=request.settle, known=()).names():
+    for relative in Incoming(watched.folder, settle=watched.settle, known=()).names():
         present[domain_of(relative)] = present.get(domain_of(relative), 0) + 1
     terminal.result(
         {
             "dry_run": True,
-            "watched": str(request.folder),
+            "watched": str(watched.folder),
             "present": present,
             "batch_size": request.batch_size,
-            "max_wait": request.max_wait,
-            "context": request.context,
-            "move_to": None if request.move_to is None else str(request.move_to),
+            "max_wait": watched.max_wait,
+            "context": watched.context,
+            "move_to": None if watched.move_to is None else str(watched.move_to),
             "outputs": [str(path) for path in (request.out, *kept)],
             "continues": request.out.exists(),
         },

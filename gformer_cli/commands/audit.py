@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gformer_cli.commands import options
+from gformer_cli.commands.locations import pick_model
+from gformer_cli.commands.targets import find_targets
 from gformer_cli.console import Terminal, one_line, percent, table
-from gformer_cli.data.folders import Layout, find_domains
+from gformer_cli.data.folders import Layout
 from gformer_cli.errors import InputError, WorkError
 
 if TYPE_CHECKING:
@@ -27,17 +29,18 @@ LISTED = 10
 def audit(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What gformer adapt --audit wrote.", show_default=False)],
     replay: Annotated[
-        bool, typer.Option("--replay", help="Predict every logged batch again and compare. Needs --model, --target.")
+        bool, typer.Option("--replay", help="Predict every logged batch again and compare. Needs --target.")
     ] = False,
     model: Annotated[
         list[Path] | None,
         typer.Option(
             "--model",
             metavar="FILE",
-            help="The bundle that wrote the log. Repeatable, for a log of several.",
+            help="The bundle that wrote the log. Repeatable, for a log of several. Default: RUN/model.gformer.",
             show_default=False,
         ),
     ] = None,
+    run: options.Run = None,
     target: Annotated[
         list[Path] | None,
         typer.Option(
@@ -70,11 +73,11 @@ def audit(
 
     Example: gformer audit audit.jsonl
 
-    Example: gformer audit --replay audit.jsonl --model run/model.gformer --target incoming
+    Example: gformer audit --replay audit.jsonl --target incoming
     """
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
     if not replay:
-        given = {"--model": model, "--target": target, "--tolerance": tolerance, "--backbone": backbone}
+        given = {"--model": model, "--run": run, "--target": target, "--tolerance": tolerance, "--backbone": backbone}
         for name, value in given.items():
             if value is not None:
                 raise InputError(f"{name} is for --replay", "Add --replay, or leave it out to sum up the log.")
@@ -86,12 +89,10 @@ def audit(
         terminal.result(summary.to_json() | damage.to_json(), *_shown(summary, verbose))
         _require_whole(terminal, file, damage)
         return
-    if not model or not target:
-        raise InputError(
-            "--replay needs the bundle and the images",
-            "Add --model FILE and --target DIR, as they were given to adapt.",
-        )
-    domains = find_domains(target, layout, unlabelled=True)
+    if not target:
+        raise InputError("--replay needs the images", "Add --target DIR, as it was given to adapt.")
+    bundles = model if model and run is None else [pick_model(terminal, model[0] if model else None, run)]
+    domains = find_targets(terminal, target, layout)
 
     from gformer_cli.stages.audit import replay as stage
     from gformer_cli.stages.training import make_deterministic, pick_device, pick_workers
@@ -100,7 +101,7 @@ def audit(
     with terminal.progress() as progress:
         found = stage.replay(
             file,
-            model,
+            bundles,
             domains,
             device=pick_device(device),
             workers=pick_workers(workers),

@@ -59,7 +59,7 @@ class Made:
             ),
             (
                 "Train the source model, and one model without each camera",
-                ["pretrain", "--source", sources, "--out", str(self.run), "--preset", "quick", *again],
+                ["pretrain", "--source", sources, *run, "--preset", "quick", *again],
             ),
             (
                 "Meta-learn the generator; its bundle is all that the next steps need",

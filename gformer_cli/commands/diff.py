@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gformer_cli.commands import options
+from gformer_cli.commands.locations import pick_model
 from gformer_cli.console import Terminal, table
 from gformer_cli.errors import WorkError
 
@@ -29,7 +30,11 @@ _TITLES = {
 
 def diff(
     a: Annotated[Path, typer.Argument(metavar="A", help="A bundle: the one before.", show_default=False)],
-    b: Annotated[Path, typer.Argument(metavar="B", help="A bundle: the one after.", show_default=False)],
+    b: Annotated[
+        Path | None,
+        typer.Argument(metavar="B", help="A bundle: the one after. Default: RUN/model.gformer.", show_default=False),
+    ] = None,
+    run: options.Run = None,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="Exit with 1 when they differ; without it a difference is no failure.")
     ] = False,
@@ -48,6 +53,7 @@ def diff(
     from gformer_cli.stages.diff import diff as compare
 
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
+    b = pick_model(terminal, b, run)
     found = compare(a, b)
     terminal.result(_document(a, b, found), *_shown(found, None if verbose else SHOWN))
     if exit_code and not found.same:

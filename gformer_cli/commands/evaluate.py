@@ -9,6 +9,7 @@ import typer
 
 from gformer_cli.commands import options
 from gformer_cli.commands.dry_run import show_prediction_plan
+from gformer_cli.commands.locations import pick_model, pick_results
 from gformer_cli.console import Terminal
 from gformer_cli.data.folders import Layout, find_domains
 from gformer_cli.errors import InputError
@@ -20,7 +21,6 @@ DEFAULT_STREAMS = ["stationary"]
 
 
 def evaluate(
-    model: options.Model,
     target: Annotated[
         list[Path] | None,
         typer.Option(
@@ -30,6 +30,8 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    model: options.Model = None,
+    run: options.Run = None,
     source: Annotated[
         list[Path] | None,
         typer.Option(
@@ -44,7 +46,8 @@ def evaluate(
         typer.Option(
             "--out",
             metavar="DIR",
-            help="Folder for results.json and results.csv; must be new or empty.",
+            help="Folder for results.json and results.csv; must be new or empty. Default: RUN/results, or none where "
+            "--model is given.",
             show_default=False,
         ),
     ] = None,
@@ -155,7 +158,7 @@ def evaluate(
 
     Labels are used to count what was right, and for nothing else.
 
-    Example: gformer evaluate --model runs/site/model.gformer --target data/targets --fail-under gformer=0.8
+    Example: gformer evaluate --target data/targets --fail-under gformer=0.8
     """
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
     if not target and not shifts:
@@ -166,8 +169,10 @@ def evaluate(
         raise InputError("--shifts is a stream of its own, so it takes no --streams", "Leave out one of them.")
     if (tune or shifts) and not source:
         raise InputError(f"--{'tune' if tune else 'shifts'} needs the source images", "Add --source DIR.")
+    out = pick_results(terminal, out, model, run)
     if resume and out is None:
         raise InputError("--resume needs the --out folder of the evaluation to go on with", "Add --out DIR.")
+    model = pick_model(terminal, model, run)
     targets = find_domains(target or [], layout)
     sources = find_domains(source or [], layout)
 

@@ -9,25 +9,36 @@ import typer
 
 from gformer_cli.commands import options
 from gformer_cli.commands.dry_run import show_prediction_plan
+from gformer_cli.commands.locations import pick_model, pick_static
+from gformer_cli.commands.targets import find_targets
 from gformer_cli.console import Terminal
-from gformer_cli.data.folders import Layout, find_domains
+from gformer_cli.data.folders import Layout
 from gformer_cli.errors import InputError
 
 
 def freeze(
-    model: options.Model,
     target: Annotated[
         Path,
         typer.Option(
             "--target",
             metavar="DIR",
-            help="Images of the one condition to freeze for: a flat folder or class folders, whose names are not read.",
+            help="Images of the one condition to freeze for: a flat folder or class folders, whose names are not read; "
+            "- reads a list of files from stdin.",
             show_default=False,
         ),
     ],
+    model: options.Model = None,
+    run: options.Run = None,
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE", help="The static bundle to write.", show_default=False)
-    ],
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="The static bundle to write. Default: static.gformer beside the bundle.",
+            show_default=False,
+        ),
+    ] = None,
     batch_size: options.BatchSize = 64,
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", help="Most images that are read, drawn from all of the folder.")
@@ -52,10 +63,12 @@ def freeze(
     A static bundle works in adapt, evaluate and inspect. It does not look at the batches that it predicts: it costs
     what the source model costs, and follows no change. What is generated for the sample's batches is averaged.
 
-    Example: gformer freeze --model runs/site/model.gformer --target incoming -o static.gformer
+    Example: gformer freeze --target incoming
     """
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
-    domains = find_domains([target], layout, unlabelled=True)
+    model = pick_model(terminal, model, run)
+    out = pick_static(terminal, out, model)
+    domains = find_targets(terminal, [target], layout)
     if len(domains) > 1:
         names = ", ".join(domain.name for domain in domains[:5])
         raise InputError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gformer_cli.commands import options
+from gformer_cli.commands.locations import pick_model
 from gformer_cli.console import Terminal, percent, table
 from gformer_cli.data.depth import Levels
 from gformer_cli.errors import WorkError
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .gformer bundle.", show_default=False)],
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", help="A .gformer bundle. Default: RUN/model.gformer.", show_default=False),
+    ] = None,
+    run: options.Run = None,
     verify: Annotated[
         bool,
         typer.Option(
@@ -40,13 +45,14 @@ def inspect(
 ) -> None:
     """Show what a bundle holds and where it came from. No tensor is loaded.
 
-    Example: gformer inspect runs/site/model.gformer --verify
+    Example: gformer inspect --verify
     """
     from gformer_cli.bundle import read_header
     from gformer_cli.bundle import verify as check
     from gformer_cli.config import to_yaml
 
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
+    file = pick_model(terminal, file, run)
     header = read_header(file)
     document: dict[str, Any] = header.model_dump(mode="json")
     found = check(file, parent) if verify or parent is not None else None

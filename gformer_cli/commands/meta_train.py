@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gformer_cli.commands import options
 from gformer_cli.commands.dry_run import show_training_plan
+from gformer_cli.commands.locations import again, pick_run
 from gformer_cli.console import Terminal, percent, table
 from gformer_cli.data.folders import Layout, find_domains
+
+if TYPE_CHECKING:
+    from gformer_cli.commands.source_model import SourceTraining
+    from gformer_cli.config import Settings
+    from gformer_cli.stages.meta_train import MetaTrainResult
+    from gformer_cli.stages.run_folder import RunFolder
+
+_NETWORK = "backbone.name"
 
 
 def meta_train(
     source: options.Source,
-    run: Annotated[
-        Path,
-        typer.Option("--run", metavar="RUN", help="The run folder that pretrain wrote.", show_default=False),
-    ],
+    run: options.Run = None,
     preset: options.Preset = None,
     set_: options.Assignments = None,
-    steps: Annotated[int | None, typer.Option(help="Training steps.", show_default=False)] = None,
-    backbone: options.OwnBackbone = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps of the generator.", show_default=False)] = None,
+    backbone: options.Backbone = None,
+    weights: options.Weights = None,
+    image_size: options.ImageSize = None,
+    leave_one_out: options.LeaveOneOut = None,
     layout: options.LayoutOption = Layout.auto,
+    seed: options.Seed = None,
     device: options.Device = "auto",
     workers: options.Workers = None,
     threads: options.Threads = None,
@@ -38,69 +48,121 @@ def meta_train(
 ) -> None:
     """Meta-learn the generator in simulated tests on the source images; writes RUN/model.gformer.
 
-    Settings start from those of the run; a preset changes its generator, meta_train and shifts sections only.
+    Where RUN holds no source model yet, it is trained first, as gformer pretrain does with the same settings. Where
+    there is one, it has fixed most settings: a preset changes its generator, meta_train and shifts sections only.
 
-    Example: gformer meta-train --source data/sources --run runs/site
+    Example: gformer meta-train --source data/sources
     """
     from gformer_cli import config
 
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
     domains = find_domains(source, layout)
 
-    from gformer_cli.own_code import check_own_code
-    from gformer_cli.stages.meta_train import check_claim, check_images
-    from gformer_cli.stages.meta_train import meta_train as train
+    from gformer_cli.commands.source_model import SourceTraining, accuracies, document
     from gformer_cli.stages.run_folder import RunFolder
     from gformer_cli.stages.training import pick_device, pick_workers
 
-    folder = RunFolder(run)
-    known, before = folder.source(), folder.settings()
-    check_own_code(before.backbone.name, backbone, f"run {run}")
+    folder = RunFolder(pick_run(terminal, run))
+    first = not folder.pretrained
+    before = None if first and (overwrite or not folder.started) else _fixed(folder, backbone, set_ or ())
+    flags = {
+        _NETWORK: backbone,
+        "backbone.weights": weights,
+        "data.image_size": image_size,
+        "pretrain.leave_one_out": leave_one_out,
+        "seed": seed,
+        "meta_train.steps": steps,
+    }
     settings = config.resolve(
         base=before,
         preset=preset,
         assignments=set_ or (),
-        flags={"meta_train.steps": steps, "backbone.name": backbone},
-        only=("generator", "meta_train", "shifts"),
+        flags=flags,
+        only=("generator", "meta_train", "shifts") if before is not None else None,
     )
     terminal.details(config.to_yaml(settings))
-    where, decoders = pick_device(device), pick_workers(workers)
-    cores = options.pick_cores(terminal, threads)
-    check_claim(folder, resume=resume, overwrite=overwrite)
-    check_images(domains, folder)
+    training = SourceTraining(
+        terminal,
+        domains,
+        before or settings,
+        folder,
+        device=pick_device(device),
+        workers=pick_workers(workers),
+        cores=options.pick_cores(terminal, threads),
+        strict=strict,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    classes = training.check() if first else _check(training)
+    if first:
+        state = "No source model" if before is None else "No finished source model"
+        terminal.message(f"{state} in {folder.root}: it is trained first, as gformer pretrain does")
     if dry_run:
-        outputs = [folder.bundle, folder.meta_train_log]
-        show_training_plan(terminal, domains, known.classes, settings, where, decoders, outputs)
+        if first:
+            training.try_backbone(classes)
+        outputs = [*(training.outputs() if first else []), folder.bundle, folder.meta_train_log]
+        show_training_plan(terminal, domains, classes, settings, training.device, training.workers, outputs)
         return
-    if not known.leave_one_out:
-        terminal.warning("the run has no leave-one-out models: episodes are simulated shifts only")
-    with terminal.progress() as progress:
-        done = train(
-            domains,
-            settings,
-            folder,
-            device=where,
-            workers=decoders,
-            cores=cores,
-            strict=strict,
-            resume=resume,
-            overwrite=overwrite,
-            progress=progress,
-        )
-    terminal.skipped([(item.path, item.reason) for item in done.skipped])
+    pretrained = training.train() if first else None
+    done = _train(training, settings)
     terminal.result(
         {
             "bundle": str(folder.bundle),
             "generator_parameters": done.generator_parameters,
             "validation_accuracy": done.validation,
             "skipped": [{"path": item.path, "reason": item.reason} for item in done.skipped],
+            "pretrained": None if pretrained is None else document(folder, pretrained),
         },
+        *([] if pretrained is None else [accuracies(pretrained), ""]),
         table(
             "Accuracy on held-out source images under unseen conditions",
             ["method", "%"],
             [[name, percent(value)] for name, value in done.validation.items()],
         ),
         f"\nWrote {folder.bundle} (generator: {done.generator_parameters:,} parameters)",
-        f"Next: gformer adapt --model {folder.bundle} --target DIR --out predictions.csv"
-        + options.own_backbone_again(settings.backbone.name),
+        f"Next: gformer adapt --target DIR{again(run)}" + options.own_backbone_again(settings.backbone.name),
     )
+
+
+def _fixed(folder: RunFolder, backbone: str | None, assignments: Sequence[str]) -> Settings:
+    """The settings that the run was started with; own code of its network under the name that it has now."""
+    from gformer_cli.own_code import check_own_code, own_code
+
+    settings = folder.settings()
+    if not own_code(settings.backbone.name):
+        return settings
+    named = [text.partition("=")[2].strip() for text in assignments if text.partition("=")[0].strip() == _NETWORK]
+    name = check_own_code(settings.backbone.name, backbone or (named[-1] if named else None), f"run {folder.root}")
+    return settings.model_copy(update={"backbone": settings.backbone.model_copy(update={"name": name})})
+
+
+def _check(training: SourceTraining) -> list[str]:
+    """The classes of a run that is pretrained; raises `InputError` for what the stage would refuse."""
+    from gformer_cli.stages.meta_train import check_claim, check_images
+
+    check_claim(training.run, resume=training.resume, overwrite=training.overwrite)
+    check_images(training.domains, training.run)
+    known = training.run.source()
+    if not known.leave_one_out:
+        training.terminal.warning("the run has no leave-one-out models: episodes are simulated shifts only")
+    return list(known.classes)
+
+
+def _train(training: SourceTraining, settings: Settings) -> MetaTrainResult:
+    from gformer_cli.stages.meta_train import meta_train as train
+
+    with training.terminal.progress() as progress:
+        done = train(
+            training.domains,
+            settings,
+            training.run,
+            device=training.device,
+            workers=training.workers,
+            cores=training.cores,
+            strict=training.strict,
+            resume=training.resume,
+            overwrite=training.overwrite,
+            progress=progress,
+        )
+    training.terminal.skipped([(item.path, item.reason) for item in done.skipped])
+    return done

@@ -51,6 +51,11 @@ def _workers(text: str) -> int | None:
     return int(text)
 
 
+def sources_again(sources: Sequence[Path]) -> str:
+    """The --source options of the next command."""
+    return " ".join(f"--source {shlex.quote(str(folder))}" for folder in sources)
+
+
 def own_backbone_again(name: str) -> str:
     """What the next command needs as well, where the network is of the user's own code."""
     return f" --backbone {shlex.quote(name)}" if own_code(name) else ""
@@ -86,9 +91,47 @@ Source = Annotated[
         show_default=False,
     ),
 ]
+Run = Annotated[
+    Path | None,
+    typer.Option(
+        "--run",
+        metavar="RUN",
+        help="The run folder, for what is not named otherwise. Default: gformer-run.",
+        show_default=False,
+    ),
+]
 Model = Annotated[
-    Path,
-    typer.Option("--model", metavar="FILE", help="The bundle that meta-train or freeze wrote.", show_default=False),
+    Path | None,
+    typer.Option(
+        "--model",
+        metavar="FILE",
+        help="The bundle that meta-train or freeze wrote. Default: RUN/model.gformer.",
+        show_default=False,
+    ),
+]
+Backbone = Annotated[
+    str | None,
+    typer.Option(
+        "--backbone",
+        help="resnet18, timm:NAME, or your own code as FILE.py:FUNCTION, which is run.",
+        show_default=False,
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights", help="default (download), none (from scratch), or a state-dict file.", show_default=False
+    ),
+]
+ImageSize = Annotated[int | None, typer.Option("--image-size", help="Height and width in pixels.", show_default=False)]
+LeaveOneOut = Annotated[
+    bool | None,
+    typer.Option(
+        "--leave-one-out/--no-leave-one-out",
+        help="Also train, for each domain, a model without it. Without them meta-training has only simulated "
+        "shifts to learn from, which costs accuracy on real ones.",
+        show_default=False,
+    ),
 ]
 OwnBackbone = Annotated[
     str | None,

@@ -8,17 +8,30 @@ from typing import Annotated
 import typer
 
 from gformer_cli.commands import options
+from gformer_cli.commands.locations import pick_document, pick_page
 from gformer_cli.console import Terminal
 
 
 def report(
     results: Annotated[
-        Path,
-        typer.Argument(metavar="RESULTS.json", help="What gformer evaluate --out wrote.", show_default=False),
-    ],
+        Path | None,
+        typer.Argument(
+            metavar="RESULTS.json",
+            help="What gformer evaluate wrote. Default: RUN/results/results.json.",
+            show_default=False,
+        ),
+    ] = None,
+    run: options.Run = None,
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE.html", help="The page to write.", show_default=False)
-    ],
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE.html",
+            help="The page to write. Default: report.html beside the results.",
+            show_default=False,
+        ),
+    ] = None,
     audit: Annotated[
         Path | None,
         typer.Option(
@@ -38,11 +51,13 @@ def report(
 
     Layers and changed images are on it where evaluate was called with --examine or --report.
 
-    Example: gformer report results/results.json -o report.html
+    Example: gformer report
     """
     from gformer_cli.report.page.files import check_report, write_report
 
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
+    results = pick_document(terminal, results, run)
+    out = pick_page(terminal, out, results)
     check_report(out, overwrite=overwrite)
 
     from gformer_cli.report.page.evaluation import evaluation_page

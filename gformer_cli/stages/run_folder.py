@@ -95,14 +95,24 @@ class RunFolder:
         self.pixels_path = self.checkpoints / "pixels.bin"
         """Decoded images, while several processes train."""
 
+    @property
+    def started(self) -> bool:
+        """Whether training of the source model has begun here."""
+        return self.settings_path.is_file()
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether it is done."""
+        return self.source_path.is_file()
+
     def check_claim(self, settings: Settings, *, resume: bool, overwrite: bool) -> None:
         """Raises `InputError` where `claim` would; touches nothing."""
         if self.root.exists() and not self.root.is_dir():
-            raise InputError(f"{self.root} is a file, not a folder", "Name another --out.")
+            raise InputError(f"{self.root} is a file, not a folder", "Name another --run.")
         check_fillable(self.root)
         if not self.root.is_dir() or not any(self.root.iterdir()):
             return
-        ours = self.settings_path.is_file()
+        ours = self.started
         if resume and RunFolder(self.root / _NEXT).settings_path.is_file():
             self._use(self.root / _NEXT)
         if resume:
@@ -110,14 +120,15 @@ class RunFolder:
                 raise InputError(f"{self.root} holds no run to resume", "Start without --resume in a new folder.")
             _require_same(self.settings(), settings, self.root)
         elif not overwrite:
+            unfinished = " (it holds a source model that is not finished)" if ours and not self.pretrained else ""
             raise InputError(
-                f"output folder is not empty: {self.root}",
-                "Continue it with --resume, replace it with --overwrite, or name another --out.",
+                f"output folder is not empty: {self.root}{unfinished}",
+                "Continue it with --resume, replace it with --overwrite, or name another --run.",
             )
         elif not ours:
             raise InputError(
                 f"{self.root} is not a run of gformer, so --overwrite does not clear it",
-                "Name another --out, or empty the folder yourself.",
+                "Name another --run, or empty the folder yourself.",
             )
 
     def claim(self, settings: Settings, *, resume: bool, overwrite: bool, images: SourceImages | None = None) -> None:
@@ -264,7 +275,7 @@ class RunFolder:
     def _not_a_run(self) -> InputError:
         return InputError(
             f"{self.root} is not a finished run of gformer pretrain",
-            "Run: gformer pretrain --source DIR ... --out RUN (add --resume if it was interrupted).",
+            "Run: gformer pretrain --source DIR ... --run RUN (add --resume if it was interrupted).",
         )
 
 

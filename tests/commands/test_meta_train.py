@@ -366,7 +366,8 @@ def test_an_unfinished_pretraining_cannot_be_meta_trained(
     (pretrained / "source.json").unlink()
     before = contents(pretrained)
     done = meta_train(pretrained)
-    assert done.status == 2 and f"{pretrained} is not a finished run of gformer pretrain" in done.err
+    assert done.status == 2 and "it holds a source model that is not finished" in done.err
+    assert "Continue it with --resume" in done.err
     assert contents(pretrained) == before
 
 

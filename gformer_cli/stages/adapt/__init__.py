@@ -6,7 +6,7 @@
 from gformer_cli.stages.adapt.appending import held
 from gformer_cli.stages.adapt.folder import AdaptResult, adapt
 from gformer_cli.stages.adapt.guarding import choose_guard
-from gformer_cli.stages.adapt.output import Row, check_output, write_rows
+from gformer_cli.stages.adapt.output import Row, check_output, write_csv, write_rows
 from gformer_cli.stages.adapt.parameters import ParameterFolder
 from gformer_cli.stages.adapt.predictor import OVERFLOW, Outcome, Predictor, Sink
 from gformer_cli.stages.adapt.sample import Sample
@@ -24,5 +24,6 @@ __all__ = [
     "check_output",
     "choose_guard",
     "held",
+    "write_csv",
     "write_rows",
 ]

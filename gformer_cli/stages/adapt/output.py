@@ -6,7 +6,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from gformer_cli.core.guard import GENERATED
 from gformer_cli.errors import InputError
@@ -61,13 +61,7 @@ def write_rows(
     with atomic_path(out) as temporary:
         if out.suffix == ".csv":
             with temporary.open("w", newline="", encoding="utf-8", errors=_NAMES) as file:
-                writer = csv.writer(file)
-                records = [record_of(row, name_target=name_targets) for row in rows]
-                extra = [f"probability:{name}" for name in classes] if probabilities else []
-                writer.writerow([*records[0], *extra])
-                for row, record in zip(rows, records, strict=True):
-                    values = [f"{value:.6f}" for value in row.probabilities] if probabilities else []
-                    writer.writerow([*record.values(), *values])
+                write_csv(file, rows, classes, probabilities=probabilities, name_targets=name_targets)
         else:
             with temporary.open("w", encoding="utf-8") as file:
                 for row in rows:
@@ -77,6 +71,19 @@ def write_rows(
                             name: round(value, 6) for name, value in zip(classes, row.probabilities, strict=True)
                         }
                     file.write(json_line(record))
+
+
+def write_csv(
+    file: TextIO, rows: Sequence[Row], classes: Sequence[str], *, probabilities: bool, name_targets: bool
+) -> None:
+    """The rows as CSV; see `write_rows`."""
+    writer = csv.writer(file)
+    records = [record_of(row, name_target=name_targets) for row in rows]
+    extra = [f"probability:{name}" for name in classes] if probabilities else []
+    writer.writerow([*records[0], *extra])
+    for row, record in zip(rows, records, strict=True):
+        values = [f"{value:.6f}" for value in row.probabilities] if probabilities else []
+        writer.writerow([*record.values(), *values])
 
 
 def record_of(row: Row, *, name_target: bool) -> dict[str, Any]:

@@ -90,7 +90,9 @@ class Files:
         self._moved: dict[tuple[str, str], list[ImageFile]] = {}
         for domain in domains:
             for file in domain.files:
-                inner = file.path.relative_to(domain.root).as_posix()
+                # files of a list may lie anywhere
+                inside = file.path.is_relative_to(domain.root)
+                inner = (file.path.relative_to(domain.root) if inside else file.path).as_posix()
                 # the folder that was named may have been the domain, or the root above it
                 for name in dict.fromkeys((file.relative, inner, f"{domain.name}/{inner}")):
                     self._exact.setdefault((encodable(domain.name), encodable(name)), file)

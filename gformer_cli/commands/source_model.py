@@ -1,0 +1,112 @@
+"""Training the source model: what `gformer pretrain` does, and `gformer meta-train` where there is none yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gformer_cli.console import Terminal, percent, table
+from gformer_cli.data.folders import Domain
+from gformer_cli.threads import Cores
+
+if TYPE_CHECKING:
+    import torch
+    from rich.table import Table
+
+    from gformer_cli.config import Settings
+    from gformer_cli.stages.pretrain import PretrainResult
+    from gformer_cli.stages.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class SourceTraining:
+    """One call of the stage."""
+
+    terminal: Terminal
+    domains: Sequence[Domain]
+    settings: Settings
+    run: RunFolder
+    device: torch.device
+    workers: int
+    cores: Cores
+    strict: bool
+    resume: bool
+    overwrite: bool
+
+    def check(self) -> list[str]:
+        """The classes; raises `InputError` for what the stage would refuse, before it reads an image."""
+        from gformer_cli.stages.pretrain import check_resumed, check_source
+
+        self.run.check_claim(self.settings, resume=self.resume, overwrite=self.overwrite)
+        check_resumed(
+            self.domains, self.run, resume=self.resume
+        )  # before what the folders lack: it may have come since
+        classes = check_source(self.domains, leave_one_out=self.settings.pretrain.leave_one_out)
+        for domain in self.domains:
+            missing = [name for name in classes if name not in domain.classes]
+            if missing:
+                self.terminal.warning(f"domain {domain.name} has no class folder for: {', '.join(missing)}")
+            if domain.ignored:
+                count = len(domain.ignored)
+                self.terminal.detail(f"domain {domain.name}: {count} files without an image's suffix ignored")
+        return classes
+
+    def try_backbone(self, classes: Sequence[str]) -> None:
+        """What the stage tries before it reads an image, without a download; raises `InputError`."""
+        from gformer_cli.stages.pretrain import try_backbone
+
+        try_backbone(self.settings, len(classes), len(self.domains), self.device, download=False)
+
+    def outputs(self) -> list[Path]:
+        """The files that it makes and keeps."""
+        lacking = self.domains if self.settings.pretrain.leave_one_out else ()
+        labels = ["all", *(f"without-{domain.name}" for domain in lacking)]
+        return [self.run.settings_path, self.run.source_path, *map(self.run.model_path, labels)]
+
+    def train(self) -> PretrainResult:
+        """Train, showing progress and what was skipped."""
+        from gformer_cli.stages.pretrain import pretrain
+
+        if not self.settings.pretrain.leave_one_out:
+            self.terminal.warning(
+                "no leave-one-out models: meta-training will know simulated shifts only, which costs accuracy on real "
+                "ones"
+            )
+        with self.terminal.progress() as progress:
+            done = pretrain(
+                self.domains,
+                self.settings,
+                self.run,
+                device=self.device,
+                workers=self.workers,
+                cores=self.cores,
+                strict=self.strict,
+                resume=self.resume,
+                overwrite=self.overwrite,
+                progress=progress,
+            )
+        self.terminal.skipped([(item.path, item.reason) for item in done.skipped])
+        return done
+
+
+def document(run: RunFolder, done: PretrainResult) -> dict[str, Any]:
+    """What was made, for --json."""
+    return {
+        "run": str(run.root),
+        "classes": done.source.classes,
+        "domains": done.source.domains,
+        "fingerprint": done.source.fingerprint,
+        "validation_accuracy": done.accuracies,
+        "skipped": [{"path": item.path, "reason": item.reason} for item in done.skipped],
+    }
+
+
+def accuracies(done: PretrainResult) -> Table:
+    """What was made, to be shown."""
+    return table(
+        "Accuracy on validation images of the domains a model was trained on",
+        ["model", "%"],
+        [[name, percent(value)] for name, value in done.accuracies.items()],
+    )
