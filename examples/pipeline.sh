@@ -12,10 +12,14 @@ fi
 sources=$1 targets=$2 incoming=$3 out=$4 preset=${5:-quick}
 
 gformer data check "$sources"
-gformer pretrain --source "$sources" --out "$out/run" --preset "$preset"
-gformer meta-train --source "$sources" --run "$out/run"
+# trains the source model first, as there is none; without --run, in ./gformer-run
+gformer meta-train --source "$sources" --run "$out/run" --preset "$preset"
 
 # the gate: below this average accuracy nothing is predicted, and the exit status is 1
-gformer evaluate --model "$out/run/model.gformer" --target "$targets" --out "$out/results" \
-    --fail-under gformer="${MINIMUM:-0.5}"
-gformer adapt --model "$out/run/model.gformer" --target "$incoming" --out "$out/predictions.csv"
+gformer evaluate --run "$out/run" --target "$targets" --fail-under gformer="${MINIMUM:-0.5}"
+gformer adapt --run "$out/run" --target "$incoming" --out "$out/predictions.csv"
+
+# as a part of a shell's pipeline: a list of files in, CSV out (path,label,...), and nothing else on stdout
+find "$incoming" -type f -mtime -1 -print0 |
+    gformer adapt --run "$out/run" --target - --out - --quiet |
+    cut -d, -f1,2 >"$out/labels-of-today.csv"

@@ -58,7 +58,7 @@ def pipe(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
 def test_names_are_those_of_the_run_folder(here: Path) -> None:
     bundle = RunFolder(locations.RUN).bundle
     assert bundle == Path("gformer-run/model.gformer")
-    with pytest.raises(InputError, match="gformer-run/model.gformer"):
+    with pytest.raises(InputError, match=r"gformer-run/model\.gformer"):
         locations.model_of(None)
 
 
