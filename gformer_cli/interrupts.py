@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 STATUS = 130
@@ -34,6 +35,19 @@ def leave() -> None:
     with suppress(OSError):
         os.write(2, b"error: interrupted\n")
     os._exit(STATUS)
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Within the block Ctrl-C waits; processes that are started in it never hear of it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _interrupt(_number: int, frame: FrameType | None) -> None:

@@ -23,6 +23,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 
 import torch
 
+from gformer_cli import interrupts
 from gformer_cli.errors import WorkError
 from gformer_cli.stages.progress import StopRequest
 
@@ -122,8 +123,10 @@ class Processes(Generic[Worker]):
         self._pool.shutdown(cancel_futures=True)
 
     def submit(self, piece: Callable[..., Result], *arguments: Any) -> Future[Result]:
+        work = pickle.dumps((piece, arguments))
         try:
-            packed = self._pool.submit(_do, pickle.dumps((piece, arguments)))
+            with interrupts.held_back():  # processes that start now are not to hear of Ctrl-C while they import
+                packed = self._pool.submit(_do, work)
         except BrokenProcessPool:
             raise _killed() from None
         future: Future[Result] = Future()

@@ -143,7 +143,7 @@ def test_an_output_folder_with_something_in_it(
     (tmp_path / "letter.txt").write_text("dear")
     arguments = ["pretrain", "--source", data / "sources", "--out", tmp_path, "--preset", preset, "--quiet"]
     refused(gformer(*arguments), f"output folder is not empty: {tmp_path}", "--resume", "--overwrite")
-    refused(gformer(*arguments, "--overwrite"), "is not a run of gformer", "Name another --out")
+    refused(gformer(*arguments, "--overwrite"), "is not a run of gformer", "Name another --run")
     refused(gformer(*arguments, "--resume"), "holds no run to resume")
     refused(gformer(*arguments, "--dry-run"), f"output folder is not empty: {tmp_path}")
     assert contents(tmp_path) == {"letter.txt": b"dear"}
@@ -208,10 +208,11 @@ def test_a_device_that_is_not_there(pretrain: Pretrain, adapt: Gformer, evaluate
         refused(done, f"cannot use device '{device}'", "--device cpu")
 
 
-def test_a_run_that_is_none(gformer: Gformer, data: Path, tmp_path: Path) -> None:
-    done = gformer("meta-train", "--source", data / "sources", "--run", tmp_path / "nowhere", "--quiet")
-    refused(done, f"{tmp_path / 'nowhere'} is not a finished run of gformer pretrain")
-    assert list(tmp_path.iterdir()) == []
+def test_a_run_whose_record_is_damaged(gformer: Gformer, data: Path, pretrained: Path) -> None:
+    (pretrained / "source.json").write_text("{}")
+    done = gformer("meta-train", "--source", data / "sources", "--run", pretrained, "--quiet")
+    refused(done, f"{pretrained} is not a finished run of gformer pretrain")
+    assert not (pretrained / "model.gformer").exists()
 
 
 @pytest.mark.parametrize("command", ["adapt", "inspect"])
@@ -316,7 +317,13 @@ def test_an_output_without_a_known_suffix(gformer: Gformer, bundle: Path, data: 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["adapt"], ["pretrain", "--sourc", "x"], ["no-such-command"], ["presets", "show"], ["adapt", "--order", "up"]],
+    [
+        ["meta-train"],
+        ["pretrain", "--sourc", "x"],
+        ["no-such-command"],
+        ["presets", "show"],
+        ["adapt", "--order", "up"],
+    ],
 )
 def test_wrong_usage(gformer: Gformer, arguments: list[str]) -> None:
     refused(gformer(*arguments), "See: gformer", "--help")

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from gformer_cli.commands import adapt as command
+from gformer_cli.commands import targets as command
 from gformer_cli.data import decoding
 
 Gformer = Callable[..., Any]
