@@ -137,7 +137,7 @@ def _folders(folder: Path) -> Iterator[None]:
     """`folder` exists within the block; what was made for that goes again."""
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        _make(folder)
         yield
     finally:
         for place in missing:
@@ -168,8 +168,38 @@ def _beside(place: Path) -> Path:
 def make_folder(path: Path) -> Path:
     """Create `path` and its parents if need be; raises as `writing_to` does."""
     with writing_to(path):
-        _landing(path, folder=True).mkdir(parents=True, exist_ok=True)
+        _make(_landing(path, folder=True))
     return path
+
+
+def _make(folder: Path) -> None:
+    for place in (*reversed(folder.parents), folder):  # mkdir(parents=True) calls itself for each of them
+        place.mkdir(exist_ok=True)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder and all in it, however deep: what lies below is brought up before it goes. Raises `OSError`.
+
+    Links are removed, and what they lead to is left alone.
+    """
+    number = 0
+    waiting = [folder]
+    while waiting:
+        inner = waiting.pop()
+        with os.scandir(inner) as entries:
+            found = list(entries)
+        for entry in found:
+            if not entry.is_dir(follow_symlinks=False):
+                Path(entry.path).unlink()
+            elif inner == folder:
+                waiting.append(Path(entry.path))
+            else:
+                while os.path.lexists(place := folder / f".{number}.remove"):
+                    number += 1
+                waiting.append(Path(entry.path).rename(place))
+        if inner != folder:
+            inner.rmdir()
+    folder.rmdir()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from gformer_cli.core.gradients import GradientFeatures
 from gformer_cli.core.networks import build_network
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.probe import Probe
+from gformer_cli.files import remove_tree
 from gformer_cli.stages.evaluate import Cell
 
 
@@ -169,3 +171,21 @@ def make_cell() -> Callable[..., Cell]:
         )
 
     return make
+
+
+@pytest.fixture
+def make_deep() -> Iterator[Callable[[Path], Path]]:
+    """`make_deep(folder)`: 1,200 folders below one another; returns the lowest. Removed, as pytest itself cannot."""
+    made: list[Path] = []
+
+    def make(folder: Path) -> Path:
+        made.append(folder)
+        for _ in range(1200):
+            folder.mkdir()
+            folder = folder / "d"
+        return folder.parent
+
+    yield make
+    for folder in made:
+        if folder.exists():
+            remove_tree(folder)

@@ -17,6 +17,7 @@ from gformer_cli.files import (
     make_folder,
     read_regular,
     read_text,
+    remove_tree,
     to_json,
     write_json,
     write_text,
@@ -254,3 +255,26 @@ def test_json_has_no_number_that_is_not_finite(tmp_path: Path) -> None:
     append_json_line(tmp_path / "log", {"a": [float("nan"), 1.5], "b": {"c": float("inf")}, "d": (1, 2)})
     assert json.loads((tmp_path / "log").read_text()) == {"a": [None, 1.5], "b": {"c": None}, "d": [1, 2]}
     assert "NaN" not in to_json({"x": float("nan")})
+
+
+def test_a_tree_of_any_depth_is_removed_and_what_links_lead_to_is_left(
+    tmp_path: Path, make_deep: Callable[[Path], Path]
+) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept/file").touch()
+    deep = make_deep(tmp_path / "deep")
+    for folder in (tmp_path / "deep", tmp_path / "deep/d/d", deep):
+        (folder / "0.remove").touch()
+        (folder / ".0.remove").mkdir()
+        (folder / "link").symlink_to(tmp_path / "kept")
+        (folder / "nowhere").symlink_to("nowhere")
+    remove_tree(tmp_path / "deep")
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert (tmp_path / "kept/file").exists()
+
+
+def test_a_folder_of_any_depth_is_made(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "/".join("d" * 1200)
+    make_folder(folder)
+    assert folder.is_dir()
+    remove_tree(tmp_path / "deep")

@@ -14,9 +14,9 @@ from gformer_cli.commands import options, trust
 from gformer_cli.commands.adapt_request import Request
 from gformer_cli.commands.dry_run import show_prediction_plan
 from gformer_cli.commands.locations import STDOUT
-from gformer_cli.commands.targets import find_targets
+from gformer_cli.commands.targets import check_targets, find_targets
 from gformer_cli.console import Terminal, table
-from gformer_cli.data.folders import Layout
+from gformer_cli.data.folders import Known, Layout, count_suffixes
 from gformer_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def check_stdout(*, as_json: bool, watched: bool) -> None:
 
 def predict_folders(terminal: Terminal, request: Request, folders: Folders, *, dry_run: bool) -> None:
     """Check, load, predict, write, sum up."""
-    domains = find_targets(terminal, folders.targets, folders.layout)
+    check_targets(folders.targets)
 
     from gformer_cli.bundle import load_bundle
     from gformer_cli.stages import adapt as stage
@@ -68,6 +68,9 @@ def predict_folders(terminal: Terminal, request: Request, folders: Folders, *, d
     where, decoders = pick_device(request.device), pick_workers(request.workers)
     cores = options.pick_cores(terminal, request.threads)
     bundle = load_bundle(request.model, own_backbone=request.backbone, white_level=request.white_level)
+    known = Known(bundle.header.classes, bundle.header.data.domains)
+    found = find_targets(terminal, folders.targets, folders.layout, known, strict=request.strict)
+    domains, left_aside = found.domains, count_suffixes(found.aside)
     bundle.check_memory(min(request.batch_size, max(len(domain.files) for domain in domains)), where)
     settings: dict[str, Any] = {
         "batch_size": request.batch_size,
@@ -86,7 +89,7 @@ def predict_folders(terminal: Terminal, request: Request, folders: Folders, *, d
             "order": folders.order,
             "guard": request.trust.guard.value,
         }
-        show_prediction_plan(terminal, domains, where, decoders, outputs, choices)
+        show_prediction_plan(terminal, domains, where, decoders, outputs, choices, left_aside)
         return
     make_deterministic(folders.seed)
     sample = None if folders.report is None else stage.Sample(bundle.header.classes)
@@ -114,7 +117,7 @@ def predict_folders(terminal: Terminal, request: Request, folders: Folders, *, d
         made = {**settings, "guard": request.trust.mode(rule)}
         _write_report(request, folders.report, bundle, sample, made, where)
     _tell_doubts(terminal, request, done)
-    _sum_up(terminal, request, folders.report, rule, done)
+    _sum_up(terminal, request, folders.report, rule, done, left_aside)
 
 
 def _check_outputs(request: Request, folders: Folders) -> None:
@@ -193,7 +196,14 @@ def _tell_doubts(terminal: Terminal, request: Request, done: AdaptResult) -> Non
         )
 
 
-def _sum_up(terminal: Terminal, request: Request, report: Path | None, rule: Guard | None, done: AdaptResult) -> None:
+def _sum_up(
+    terminal: Terminal,
+    request: Request,
+    report: Path | None,
+    rule: Guard | None,
+    done: AdaptResult,
+    left_aside: dict[str, int],
+) -> None:
     flagged = [
         {
             "batch": number,
@@ -220,6 +230,7 @@ def _sum_up(terminal: Terminal, request: Request, report: Path | None, rule: Gua
             "flagged": flagged,
             "levels": done.levels,
             "skipped": [{"path": item.path, "reason": item.reason} for item in done.skipped],
+            "left_aside": left_aside,
         },
         table("Predicted labels", ["label", "images"], [[k, str(v)] for k, v in done.counts().items()]),
         f"\n{len(done.rows)} images in {done.batches} batches; "

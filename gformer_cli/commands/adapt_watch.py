@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from gformer_cli.commands.adapt_request import Request
 from gformer_cli.commands.options import not_negative, pick_cores
 from gformer_cli.commands.trust import counted
 from gformer_cli.console import Terminal, one_line, table
+from gformer_cli.data.aside import describe_aside
 from gformer_cli.errors import InputError
 from gformer_cli.stages.progress import StopRequest, stoppable
 
@@ -160,7 +162,7 @@ def _watch(terminal: Terminal, request: Request, watched: Watched, stop: StopReq
         terminal, bundle, request.model, where, settings, out=request.out, continued=True
     )
     if dry_run:
-        _show_plan(terminal, request, watched, kept.outputs)
+        _show_plan(terminal, request, watched, kept.outputs, bundle.header.classes)
         return
     make_folder(request.out.parent)
     if watched.move_to is not None:
@@ -208,6 +210,7 @@ def _watch(terminal: Terminal, request: Request, watched: Watched, stop: StopReq
             "skipped": done.skipped,
             "unsettled": done.unsettled,
             "skipped_file": str(listed) if listed.exists() else None,
+            "left_aside": done.left_aside,
         },
         *([table("Predicted labels", ["label", "images"], [[k, str(v)] for k, v in counts.items()])] if counts else []),
         f"\nEnded by {done.ended_by}: {done.images} images in {done.batches} batches, {done.before} predicted before; "
@@ -215,6 +218,7 @@ def _watch(terminal: Terminal, request: Request, watched: Watched, stop: StopReq
         *counted(done.decisions),
         *([f"{done.skipped} files skipped, see {listed}"] if done.skipped else []),
         *([f"{done.unsettled} files go on changing and were not predicted"] if done.unsettled else []),
+        *([describe_aside(done.left_aside)] if done.left_aside else []),
     )
 
 
@@ -232,17 +236,17 @@ def _check_folders(watched: Watched) -> None:
         )
 
 
-def _show_plan(terminal: Terminal, request: Request, watched: Watched, kept: list[Path]) -> None:
-    from gformer_cli.stages.adapt.incoming import Incoming, domain_of
+def _show_plan(terminal: Terminal, request: Request, watched: Watched, kept: list[Path], classes: list[str]) -> None:
+    from gformer_cli.stages.adapt.incoming import Incoming
 
-    present: dict[str, int] = {}
-    for relative in Incoming(watched.folder, settle=watched.settle, known=()).names():
-        present[domain_of(relative)] = present.get(domain_of(relative), 0) + 1
+    incoming = Incoming(watched.folder, settle=watched.settle, known=(), classes=classes)
+    present = Counter(map(incoming.domain_of, incoming.names()))
     terminal.result(
         {
             "dry_run": True,
             "watched": str(watched.folder),
             "present": present,
+            "left_aside": incoming.left_aside,
             "batch_size": request.batch_size,
             "max_wait": watched.max_wait,
             "context": watched.context,

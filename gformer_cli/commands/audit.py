@@ -10,9 +10,9 @@ import typer
 
 from gformer_cli.commands import options
 from gformer_cli.commands.locations import pick_model
-from gformer_cli.commands.targets import find_targets
+from gformer_cli.commands.targets import check_targets, find_targets
 from gformer_cli.console import Terminal, one_line, percent, table
-from gformer_cli.data.folders import Layout
+from gformer_cli.data.folders import Known, Layout
 from gformer_cli.errors import InputError, WorkError
 
 if TYPE_CHECKING:
@@ -91,12 +91,16 @@ def audit(
         return
     if not target:
         raise InputError("--replay needs the images", "Add --target DIR, as it was given to adapt.")
+    check_targets(target)
     bundles = model if model and run is None else [pick_model(terminal, model[0] if model else None, run)]
-    domains = find_targets(terminal, target, layout)
 
+    from gformer_cli.bundle import read_header
     from gformer_cli.stages.audit import replay as stage
     from gformer_cli.stages.training import make_deterministic, pick_device, pick_workers
 
+    headers = [read_header(path) for path in bundles]
+    known = Known({name for header in headers for name in header.classes}, headers[0].data.domains)
+    domains = find_targets(terminal, target, layout, known).domains
     make_deterministic(0)
     with terminal.progress() as progress:
         found = stage.replay(

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from gformer_cli.commands import options
+from gformer_cli.commands.found import find_images
 from gformer_cli.console import Terminal, table
-from gformer_cli.data.folders import Layout, find_domains
+from gformer_cli.data.folders import Layout
 from gformer_cli.errors import WorkError
 
 app = typer.Typer(help="Validate image folders; make the demo data sets.", no_args_is_help=True)
@@ -62,7 +63,8 @@ def check(
     Example: gformer data check data/sources data/targets
     """
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
-    domains = find_domains(folders, layout, unlabelled=True)
+    found = find_images(terminal, folders, layout, unlabelled=True)
+    domains = found.domains
 
     from gformer_cli.data.check import check_folders
     from gformer_cli.report.check import check_summary
@@ -71,7 +73,7 @@ def check(
     with terminal.progress() as progress:
         progress.begin("reading images", sum(len(domain.files) for domain in domains))
         report = check_folders(
-            domains, workers=pick_workers(workers), white_level=white_level, advance=progress.advance
+            domains, aside=found.aside, workers=pick_workers(workers), white_level=white_level, advance=progress.advance
         )
         progress.end()
     terminal.result(report.to_json(), *check_summary(report, verbose=verbose))

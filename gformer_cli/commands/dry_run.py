@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,11 +24,12 @@ def show_training_plan(
     device: torch.device,
     workers: int,
     outputs: Sequence[Path],
+    left_aside: Mapping[str, int],
 ) -> None:
     """Settings, counted images, device and output paths of a training command."""
     from gformer_cli.config import to_yaml
 
-    document = _plan(domains, device, workers, outputs)
+    document = _plan(domains, device, workers, outputs) | {"left_aside": dict(left_aside)}
     terminal.result(
         document | {"classes": list(classes), "settings": settings.model_dump(mode="json")},
         "Resolved settings:",
@@ -44,10 +45,11 @@ def show_prediction_plan(
     workers: int,
     outputs: Sequence[Path],
     choices: dict[str, object],
+    left_aside: Mapping[str, int],
 ) -> None:
     """Counted images, device, output paths and the command's own choices."""
     terminal.result(
-        _plan(domains, device, workers, outputs) | choices,
+        _plan(domains, device, workers, outputs) | choices | {"left_aside": dict(left_aside)},
         *(f"{name.replace('_', ' ')}: {value}" for name, value in choices.items()),
         *_shown(domains, device, workers, outputs),
     )

@@ -9,9 +9,10 @@ import typer
 
 from gformer_cli.commands import options
 from gformer_cli.commands.dry_run import show_prediction_plan
+from gformer_cli.commands.found import find_images
 from gformer_cli.commands.locations import pick_model, pick_results
 from gformer_cli.console import Terminal
-from gformer_cli.data.folders import Layout, find_domains
+from gformer_cli.data.folders import Found, Known, Layout, check_folders_exist, count_suffixes
 from gformer_cli.errors import InputError
 from gformer_cli.seeding import LARGEST_SEED
 
@@ -173,8 +174,8 @@ def evaluate(
     if resume and out is None:
         raise InputError("--resume needs the --out folder of the evaluation to go on with", "Add --out DIR.")
     model = pick_model(terminal, model, run)
-    targets = find_domains(target or [], layout)
-    sources = find_domains(source or [], layout)
+    for named in (target, source):
+        check_folders_exist(named or [])
 
     from gformer_cli.bundle import load_bundle
     from gformer_cli.data.streams import STREAMS
@@ -187,6 +188,13 @@ def evaluate(
     from gformer_cli.stages.training import make_deterministic, pick_device, pick_workers
 
     bundle = load_bundle(model, own_backbone=backbone, white_level=white_level)
+    known = Known(bundle.header.classes, bundle.header.data.domains)
+    found = [
+        find_images(terminal, folders, layout, strict=strict, known=known) if folders else Found()
+        for folders in (target, source)
+    ]
+    targets, sources = (part.domains for part in found)
+    left_aside = count_suffixes(file for part in found for file in part.aside)
     cannot = plan.impossible_methods(bundle), plan.impossible_streams(has_source=bool(sources))
     defaults = [name for name in DEFAULT_METHODS if name not in cannot[0]]
     planned = stage.Plan(
@@ -228,7 +236,7 @@ def evaluate(
             "tune": tune,
         }
         files = [*([output.results, output.table] if output else []), *([report] if report else [])]
-        show_prediction_plan(terminal, [*planned.targets, *sources], where, decoders, files, choices)
+        show_prediction_plan(terminal, [*planned.targets, *sources], where, decoders, files, choices, left_aside)
         return
     make_deterministic(planned.seeds[0])
     with terminal.progress() as progress:
@@ -268,7 +276,7 @@ def evaluate(
 
         write_report(report, evaluation_page(parse_results(document)))
     terminal.result(
-        document | ({"changes": [vars(change) for change in changes]} if changes else {}),
+        document | {"left_aside": left_aside} | ({"changes": [vars(change) for change in changes]} if changes else {}),
         *([tuned_table(results.tuned), ""] if tune else []),
         *[part for table in result_tables(results, sparklines=terminal.draws) for part in ("", table)][1:],
         *(["", change_table(changes)] if changes else []),

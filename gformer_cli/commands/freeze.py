@@ -10,9 +10,9 @@ import typer
 from gformer_cli.commands import options
 from gformer_cli.commands.dry_run import show_prediction_plan
 from gformer_cli.commands.locations import pick_model, pick_static
-from gformer_cli.commands.targets import find_targets
+from gformer_cli.commands.targets import check_targets, find_targets
 from gformer_cli.console import Terminal
-from gformer_cli.data.folders import Layout
+from gformer_cli.data.folders import Known, Layout, count_suffixes
 from gformer_cli.errors import InputError
 
 
@@ -68,13 +68,7 @@ def freeze(
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
     model = pick_model(terminal, model, run)
     out = pick_static(terminal, out, model)
-    domains = find_targets(terminal, [target], layout)
-    if len(domains) > 1:
-        names = ", ".join(domain.name for domain in domains[:5])
-        raise InputError(
-            f"{target} holds {len(domains)} domains ({names}), and a static bundle is for one condition",
-            "Freeze them one by one; or, if they are one condition, add --layout flat.",
-        )
+    check_targets([target])
 
     import torch
 
@@ -85,10 +79,20 @@ def freeze(
 
     where, decoders = pick_device(device), pick_workers(workers)
     bundle = load_bundle(model, own_backbone=backbone, white_level=white_level)
+    known = Known(bundle.header.classes, bundle.header.data.domains)
+    found = find_targets(terminal, [target], layout, known, strict=strict)
+    domains, left_aside = found.domains, count_suffixes(found.aside)
+    if len(domains) > 1:
+        names = ", ".join(domain.name for domain in domains[:5])
+        raise InputError(
+            f"{target} holds {len(domains)} domains ({names}), and a static bundle is for one condition",
+            "Freeze them one by one; or, if they are one condition, add --layout flat.",
+        )
     bundle.check_memory(min(batch_size, limit, len(domains[0].files)), where)
     stage.check_freeze(model, bundle, out, batch_size=batch_size, limit=limit, overwrite=overwrite)
     if dry_run:
-        show_prediction_plan(terminal, domains, where, decoders, [out], {"batch_size": batch_size, "limit": limit})
+        choices: dict[str, object] = {"batch_size": batch_size, "limit": limit}
+        show_prediction_plan(terminal, domains, where, decoders, [out], choices, left_aside)
         return
     make_folder(out.parent)
     # all of them, busy or not: the same sample has to give the same file
@@ -115,6 +119,7 @@ def freeze(
             "out": str(out),
             **done.static.model_dump(),
             "skipped": [{"path": item.path, "reason": item.reason} for item in done.skipped],
+            "left_aside": left_aside,
         },
         f"{done.static.images} images of {done.static.target} in {done.static.batches} batches. Wrote {out}",
         f"Next: gformer evaluate --model {out} --target DIR, on labelled images of the same condition",

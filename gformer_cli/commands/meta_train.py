@@ -9,9 +9,10 @@ import typer
 
 from gformer_cli.commands import options
 from gformer_cli.commands.dry_run import show_training_plan
+from gformer_cli.commands.found import find_images
 from gformer_cli.commands.locations import again, pick_run
 from gformer_cli.console import Terminal, percent, table
-from gformer_cli.data.folders import Layout, find_domains
+from gformer_cli.data.folders import Known, Layout, check_folders_exist, count_suffixes
 
 if TYPE_CHECKING:
     from gformer_cli.commands.source_model import SourceTraining
@@ -56,7 +57,7 @@ def meta_train(
     from gformer_cli import config
 
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
-    domains = find_domains(source, layout)
+    check_folders_exist(source)
 
     from gformer_cli.commands.source_model import SourceTraining, accuracies, document
     from gformer_cli.stages.run_folder import RunFolder
@@ -81,6 +82,10 @@ def meta_train(
         only=("generator", "meta_train", "shifts") if before is not None else None,
     )
     terminal.details(config.to_yaml(settings))
+    source_data = None if first else folder.source()
+    known = Known() if source_data is None else Known(source_data.classes, source_data.domains)
+    found = find_images(terminal, source, layout, strict=strict, known=known)
+    domains, left_aside = found.domains, count_suffixes(found.aside)
     training = SourceTraining(
         terminal,
         domains,
@@ -101,7 +106,7 @@ def meta_train(
         if first:
             training.try_backbone(classes)
         outputs = [*(training.outputs() if first else []), folder.bundle, folder.meta_train_log]
-        show_training_plan(terminal, domains, classes, settings, training.device, training.workers, outputs)
+        show_training_plan(terminal, domains, classes, settings, training.device, training.workers, outputs, left_aside)
         return
     pretrained = training.train() if first else None
     done = _train(training, settings)
@@ -111,6 +116,7 @@ def meta_train(
             "generator_parameters": done.generator_parameters,
             "validation_accuracy": done.validation,
             "skipped": [{"path": item.path, "reason": item.reason} for item in done.skipped],
+            "left_aside": left_aside,
             "pretrained": None if pretrained is None else document(folder, pretrained),
         },
         *([] if pretrained is None else [accuracies(pretrained), ""]),

@@ -9,9 +9,10 @@ import typer
 
 from gformer_cli.commands import options
 from gformer_cli.commands.dry_run import show_training_plan
+from gformer_cli.commands.found import find_images
 from gformer_cli.commands.locations import again, pick_run
 from gformer_cli.console import Terminal
-from gformer_cli.data.folders import Layout, find_domains
+from gformer_cli.data.folders import Layout, count_suffixes
 
 
 def pretrain(
@@ -66,7 +67,8 @@ def pretrain(
             "seed": seed,
         },
     )
-    domains = find_domains(source, layout)
+    found = find_images(terminal, source, layout, strict=strict)
+    domains, left_aside = found.domains, count_suffixes(found.aside)
     folder = pick_run(terminal, run)
     terminal.details(config.to_yaml(settings))
 
@@ -90,11 +92,11 @@ def pretrain(
     classes = training.check()
     if dry_run:
         training.try_backbone(classes)
-        show_training_plan(terminal, domains, classes, settings, where, decoders, training.outputs())
+        show_training_plan(terminal, domains, classes, settings, where, decoders, training.outputs(), left_aside)
         return
     done = training.train()
     terminal.result(
-        document(training.run, done),
+        document(training.run, done) | {"left_aside": left_aside},
         accuracies(done),
         f"\nNext: gformer meta-train {options.sources_again(source)}{again(run)}"
         + options.own_backbone_again(settings.backbone.name),

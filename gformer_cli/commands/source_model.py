@@ -48,9 +48,6 @@ class SourceTraining:
             missing = [name for name in classes if name not in domain.classes]
             if missing:
                 self.terminal.warning(f"domain {domain.name} has no class folder for: {', '.join(missing)}")
-            if domain.ignored:
-                count = len(domain.ignored)
-                self.terminal.detail(f"domain {domain.name}: {count} files without an image's suffix ignored")
         return classes
 
     def try_backbone(self, classes: Sequence[str]) -> None:

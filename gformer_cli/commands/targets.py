@@ -7,22 +7,33 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gformer_cli.commands.found import find_images
 from gformer_cli.commands.locations import STDOUT
 from gformer_cli.console import Terminal
-from gformer_cli.data.folders import Domain, Layout, find_domains
+from gformer_cli.data.folders import Found, Known, Layout, check_folders_exist
 from gformer_cli.data.listed import listed_domain
 from gformer_cli.errors import InputError
 
 
-def find_targets(terminal: Terminal, targets: Sequence[Path], layout: Layout) -> list[Domain]:
-    """The domains of `targets`; `-` alone is the list on stdin. Raises `InputError`."""
+def check_targets(targets: Sequence[Path]) -> None:
+    """Raises `InputError` for a folder that is not there, and for a `-` that cannot be read; looks into nothing."""
     if STDOUT not in targets:
-        return find_domains(targets, layout, unlabelled=True)
+        check_folders_exist(targets)
+        return
     if len(targets) > 1:
         raise InputError("--target - takes no other --target beside it", "List those files on standard input as well.")
-    stream: Any = sys.stdin
-    if stream is None:
+    if sys.stdin is None:
         raise InputError("--target - reads standard input, which is closed", "Pipe a list of files into the command.")
+
+
+def find_targets(
+    terminal: Terminal, targets: Sequence[Path], layout: Layout, known: Known, *, strict: bool = False
+) -> Found:
+    """What lies in `targets`; `-` alone is the list on stdin. Raises `InputError`; see `found.find_images`."""
+    check_targets(targets)
+    if STDOUT not in targets:
+        return find_images(terminal, targets, layout, unlabelled=True, strict=strict, known=known)
+    stream: Any = sys.stdin
     domain = listed_domain(stream.buffer)
     terminal.message(f"{len(domain.files)} files named on standard input")
-    return [domain]
+    return Found([domain])

@@ -11,7 +11,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ from gformer_cli.data.decoding import (
     open_image,
 )
 from gformer_cli.data.depth import Depth
-from gformer_cli.data.folders import Domain, ImageFile, class_names
+from gformer_cli.data.folders import Aside, Domain, ImageFile, class_names, count_suffixes
 
 ODD_MODES = ("16-bit", "CMYK", "palette", "alpha", "EXIF rotation", "animated", "1-bit", "half size")
 """Kinds of images that are read, but not as they are stored.
@@ -87,7 +86,9 @@ class CheckReport:
     sizes: Sizes | None
     """None when no image is readable."""
     ignored: tuple[str, ...]
-    """Files that do not have the suffix of an image."""
+    """Files that are no images."""
+    left_aside: dict[str, int]
+    """Per suffix how many files are not read: those of `ignored`, and images in formats that are not read."""
 
     nearly_black: tuple[str, ...] = ()
     """Images of which next to nothing is seen as they are read; often their white level is lower than was thought."""
@@ -127,6 +128,7 @@ class _Facts:
 def check_folders(
     domains: Sequence[Domain],
     *,
+    aside: Sequence[Aside] = (),
     workers: int,
     white_level: float | None = None,
     advance: Callable[[], None] = lambda: None,
@@ -134,7 +136,8 @@ def check_folders(
     """Read every image of `domains` once, in `workers` threads (0: in this one), and report.
 
     `white_level` is as the setting `data.white_level`.
-    `advance` is called after each file. An unreadable image is a finding, never an exception.
+    `aside` are the files beside them that are not read; images among them count as unreadable. `advance` is called
+    after each file. An unreadable image is a finding, never an exception.
     """
     unreadable: list[Skipped] = []
     plain: dict[str, list[str]] = {"black": [], "white": []}
@@ -155,6 +158,7 @@ def check_folders(
                 plain[name] += [str(file.path)] if seen else []
             for kind in facts.odd:
                 odd[kind].append(str(file.path))
+    unreadable += [Skipped(str(file.path), f"format that is not read: {file.unread}") for file in aside if file.unread]
     classes = class_names(domains)
     return CheckReport(
         domains=tuple(_counts(domain, classes) for domain in domains),
@@ -162,7 +166,8 @@ def check_folders(
         duplicates=tuple(_duplicates(group) for group in copies.values() if len(group) > 1),
         odd_modes={kind: tuple(paths) for kind, paths in odd.items()},
         sizes=_sizes(sizes),
-        ignored=tuple(str(_base(domain) / name) for domain in domains for name in domain.ignored),
+        ignored=tuple(str(file.path) for file in aside if not file.unread),
+        left_aside=count_suffixes(aside),
         nearly_black=tuple(plain["black"]),
         nearly_white=tuple(plain["white"]),
         levels=depth.found(),
@@ -242,11 +247,3 @@ def _sizes(sizes: Counter[tuple[int, int]]) -> Sizes | None:
     by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
     most_common = max(by_area, key=lambda size: sizes[size])
     return Sizes(by_area[0], by_area[-1], most_common, len(sizes))
-
-
-def _base(domain: Domain) -> Path:
-    """The folder that relative paths start from: the domain's own, or the root that holds several domains."""
-    if not domain.files:
-        return domain.root
-    file = domain.files[0]
-    return file.path.parents[file.relative.count("/")]

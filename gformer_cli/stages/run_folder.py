@@ -15,11 +15,10 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import shutil
 import textwrap
 import unicodedata
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -40,6 +39,7 @@ from gformer_cli.files import (
     make_folder,
     read_regular,
     read_text,
+    remove_tree,
     write_json,
     write_text,
     writing_to,
@@ -270,7 +270,8 @@ class RunFolder:
         self._use(self.root)
 
     def drop_checkpoints(self) -> None:
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        with suppress(OSError):
+            remove_tree(self.checkpoints)
 
     def _not_a_run(self) -> InputError:
         return InputError(
@@ -305,7 +306,7 @@ def _clear(folder: Path, *, but: Path | None = None) -> None:
             if path == but:
                 continue
             if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
+                remove_tree(path)
             else:
                 path.unlink()
 

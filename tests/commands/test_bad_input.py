@@ -88,7 +88,7 @@ def test_a_missing_target(adapt: Gformer, tmp_path: Path) -> None:
 def test_a_folder_without_images(pretrain: Pretrain, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_text("x")
-    refused(pretrain(tmp_path / "empty"), f"no images below {tmp_path / 'empty'} (1 other files)", ".png")
+    refused(pretrain(tmp_path / "empty"), f"no images below {tmp_path / 'empty'} (other files: 1 .txt)", ".png")
 
 
 def test_images_without_class_folders(pretrain: Pretrain, data: Path) -> None:
@@ -131,10 +131,18 @@ def test_ambiguous_nesting(pretrain: Pretrain, own_data: Path) -> None:
     refused(pretrain(own_data / "sources"), "can be read in more than one way", "--layout domain", "--layout domains")
 
 
-def test_two_domains_of_one_name(gformer: Gformer, data: Path, tmp_path: Path) -> None:
+def test_two_domains_of_one_name(gformer: Gformer, own_data: Path, data: Path, tmp_path: Path) -> None:
+    dawn, other = (folder / "sources" / "dawn" for folder in (data, own_data))
+    done = gformer("pretrain", "--source", dawn, "--source", other, "--out", tmp_path / "run", "--quiet")
+    refused(done, "two domains are called 'dawn'", "Rename one")
+
+
+def test_a_folder_that_is_given_twice(gformer: Gformer, data: Path, tmp_path: Path) -> None:
+    out = ["--out", tmp_path / "run", "--quiet"]
     dawn = data / "sources" / "dawn"
-    done = gformer("pretrain", "--source", dawn, "--source", dawn, "--out", tmp_path / "run", "--quiet")
-    refused(done, "two domains are called 'dawn'")
+    refused(gformer("pretrain", "--source", dawn, "--source", f"{dawn}/", *out), "folder given twice", "Leave out one")
+    within = gformer("pretrain", "--source", data / "sources", "--source", dawn, *out)
+    refused(within, "domain 'dawn' is given twice", "Leave out one")
 
 
 def test_an_output_folder_with_something_in_it(

@@ -92,14 +92,14 @@ def test_every_hostile_file_is_skipped_with_its_reason_and_the_others_are_predic
 
 def vanish(target: Path, monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
     """`act` once the folder is listed and before anything is read."""
-    original = command.find_domains
+    original = command.find_images
 
     def listed(*args: Any, **kwargs: Any) -> Any:
         found = original(*args, **kwargs)
         act()
         return found
 
-    monkeypatch.setattr(command, "find_domains", listed)
+    monkeypatch.setattr(command, "find_images", listed)
 
 
 def test_a_file_that_vanishes_is_skipped(

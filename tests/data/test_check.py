@@ -17,7 +17,7 @@ from PIL import Image
 
 from gformer_cli.data.check import ODD_MODES, CheckReport, Sizes, check_folders
 from gformer_cli.data.decoding import Skipped
-from gformer_cli.data.folders import find_domains
+from gformer_cli.data.folders import find_domains, find_images
 from gformer_cli.files import to_json
 
 
@@ -197,11 +197,13 @@ def test_without_a_readable_image_there_are_no_sizes(add_image: Any, tmp_path: P
 def test_ignored_files_are_a_note_with_their_whole_path(make_folder: Any, tmp_path: Path) -> None:
     make_folder("root/east", {"cat": 1})
     flat = make_folder("west", {"cat": 1})
-    expected = [tmp_path / "root/east/cat/notes.txt", flat / "cat" / "Thumbs.db"]
+    expected = [tmp_path / "root/east/cat/notes.txt", flat / "cat" / "labels.db"]
     for path in expected:
         path.write_text("no image")
-    report = _check(tmp_path / "root", flat)
+    found = find_images([tmp_path / "root", flat])
+    report = check_folders(found.domains, aside=found.aside, workers=0)
     assert report.ignored == tuple(map(str, expected))
+    assert report.left_aside == {".db": 1, ".txt": 1}
     assert report.ok
 
 

@@ -10,7 +10,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gformer_cli.data.folders import Layout, check_names, class_names, find_domains
+from gformer_cli.data.folders import (
+    Known,
+    Layout,
+    check_names,
+    class_names,
+    count_suffixes,
+    find_domains,
+    find_images,
+)
+from gformer_cli.data.nesting import nfc
+from gformer_cli.data.walking import is_hidden
 from gformer_cli.errors import InputError
 
 
@@ -130,11 +140,26 @@ def test_images_beside_class_folders_have_no_class(add_image: Any, tmp_path: Pat
         find_domains([tmp_path / "mixed"])
 
 
-def test_a_domain_folder_without_images_is_an_error(make_folder: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("unlabelled", [False, True])
+def test_a_domain_folder_without_images_is_told_and_the_others_are_found(
+    make_folder: Any, tmp_path: Path, unlabelled: bool
+) -> None:
     make_folder("root/site", {"cat": 1})
     (tmp_path / "root/empty/cat").mkdir(parents=True)
-    with pytest.raises(InputError, match=r"domain folder without images: .*empty"):
-        find_domains([tmp_path / "root"])
+    found = find_images([tmp_path / "root"], unlabelled=unlabelled)
+    assert [domain.name for domain in found.domains] == ["site"]
+    assert found.empty == [tmp_path / "root/empty"]
+
+
+def test_an_empty_folder_beside_others_is_told_where_no_labels_are_wanted(make_folder: Any, tmp_path: Path) -> None:
+    site, empty = make_folder("site", {"cat": 1}), tmp_path / "empty"
+    empty.mkdir()
+    found = find_images([empty, site], unlabelled=True)
+    assert ([domain.name for domain in found.domains], found.empty) == (["site"], [empty])
+    with pytest.raises(InputError, match=r"no images below .*empty"):
+        find_images([site, empty])
+    with pytest.raises(InputError, match="no images below any of 2 folders"):
+        find_images([empty, make_folder("bare", {"cat": 0})], unlabelled=True)
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
@@ -149,7 +174,7 @@ def test_a_file_instead_of_a_folder_is_named(add_image: Any, tmp_path: Path) -> 
 
 def test_a_folder_without_images_tells_how_many_other_files_it_holds(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
-    with pytest.raises(InputError, match=r"no images below .* \(1 other files\)") as caught:
+    with pytest.raises(InputError, match=r"no images below .* \(other files: 1 \.txt\)") as caught:
         find_domains([tmp_path])
     assert ".png" in caught.value.hint
 
@@ -173,13 +198,16 @@ def test_hidden_files_and_folders_are_passed_over(make_folder: Any, add_image: A
     (domain,) = find_domains([folder])
     assert [file.relative for file in domain.files] == ["cat/00.png"]
     assert domain.classes == ("cat",)
-    assert domain.ignored == ()
+    assert find_images([folder]).aside == []
 
 
 def test_other_files_are_listed_not_dropped(make_folder: Any) -> None:
     folder = make_folder("site", {"cat": 1})
-    (folder / "cat" / "notes.txt").write_text("no image")
-    assert find_domains([folder])[0].ignored == ("cat/notes.txt",)
+    for name in ("cat/notes.txt", "readme"):
+        (folder / name).write_text("no image")
+    found = find_images([folder])
+    assert [file.path for file in found.aside] == [folder / "cat/notes.txt", folder / "readme"]
+    assert count_suffixes(found.aside) == {"(none)": 1, ".txt": 1}
 
 
 def test_a_suffix_in_capitals_is_an_image(make_folder: Any) -> None:
@@ -216,28 +244,26 @@ def test_links_that_lead_to_themselves_end_nothing(make_folder: Any) -> None:
     folder = make_folder("site", {"cat": 1})
     (folder / "cat" / "loop.png").symlink_to("loop.png")
     (folder / "dog").symlink_to("dog")
-    (domain,) = find_domains([folder])
+    found = find_images([folder])
+    (domain,) = found.domains
     assert [file.relative for file in domain.files] == ["cat/00.png", "cat/loop.png"]  # reading tells the reason
-    assert (domain.classes, domain.ignored) == (("cat",), ("dog",))
+    assert (domain.classes, [file.path for file in found.aside]) == (("cat",), [folder / "dog"])
 
 
-@pytest.mark.parametrize("where", ["scandir", "iterdir"])
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), FileNotFoundError(2, "No such file")])
 def test_a_folder_that_closes_or_goes_while_it_is_walked_is_named(
-    make_folder: Any, monkeypatch: pytest.MonkeyPatch, where: str, error: OSError
+    make_folder: Any, monkeypatch: pytest.MonkeyPatch, error: OSError
 ) -> None:
     """Root may read everything, so the system's refusal is simulated."""
     folder = make_folder("root/site", {"cat": 1})
-    place = os if where == "scandir" else Path
-    original = getattr(place, where)
-    error.filename = str(folder)
+    original = os.scandir
 
     def refuse(path: Any) -> Any:
         if str(path) == str(folder):
             raise error
         return original(path)
 
-    monkeypatch.setattr(place, where, refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(InputError) as caught:
         find_domains([folder])
     assert caught.value.message == f"cannot read folder {folder}: {error.strerror}"
@@ -260,8 +286,10 @@ AWKWARD = ["猫, \"a\" 'b'", "Ünï\nçode", "قطة", "a b;c&d", "100%", "-x", 
 def test_names_in_any_script_survive(add_image: Any, tmp_path: Path, name: str) -> None:
     path = add_image(tmp_path / "site" / name / f"{name}.png")
     (domain,) = find_domains([tmp_path / "site"])
-    assert domain.classes == (name,)
-    assert [(file.path, file.relative, file.label) for file in domain.files] == [(path, f"{name}/{name}.png", name)]
+    assert domain.classes == (nfc(name),)
+    assert [(file.path, file.relative, file.label) for file in domain.files] == [
+        (path, f"{name}/{name}.png", nfc(name))
+    ]
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -269,17 +297,18 @@ def test_names_in_any_script_survive(add_image: Any, tmp_path: Path, name: str) 
     names=st.sets(
         st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=12)
         .filter(lambda name: not name.startswith("."))
-        .filter(lambda name: len(name.encode()) < 100),
+        .filter(lambda name: len(name.encode()) < 100 and not is_hidden(name)),
         min_size=1,
         max_size=4,
     )
 )
 def test_any_set_of_class_names_is_found_as_it_is(tmp_path_factory: pytest.TempPathFactory, names: set[str]) -> None:
     folder = tmp_path_factory.mktemp("any") / "site"
+    names = {nfc(name) for name in names}
     for name in names:
         (folder / name).mkdir(parents=True)
         (folder / name / "a.png").write_bytes(b"x")
-    (domain,) = find_domains([folder])
+    (domain,) = find_domains([folder], Layout.domain)
     assert class_names([domain]) == sorted(names)
     assert all(count == 1 for count in domain.counts.values())
 
@@ -287,3 +316,60 @@ def test_any_set_of_class_names_is_found_as_it_is(tmp_path_factory: pytest.TempP
 def test_class_names_are_the_sorted_union_over_domains(make_folder: Any) -> None:
     domains = find_domains([make_folder("a", {"dog": 1, "cat": 1}), make_folder("b", {"ant": 1, "dog": 1})])
     assert class_names(domains) == ["ant", "cat", "dog"]
+
+
+COMPOSED, DECOMPOSED = "d\u00e9faut", "de\u0301faut"
+
+
+def test_one_name_in_two_spellings_is_one_class(make_folder: Any) -> None:
+    folders = [make_folder("a", {COMPOSED: 1, "ok": 1}), make_folder("b", {DECOMPOSED: 2, "ok": 1})]
+    domains = find_domains(folders)
+    assert class_names(domains) == [COMPOSED, "ok"]
+    assert domains[1].counts == {COMPOSED: 2, "ok": 1}
+    assert domains[1].files[0].path == folders[1] / DECOMPOSED / "00.png"
+
+
+@pytest.mark.parametrize("known", [COMPOSED, DECOMPOSED])
+def test_names_are_spelled_as_they_are_known(make_folder: Any, known: str) -> None:
+    folders = [make_folder(f"{name}/{name}", {name: 1}) for name in (COMPOSED, DECOMPOSED)]
+    for folder in folders:
+        (domain,) = find_domains([folder], known=Known({known, "ok"}, [known]))
+        assert (domain.name, domain.classes, domain.files[0].label) == (known, (known,), known)
+
+
+def test_two_class_folders_of_one_name_are_refused_with_both_spellings(make_folder: Any) -> None:
+    folder = make_folder("site", {COMPOSED: 1, DECOMPOSED: 1})
+    with pytest.raises(InputError) as caught:
+        find_domains([folder])
+    assert r"'d\xe9faut'" in caught.value.message and r"'de\u0301faut'" in caught.value.message
+    assert find_domains([folder], Layout.flat, unlabelled=True)[0].files
+
+
+def test_two_domain_folders_of_one_name_are_refused(make_folder: Any, tmp_path: Path) -> None:
+    for name in (COMPOSED, DECOMPOSED):
+        make_folder(f"root/{name}", {"ok": 1})
+    with pytest.raises(InputError, match="two domains are called"):
+        find_domains([tmp_path / "root"])
+
+
+def test_a_class_folder_that_several_links_lead_to_is_found_under_each(make_folder: Any, tmp_path: Path) -> None:
+    make_folder("root/east", {"cat": 1, "dog": 2})
+    (tmp_path / "root/west").mkdir()
+    for name in ("cat", "dog"):
+        (tmp_path / "root/west" / name).symlink_to(f"../east/{name}")
+    assert [domain.counts for domain in find_domains([tmp_path / "root"])] == [{"cat": 1, "dog": 2}] * 2
+
+
+def test_a_link_gives_its_own_name_to_what_it_leads_to(make_folder: Any, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        folder = make_folder(f"store/{name}/images", {"cat": 1})
+        (tmp_path / f"site-{name}").symlink_to(folder)
+    assert [d.name for d in find_domains([tmp_path / "site-a", tmp_path / "site-b"])] == ["site-a", "site-b"]
+
+
+def test_what_is_named_twice_is_said_to_be(make_folder: Any, tmp_path: Path) -> None:
+    site = make_folder("root/site", {"cat": 1})
+    with pytest.raises(InputError, match="folder given twice"):
+        find_domains([site, site.parent / "." / "site"])
+    with pytest.raises(InputError, match="domain 'site' is given twice"):
+        find_domains([tmp_path / "root", site], Layout.auto)

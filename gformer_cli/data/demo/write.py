@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from PIL import Image
 from gformer_cli.data.demo import DEMO_SETS, digit_cameras, rotated_mnist
 from gformer_cli.data.demo.digits import DemoImage
 from gformer_cli.errors import InputError, did_you_mean
-from gformer_cli.files import MIB, check_fillable, make_folder, read_text, write_text, writing_to
+from gformer_cli.files import MIB, check_fillable, make_folder, read_text, remove_tree, write_text, writing_to
 
 RENDERERS: dict[str, Callable[[int], Iterator[DemoImage]]] = {
     "rotated-mnist": rotated_mnist.render,
@@ -74,7 +74,8 @@ def write_demo(name: str, out: Path, *, seed: int = 0, advance: Callable[[], Non
     """
     fresh = not out.exists()
     part = out / ".part"  # nothing half-written takes a domain's place
-    shutil.rmtree(part, ignore_errors=True)  # what a kill has left of another
+    if part.is_dir():  # what a kill has left of another
+        remove_tree(part)
     make_folder(part)
     written: Counter[str] = Counter()
     try:
@@ -90,10 +91,11 @@ def write_demo(name: str, out: Path, *, seed: int = 0, advance: Callable[[], Non
         with writing_to(out):
             for entry in part.iterdir():
                 if (out / entry.name).is_dir():
-                    shutil.rmtree(out / entry.name)
+                    remove_tree(out / entry.name)
                 entry.replace(out / entry.name)
     except BaseException:
-        shutil.rmtree(out if fresh else part, ignore_errors=True)
+        with suppress(OSError):
+            remove_tree(out if fresh else part)
         raise
     part.rmdir()
     return dict(written)

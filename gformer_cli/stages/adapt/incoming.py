@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import errno
 import heapq
-import os
 import stat
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from gformer_cli.data.folders import IMAGE_SUFFIXES
+from gformer_cli.data.folders import nfc
+from gformer_cli.data.sniffing import IMAGE_SUFFIXES, NO_SUFFIX, Kind, kind_of, suffix_of
+from gformer_cli.data.walking import is_hidden_path, is_too_far, walk
 from gformer_cli.stages.adapt.ledger import Stamp, key_of
 
 SECOND_LOOK = 10
@@ -63,16 +65,13 @@ class Due:
     """Images."""
 
 
-def domain_of(relative: str) -> str:
-    """The sub-folder of the watched folder in which an image lies; `.` is the watched folder itself."""
+def domain_of(relative: str, classes: Collection[str] = ()) -> str:
+    """The sub-folder of the watched folder in which an image lies; `.` is the watched folder itself.
+
+    A sub-folder that is called like one of `classes` is no domain of its own: its batches would be of one class.
+    """
     first, below, _ = relative.partition("/")
-    return first if below else "."
-
-
-def is_wanted(relative: str) -> bool:
-    """Whether a path is that of an image: by suffix, and neither hidden nor in a hidden folder."""
-    path = PurePosixPath(relative)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not any(part.startswith(".") for part in path.parts)
+    return nfc(first) if below and nfc(first) not in classes else "."
 
 
 class Incoming:
@@ -82,12 +81,16 @@ class Incoming:
         root: the watched folder.
         settle: seconds for which a file must not have changed.
         known: sets of keys of images that need nothing more.
+        classes: sub-folders of these names are no domains.
     """
 
-    def __init__(self, root: Path, *, settle: float, known: Collection[set[bytes]]) -> None:
+    def __init__(
+        self, root: Path, *, settle: float, known: Collection[set[bytes]], classes: Collection[str] = ()
+    ) -> None:
         self.root = root
         self.settle = settle
         self._known = known
+        self._classes = {nfc(name) for name in classes}
         self._settling: dict[str, _Candidate] = {}
         self._complete: dict[str, _Candidate] = {}
         self._written_to: set[str] = set()
@@ -98,6 +101,13 @@ class Incoming:
         """When a file was last seen to come or to change."""
         self.unreadable: list[str] = []
         """What the last scan could not look into, with the reason."""
+        self.left_aside: Counter[str] = Counter()
+        """Files per suffix that the last scan passed over, because they are no images or of a format not read."""
+        self.unread: dict[str, str] = {}
+        """Those that are images, with their formats."""
+        self._kinds: dict[str, tuple[Stamp, Kind]] = {}
+        """Of files without the suffix of an image: looked into once, unless they change."""
+        self._is_whole = True
 
     @property
     def settling(self) -> int:
@@ -117,11 +127,15 @@ class Incoming:
 
     def names(self) -> Iterator[str]:
         """Every image that is there now, complete or not."""
-        return (relative for relative, _ in self._walk(self.root, "", set()))
+        return (relative for relative, _ in self._walk())
+
+    def domain_of(self, relative: str) -> str:
+        """The domain of an image."""
+        return domain_of(relative, self._classes)
 
     def notice(self, relative: str, now: float, *, writing: bool) -> None:
         """Somebody told that a file came or changed."""
-        if not is_wanted(relative):
+        if is_hidden_path(relative) or not self._is_image(relative):
             return
         if writing:
             self._written_to.add(relative)
@@ -141,15 +155,14 @@ class Incoming:
         """
         present: set[bytes] = set()
         left: list[str] = []
-        self.unreadable = []
-        for relative, stamp in self._walk(self.root, "", set()):
+        for relative, stamp in self._walk():
             key = key_of(relative, stamp)
             present.add(key)
             if any(key in keys for keys in self._known):
                 left.append(relative)
             elif not self._is_candidate(relative):
                 self._offer(relative, stamp, now)
-        if present and not self.unreadable and self.in_place:
+        if present and self._is_whole and self.in_place:
             for keys in self._known:
                 keys.intersection_update(present)
         return left
@@ -263,34 +276,61 @@ class Incoming:
 
     def _enqueue(self, relative: str, candidate: _Candidate, now: float) -> None:
         self._complete[relative] = candidate
-        queue = self._queues.setdefault(domain_of(relative), [])
+        queue = self._queues.setdefault(self.domain_of(relative), [])
         heapq.heappush(queue, (candidate.stamp.modified_ns, relative, now))
 
     def _is_candidate(self, relative: str) -> bool:
         return relative in self._settling or relative in self._complete
 
-    def _walk(self, folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, Stamp]]:
+    def _is_image(self, relative: str) -> bool:
+        """Of a file that may have gone, or not be one."""
         try:
-            status = folder.stat()
-            if (status.st_dev, status.st_ino) in seen:  # linked folders are followed, but links may form loops
-                return
-            seen.add((status.st_dev, status.st_ino))
-            with os.scandir(folder) as entries:
-                found = [entry for entry in entries if not entry.name.startswith(".")]
-                # the same path at every start for what a link leads to as well
-                found.sort(key=lambda entry: (entry.is_symlink(), entry.name))
-        except OSError as error:
-            self.unreadable.append(f"{folder}: {error.strerror}")
-            return
-        for entry in found:
-            try:
-                if entry.is_dir():
-                    yield from self._walk(folder / entry.name, f"{prefix}{entry.name}/", seen)
-                elif is_wanted(entry.name) and entry.is_file():
-                    status = entry.stat()
-                    yield prefix + entry.name, Stamp(status.st_size, status.st_mtime_ns)
-            except OSError:  # it has gone, or is a link to nowhere
+            return self._kind(relative, _stamp(self.root / relative)).is_read
+        except OSError:
+            return False
+
+    def _kind(self, relative: str, stamp: Stamp) -> Kind:
+        if suffix_of(relative) in IMAGE_SUFFIXES:
+            return Kind(True)
+        before, kind = self._kinds.get(relative, (None, Kind(False)))
+        if before != stamp:
+            kind = kind_of(self.root / relative)
+            self._kinds[relative] = stamp, kind
+        return kind
+
+    def _walk(self) -> Iterator[tuple[str, Stamp]]:
+        """Every image with its stamp; tells on the way what is left aside and what cannot be looked into."""
+        self.unreadable, self._is_whole = [], True
+        self.left_aside, self.unread = Counter(), {}
+        kinds: dict[str, tuple[Stamp, Kind]] = {}
+
+        def refused(path: str, error: OSError) -> None:
+            self.unreadable.append(f"{path}: {error.strerror}")
+            self._is_whole = self._is_whole and is_too_far(error)
+
+        for relative, entry, is_folder in walk(self.root, refused):
+            if is_folder:
                 continue
+            kind = Kind(False)
+            try:
+                status = entry.stat()
+                if stat.S_ISREG(status.st_mode):
+                    stamp = Stamp(status.st_size, status.st_mtime_ns)
+                    kind = self._kind(relative, stamp)
+            except FileNotFoundError:
+                if not entry.is_symlink():  # it has gone
+                    continue
+            except OSError:  # a link that leads nowhere
+                pass
+            if relative in self._kinds:
+                kinds[relative] = self._kinds[relative]
+            if kind.is_read:
+                yield relative, stamp
+                continue
+            self.left_aside[suffix_of(relative) or NO_SUFFIX] += 1
+            if kind.unread:
+                self.unread[relative] = kind.unread
+        self._kinds = kinds
 
 
 def _stamp(path: Path) -> Stamp:

@@ -17,9 +17,10 @@ from typing import Any
 import torch
 
 from gformer_cli.bundle import Bundle
-from gformer_cli.console import one_line
+from gformer_cli.console import LISTED, one_line
 from gformer_cli.core.guard import GENERATED, Guard
-from gformer_cli.data.folders import ImageFile
+from gformer_cli.data.aside import check_all_read, describe_aside, shortened
+from gformer_cli.data.folders import Aside, ImageFile
 from gformer_cli.data.images import Decoded, Skipped, read_images, stack
 from gformer_cli.data.labelled import unreadable
 from gformer_cli.errors import InputError
@@ -74,6 +75,8 @@ class WatchResult:
     skipped: int = 0
     unsettled: int = 0
     """Files that were never complete, because they go on changing."""
+    left_aside: dict[str, int] = field(default_factory=dict)
+    """Files per suffix that were there at the last look, and are not read as images."""
     ended_by: str = "idle"
     """`idle`, `SIGTERM` or `SIGINT`."""
 
@@ -135,10 +138,16 @@ class _Watch:
         self.sinks = sinks
         self.progress = progress
         self.skipped = SkippedList(options.out)
-        self.incoming = Incoming(options.folder, settle=options.settle, known=(ledger.done, self.skipped.keys))
+        self.incoming = Incoming(
+            options.folder,
+            settle=options.settle,
+            known=(ledger.done, self.skipped.keys),
+            classes=predictor.bundle.header.classes,
+        )
         self.result = WatchResult(ledger.images)
         self._next_scan = 0.0
-        self._told: list[str] = []
+        self._told: set[str] = set()
+        self._told_formats: set[str] = set()
         self._unmoved: set[str] = set()
         self._restless: set[str] = set()
 
@@ -184,6 +193,8 @@ class _Watch:
             f"watching {self.options.folder}: {self.incoming.settling + self.incoming.waiting} images to predict, "
             f"{self.ledger.images} predicted before" + (f"; {how}" if how else "")
         )
+        if self.result.left_aside and not self._told_formats:
+            self.progress.message(describe_aside(self.result.left_aside))
 
     def _look(self, now: float) -> None:
         noticed = self.notices.take()
@@ -192,9 +203,7 @@ class _Watch:
         if noticed.folders or now >= self._next_scan:
             left = self.incoming.scan(now)
             self._next_scan = now + max(SCAN_EVERY, SCAN_SHARE * (time.monotonic() - now))
-            for problem in set(self.incoming.unreadable) - set(self._told):
-                self.progress.warning(f"cannot look into {one_line(problem)}")
-            self._told = self.incoming.unreadable
+            self._tell()
             self._move_left(left)
         self._skip_gone(self.incoming.update(now))
         self._tell_restless(now)
@@ -208,6 +217,22 @@ class _Watch:
                 f"under another name each time, or try a shorter --settle ({self.options.settle:g} s now)"
             )
         self._restless.update(restless)
+
+    def _tell(self) -> None:
+        """What the last scan could not use, once."""
+        problems = [problem for problem in self.incoming.unreadable if problem not in self._told]
+        for problem in problems[:LISTED]:
+            self.progress.warning(f"cannot look into {shortened(problem)}")
+        if len(problems) > LISTED:
+            self.progress.warning(f"cannot look into {len(problems) - LISTED} more folders")
+        self._told = set(self.incoming.unreadable)
+        self.result.left_aside = dict(self.incoming.left_aside.most_common())
+        unread = self.incoming.unread
+        if self.options.strict:
+            check_all_read(Aside(self.options.folder / name, unread[name]) for name in unread)
+        if not set(unread.values()) <= self._told_formats:
+            self._told_formats |= set(unread.values())
+            self.progress.warning(describe_aside(self.result.left_aside, unread.values()))
 
     def _is_idle(self, now: float) -> bool:
         patience = self.options.until_idle
