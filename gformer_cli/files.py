@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,8 @@ def make_folder(path: Path) -> Path:
 
 
 def _make(folder: Path) -> None:
-    for place in (*reversed(folder.parents), folder):  # mkdir(parents=True) calls itself for each of them
+    missing = list(takewhile(lambda place: not place.exists(), folder.parents))
+    for place in (*reversed(missing), folder):  # mkdir(parents=True) calls itself for each of them
         place.mkdir(exist_ok=True)
 
 

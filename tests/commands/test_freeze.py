@@ -38,7 +38,7 @@ def test_json_is_one_document(gformer: Gformer, bundle: Path, fog: Path, tmp_pat
     found = gformer("freeze", "--model", bundle, "--target", fog, "-o", out, *arguments).json
     kept = read_header(out).static
     assert kept is not None
-    assert found == {"out": str(out), **kept.model_dump(), "skipped": []}
+    assert found == {"out": str(out), **kept.model_dump(), "skipped": [], "left_aside": {}}
     assert (kept.target, kept.images, kept.batches, kept.batch_size, kept.seed) == ("fog", 20, 3, 8, 3)
 
 

@@ -77,7 +77,7 @@ def test_any_other_file_is_an_image_if_it_begins_as_one(tmp_path: Path, name: st
 def test_an_image_that_is_not_read_is_told_by_content_or_suffix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gformer_cli.data.decoding.FORMATS", ("JPEG", "TIFF"))
+    monkeypatch.setattr("gformer_cli.data.formats.FORMATS", ("JPEG", "TIFF"))
     for name, content, format_ in (
         ("a.heic", HEIC, "HEIF"),
         ("a", HEIC, "HEIF"),
@@ -88,7 +88,7 @@ def test_an_image_that_is_not_read_is_told_by_content_or_suffix(
     ):
         (tmp_path / name).write_bytes(content)
         assert kind_of(tmp_path / name) == Kind(False, format_)
-    monkeypatch.setattr("gformer_cli.data.decoding.FORMATS", ("HEIF",))
+    monkeypatch.setattr("gformer_cli.data.formats.FORMATS", ("HEIF",))
     assert kind_of(tmp_path / "a.heic") == Kind(True)
 
 
