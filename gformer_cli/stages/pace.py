@@ -116,6 +116,17 @@ class Pace:
         self._chosen(best)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within the block torch computes on one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def machine_idle() -> bool:
     """Whether next to nothing has been running here; False where the system does not tell."""
     try:

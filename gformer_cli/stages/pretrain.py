@@ -105,11 +105,12 @@ def pretrain(
     make_deterministic(settings.seed)
     try_backbone(settings, len(classes), len(domains), device)  # to be told before anything is written
     loaded, skipped = read_source(domains, classes, settings, workers=workers, strict=strict, progress=progress)
-    images = SourceImages.of(loaded)
-    run.claim(settings, resume=resume, overwrite=overwrite, images=images)
     parts = {ALL: [domain.name for domain in loaded]}
     if settings.pretrain.leave_one_out:
         parts |= {f"without-{left}": [name for name in parts[ALL] if name != left] for left in parts[ALL]}
+    _check_validation(parts, loaded)
+    images = SourceImages.of(loaded)
+    run.claim(settings, resume=resume, overwrite=overwrite, images=images)
     accuracies = _train(parts, loaded, settings, run, len(classes), device, cores, progress)
     source = SourceData(
         classes=classes,
@@ -121,6 +122,17 @@ def pretrain(
     run.write_source(source)
     run.finish()
     return PretrainResult(source, accuracies, skipped)
+
+
+def _check_validation(parts: Mapping[str, Sequence[str]], loaded: Sequence[LabelledDomain]) -> None:
+    """Raises `InputError` where a model has no image to be selected by: a class of a single image is trained on."""
+    held = {domain.name: len(domain.validation) for domain in loaded}
+    for label, names in parts.items():
+        if not any(held[name] for name in names):
+            raise InputError(
+                f"nothing to validate model {label!r} on: every class of {', '.join(names)} has one readable image",
+                "Add images: some of each class are held out, and the best model is chosen by them.",
+            )
 
 
 def _train(

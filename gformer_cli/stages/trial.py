@@ -10,6 +10,7 @@ from gformer_cli.config import Settings
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.core.trial import trial_images, try_generation, try_network, try_training
+from gformer_cli.stages.pace import one_thread
 
 
 def try_training_of(
@@ -18,9 +19,10 @@ def try_training_of(
     """Raises `InputError` where `network` cannot be trained in batches of `batch_size`, or nothing can be generated
     for it. `network` is not to be used afterwards."""
     name, size = settings.backbone.name, settings.data.image_size
-    try_network(network, name, num_classes, size, device)
-    try_generating(Backbone(network), settings, num_classes, device)
-    try_training(network, name, num_classes, size, batch_size)
+    with one_thread():  # a few images gain nothing from more
+        try_network(network, name, num_classes, size, device)
+        try_generating(Backbone(network), settings, num_classes, device)
+        try_training(network, name, num_classes, size, batch_size)
 
 
 def try_generating(backbone: Backbone, settings: Settings, num_classes: int, device: torch.device) -> None:

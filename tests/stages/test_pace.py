@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from gformer_cli.stages.pace import LOOK_AGAIN, ROUNDS, SHARE, Pace
+from gformer_cli.stages.pace import LOOK_AGAIN, ROUNDS, SHARE, Pace, one_thread
 from gformer_cli.threads import Cores
 
 LOOK = 2 * (ROUNDS + 1)
@@ -115,3 +115,11 @@ def test_a_step_that_fails_is_not_counted() -> None:
         raise ValueError("broken")
     machine.run(pace, LOOK)
     assert pace.threads == 4
+
+
+def test_what_runs_on_one_thread_leaves_the_number_as_it_was() -> None:
+    torch.set_num_threads(2)
+    with pytest.raises(ValueError, match="broken"), one_thread():
+        assert torch.get_num_threads() == 1
+        raise ValueError("broken")
+    assert torch.get_num_threads() == 2

@@ -5,6 +5,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import nn
 from gformer_cli.config import Settings, resolve
 from gformer_cli.data.folders import Domain
 from gformer_cli.data.labelled import LabelledDomain
-from gformer_cli.errors import Interrupted, WorkError
+from gformer_cli.errors import InputError, Interrupted, WorkError
 from gformer_cli.stages import pretrain as stage
 from gformer_cli.stages.pretrain import pretrain
 from gformer_cli.stages.run_folder import RunFolder
@@ -150,6 +151,27 @@ def test_more_training_lowers_the_loss(train: Callable[..., Any], tmp_path: Path
     train("pretrain.steps=30", "pretrain.validate_every=1", "pretrain.leave_one_out=false")
     losses = [json.loads(line)["loss"] for line in (tmp_path / "run" / "pretrain.jsonl").read_text().splitlines()]
     assert median(losses[-10:]) < 0.5 * median(losses[:5])
+
+
+@pytest.mark.parametrize(
+    ("more", "label"), [((), "all"), (("blue",), "without-blue"), (("blue", "red"), None)], ids=["none", "one", "two"]
+)
+def test_a_model_without_any_validation_image_is_told_before_training(
+    domains: list[Domain], tiny: Settings, tmp_path: Path, more: tuple[str, ...], label: str | None
+) -> None:
+    """One image of each class, but for the domains in `more`, which have two."""
+    few = []
+    for domain in domains:
+        count = 2 if domain.name in more else 1
+        kept = [file for name in domain.classes for file in [f for f in domain.files if f.label == name][:count]]
+        few.append(replace(domain, files=tuple(kept)))
+    run = RunFolder(tmp_path / "run")
+    if label is None:
+        pretrain(few, tiny, run, device=CPU, workers=0)
+        return
+    with pytest.raises(InputError, match=f"nothing to validate model '{label}' on"):
+        pretrain(few, tiny, run, device=CPU, workers=0)
+    assert not run.root.exists()
 
 
 # --- shared among processes
