@@ -276,7 +276,9 @@ def test_weights_that_predict_nothing_are_refused(
 
 
 @pytest.mark.parametrize(
-    "change", [lambda t: t.to("meta"), lambda t: t.to_sparse(), lambda t: torch.complex(t, t)], ids=str
+    "change",
+    [lambda t: t.to("meta"), lambda t: t.to_sparse(), lambda t: torch.complex(t, t)],
+    ids=["meta", "sparse", "complex"],
 )
 def test_tensors_that_nothing_can_be_filled_with_are_refused(
     tmp_path: Path, trained: State, change: Callable[[torch.Tensor], torch.Tensor]
