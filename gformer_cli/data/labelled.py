@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from gformer_cli.data.folders import Domain, ImageFile
+from gformer_cli.data.folders import Domain, ImageFile, nfc
 from gformer_cli.data.images import Decoded, Preprocessing, Skipped, read_image, read_images
 from gformer_cli.errors import InputError, WorkError
 from gformer_cli.seeding import derive_seed
@@ -105,7 +105,7 @@ def split(domains: Sequence[Sequence[ImageFile]], fraction: float, seed: int) ->
     groups: dict[tuple[int, str], set[str]] = {}
     for number, files in enumerate(domains):
         for file in files:
-            groups.setdefault((number, str(file.label)), set()).add(file.path.name)
+            groups.setdefault((number, str(file.label)), set()).add(nfc(file.path.name))
     held: dict[tuple[str, str], bool] = {}
     for (_, label), names in sorted(groups.items(), key=lambda item: (len(item[1]), item[0])):
         wanted = max(0, min(max(1, round(len(names) * fraction)), len(names) - 1))
@@ -117,8 +117,8 @@ def split(domains: Sequence[Sequence[ImageFile]], fraction: float, seed: int) ->
             wanted -= 1
     sides: list[tuple[list[int], list[int]]] = []
     for files in domains:
-        validation = [i for i, file in enumerate(files) if held[str(file.label), file.path.name]]
-        train = [i for i, file in enumerate(files) if not held[str(file.label), file.path.name]]
+        validation = [i for i, file in enumerate(files) if held[str(file.label), nfc(file.path.name)]]
+        train = [i for i, file in enumerate(files) if not held[str(file.label), nfc(file.path.name)]]
         sides.append((train, validation))
     return sides
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import unicodedata
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -236,3 +237,13 @@ def test_a_file_name_that_is_not_utf_8_is_like_any_other(
     assert len(loaded[0].files) == 3
     assert skipped == []
     assert len(fingerprint(loaded)) == 64
+
+
+def test_one_object_goes_one_way_however_its_name_is_spelled() -> None:
+    names = [f"pie\u0300ce {number}.png" for number in range(20)]
+    files = [
+        [ImageFile(Path(spelled), spelled, "ok") for spelled in (unicodedata.normalize(form, name) for name in names)]
+        for form in ("NFC", "NFD")
+    ]
+    composed, decomposed = split(files, 0.25, 0)
+    assert composed == decomposed and composed[1]

@@ -71,3 +71,11 @@ def test_nothing_in_common_is_refused(document: Make) -> None:
         compare(document({"fog": [3]}), document({"night": [3]}))
     with pytest.raises(InputError, match="no stream, method and target in common"):
         compare(document({"fog": [3]}), document({"fog": [3]}, stream="mixed"))
+
+
+def test_targets_are_compared_in_one_spelling(document: Make) -> None:
+    """A folder's name comes decomposed from some systems; results of before kept it so."""
+    found = compare(document({"de\u0301po\u0302t": [3, 3]}), document({"d\u00e9p\u00f4t": [4, 4]}))
+    assert found.rows[1].targets == {"d\u00e9p\u00f4t": (0.6, 0.8)}
+    assert not math.isnan(found.rows[1].difference.low)
+    assert found.only_a == found.only_b == []

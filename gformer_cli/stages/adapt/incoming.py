@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gformer_cli.data.folders import nfc
 from gformer_cli.data.sniffing import IMAGE_SUFFIXES, NO_SUFFIX, Kind, kind_of, suffix_of
-from gformer_cli.data.walking import is_hidden_path, is_too_far, walk
+from gformer_cli.data.walking import DEEPEST, is_hidden_path, is_too_far, walk
 from gformer_cli.stages.adapt.ledger import Stamp, key_of
 
 SECOND_LOOK = 10
@@ -135,7 +135,7 @@ class Incoming:
 
     def notice(self, relative: str, now: float, *, writing: bool) -> None:
         """Somebody told that a file came or changed."""
-        if is_hidden_path(relative) or not self._is_image(relative):
+        if is_hidden_path(relative) or relative.count("/") > DEEPEST or not self._is_image(relative):
             return
         if writing:
             self._written_to.add(relative)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,9 @@ from watchdog.observers.api import BaseObserver
 
 # the library tells of its own stopping; what matters to a user is told here
 logging.getLogger("watchdog").addHandler(logging.NullHandler())
+
+# the library walks folders by functions that call themselves; no path is so long that it holds more folders than that
+_DEEPEST_CALLS = 10_000
 
 _WANTED: list[type[FileSystemEvent]] = [
     FileCreatedEvent,
@@ -59,6 +63,7 @@ class Notices:
         self.missing = ""
         """Why the system tells nothing; empty when it does."""
         handler = _Handler(self._take)
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), _DEEPEST_CALLS))
         try:
             observer = Observer()
             observer.schedule(handler, str(root), recursive=True, event_filter=_WANTED)

@@ -12,7 +12,7 @@ import torch
 
 from gformer_cli.bundle import Bundle, file_hash, load_bundle, read_header
 from gformer_cli.data.decoding import read_bytes
-from gformer_cli.data.folders import Domain, ImageFile
+from gformer_cli.data.folders import Domain, ImageFile, nfc
 from gformer_cli.data.images import Batch, Decoded, read_images
 from gformer_cli.errors import InputError
 from gformer_cli.files import encodable
@@ -88,18 +88,22 @@ class Files:
         self._exact: dict[tuple[str, str], ImageFile] = {}
         self._by_path: dict[str, list[ImageFile]] = {}
         self._moved: dict[tuple[str, str], list[ImageFile]] = {}
+        composed: dict[tuple[str, str], ImageFile] = {}
         for domain in domains:
+            target = nfc(encodable(domain.name))
             for file in domain.files:
                 # files of a list may lie anywhere
                 inside = file.path.is_relative_to(domain.root)
                 inner = (file.path.relative_to(domain.root) if inside else file.path).as_posix()
                 # the folder that was named may have been the domain, or the root above it
                 for name in dict.fromkeys((file.relative, inner, f"{domain.name}/{inner}")):
-                    self._exact.setdefault((encodable(domain.name), encodable(name)), file)
+                    self._exact.setdefault((target, encodable(name)), file)
+                    composed.setdefault((target, nfc(encodable(name))), file)
                     self._by_path.setdefault(encodable(name), []).append(file)
                     before = original_name(name)
                     if before != name:
-                        self._moved.setdefault((encodable(domain.name), encodable(before)), []).append(file)
+                        self._moved.setdefault((target, encodable(before)), []).append(file)
+        self._exact = composed | self._exact  # a copy to another system may spell the names of files anew
 
     def find(self, target: str, path: str, sha256: str) -> ImageFile | None:
         """The file called `path` in `target`; under another target's name only where it is the only one.
@@ -107,8 +111,10 @@ class Files:
         Where other files lie beside it that were moved there under the same name (`a~1.png`), the one with the content.
         """
         others = self._by_path.get(path, [])
-        named = self._exact.get((target, path)) or (others[0] if len(others) == 1 else None)
-        moved = self._moved.get((target, path), [])
+        place = nfc(target), path
+        named = self._exact.get(place) or self._exact.get((place[0], nfc(path)))
+        named = named or (others[0] if len(others) == 1 else None)
+        moved = self._moved.get(place, [])
         if not moved:
             return named
         found = [file for file in ([] if named is None else [named]) + moved if _has(file, sha256)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gformer_cli.data.folders import nfc
 from gformer_cli.data.streams import SOURCE_AGAIN
 from gformer_cli.errors import InputError, WorkError, did_you_mean
 from gformer_cli.stages.evaluate.plan import Plan
@@ -93,8 +94,8 @@ def check_comparable(baseline: Sequence[Mapping[str, Any]], plan: Plan) -> None:
         )
     if not plan.targets:
         return
-    names = {target.name for target in plan.targets}
-    other = next((s for s in common if set(s["targets"]) - {SOURCE_AGAIN} != names), None)
+    names = {nfc(target.name) for target in plan.targets}
+    other = next((s for s in common if set(map(nfc, s["targets"])) - {SOURCE_AGAIN} != names), None)
     if other is not None:
         raise InputError(
             f"the baseline was measured on other targets: {', '.join(other['targets'])}",

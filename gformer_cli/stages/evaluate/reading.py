@@ -6,12 +6,13 @@ import errno
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from gformer_cli.data.folders import nfc
 from gformer_cli.errors import InputError
 from gformer_cli.files import MIB, read_text
 from gformer_cli.stages.evaluate.results import REFERENCE, SCHEMA_VERSION, Cell, Summary
@@ -85,7 +86,7 @@ def parse_results(content: Any, path: Path | str = "results.json") -> Document:
             "Measure again with this gformer.",
         )
     try:
-        return TypeAdapter(Document).validate_python(with_nan(content))
+        return _composed(TypeAdapter(Document).validate_python(with_nan(content)))
     except ValueError as error:  # pydantic's is one
         first = str(error).splitlines()
         where = next((line.strip() for line in first[1:]), "")
@@ -100,6 +101,21 @@ def with_nan(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: math.nan if item is None and key in _UNKNOWN else with_nan(item) for key, item in value.items()}
     return [with_nan(item) for item in value] if isinstance(value, list) else value
+
+
+def _composed(document: Document) -> Document:
+    """With targets in composed spelling, as every evaluation names them now."""
+    summaries = [
+        replace(
+            summary,
+            targets={nfc(name): value for name, value in summary.targets.items()},
+            worst_target=nfc(summary.worst_target),
+            to_source_by_target={nfc(name): value for name, value in summary.to_source_by_target.items()},
+        )
+        for summary in document.summaries
+    ]
+    cells = [replace(cell, part=nfc(cell.part), target=nfc(cell.target)) for cell in document.cells]
+    return replace(document, summaries=summaries, cells=cells)
 
 
 def foreign(path: Path | str) -> InputError:

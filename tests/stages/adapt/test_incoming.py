@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gformer_cli.data.walking import DEEPEST
 from gformer_cli.stages.adapt.incoming import LONGEST_WRITE, SECOND_LOOK, Arrival, Due, Incoming, domain_of
 
 Put = Callable[..., Path]
@@ -343,3 +344,12 @@ def test_a_file_that_goes_on_changing_is_told_and_no_longer_an_arrival(tmp_path:
     assert incoming.waiting == 0 and incoming.last_arrival == 59.0
     incoming.update(81.0)
     assert incoming.waiting == 1 and incoming.restless(81.0) == []
+
+
+def test_a_notice_from_beyond_the_depth_that_is_looked_into_counts_for_nothing(incoming: Incoming, put: Put) -> None:
+    put("/".join("d" * DEEPEST) + "/a.png")
+    put("/".join("d" * (DEEPEST + 1)) + "/b.png")
+    for depth, name in ((DEEPEST, "a.png"), (DEEPEST + 1, "b.png")):
+        incoming.notice("/".join("d" * depth) + "/" + name, 0.0, writing=False)
+    assert [name[-5:] for name in all_due(incoming, 1.0)] == ["a.png"]
+    assert [name[-5:] for name in incoming.names()] == ["a.png"]

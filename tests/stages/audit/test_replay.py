@@ -259,3 +259,25 @@ def test_threads_of_older_logs_stand_in_the_settings_and_nonsense_counts_for_not
     record = next(iter(read_log(log)))[1]
     record = record.model_copy(update={"threads": own, "settings": {**record.settings, "threads": settings}})
     assert (_threads_of(record) or 1) == used
+
+
+def test_names_that_another_system_spells_anew_are_found(
+    log: Path, images: Path, again: Again, write_records: Write
+) -> None:
+    """The log is of a system that decomposes names; the files were copied to one that composes them."""
+    spelled = [
+        logged.model_copy(
+            update={
+                "target": logged.target.replace("red", "re\u0301d"),
+                "images": [
+                    image.model_copy(update={"path": image.path.replace("red/", "re\u0301d/")})
+                    for image in logged.images
+                ],
+            }
+        )
+        for _, logged in read_log(log)
+    ]
+    write_records(log, *spelled)
+    (images / "red").rename(images / "r\u00e9d")
+    found = again()
+    assert found.differences == [] and found.equal == 9

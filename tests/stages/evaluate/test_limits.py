@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gformer_cli.data.folders import Domain
 from gformer_cli.errors import InputError, WorkError
 from gformer_cli.stages.evaluate import Cell, Plan, Results
 from gformer_cli.stages.evaluate.limits import (
@@ -127,5 +129,7 @@ def test_a_baseline_must_share_a_method_a_stream_and_the_targets(
     for other in (make_plan("tent", batch_size=10), make_plan("bn", batch_size=10, streams=["mixed"]), make_plan("bn")):
         with pytest.raises(InputError, match="no method and stream in common"):
             check_comparable(own, other)
+    spelled = [summary | {"targets": {"de\u0301po\u0302t": 0.5}} for summary in own]
+    check_comparable(spelled, replace(plan, targets=[Domain("d\u00e9p\u00f4t", Path(), (), ())]))
     sizes = [summary | {"stream": "batch-sizes", "batch_size": 1} for summary in own]
     check_comparable(sizes, make_plan("bn", streams=["batch-sizes"]))
