@@ -1,10 +1,12 @@
-"""Mutated bundles and images through the real readers: does anything crash, hang, or answer without saying why?
+"""Mutated bundles and images, and random folders, through the real readers: does anything crash, hang, get lost, or
+answer without saying why?
 
-    python benchmarks/fuzz.py --bundles 10000 --images 10000 --seed 0
+    python benchmarks/fuzz.py --bundles 10000 --images 10000 --trees 10000 --seed 0
 
 Each case is made from the seed and its number alone, so one can be repeated: `--only bundles:417`. Cases run in a
 process of their own with a limit on its memory, and on the time of each. A file must be read, or refused with one
-short line that says what is wrong (`InputError`; for an image the reason why it is skipped). Exit status 1 otherwise.
+short line that says what is wrong (`InputError`; for an image the reason why it is skipped). Of the files in a folder
+each must be found or named as left aside (`trees.py`). Exit status 1 otherwise.
 """
 
 from __future__ import annotations
@@ -29,10 +31,12 @@ from typing import Any
 
 import numpy as np
 import torch
+import trees
 from PIL import Image
 
 from gformer_cli.bundle import DataHeader, build_generator, load_bundle, read_header, save_bundle
 from gformer_cli.config import validate
+from gformer_cli.console import one_line
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.networks import build_network
 from gformer_cli.data.check import check_folders
@@ -267,12 +271,19 @@ def unclear(text: str) -> str:
     return f"unclear: {text!r}" if bad else ""
 
 
-READERS: dict[str, Callable[[Path], str]] = {"bundles": read_bundle, "images": read_one_image}
+def read_tree(path: Path) -> str:
+    """The file holds the seed of a tree, which is made beside it and read in every way."""
+    return trees.check(path.with_name("tree"), path.read_text())
+
+
+READERS: dict[str, Callable[[Path], str]] = {"bundles": read_bundle, "images": read_one_image, "trees": read_tree}
 
 
 def case(kind: str, wholes: list[bytes], seed: int, index: int) -> tuple[str, bytes]:
     """The name of what was done, and the mutated file."""
     rng = random.Random(f"{seed} {kind} {index}")
+    if kind == "trees":
+        return "tree", f"{seed} {kind} {index}".encode()
     data = rng.choice(wholes)
     steps = rng.choices(BYTES if kind == "images" or rng.random() < 0.4 else JSON, k=1)
     if kind == "images":
@@ -286,7 +297,7 @@ def outcome(kind: str, path: Path) -> str:
     try:
         return READERS[kind](path)
     except InputError as error:
-        return unclear(error.message) or ("refused" if error.hint else f"unclear: no hint: {error.message}")
+        return unclear(one_line(error.message)) or ("refused" if error.hint else f"unclear: no hint: {error.message}")
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         return f"crash: {type(error).__name__}: {str(error)[:200]} ({Path(where.filename).name}:{where.lineno})"
@@ -348,12 +359,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundles", type=int, default=10000)
     parser.add_argument("--images", type=int, default=10000)
+    parser.add_argument("--trees", type=int, default=10000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", metavar="KIND:NUMBER", help="one case, whose error is raised")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        wholes = {"bundles": [tiny_bundle(folder)], "images": whole_images()}
+        wholes = {"bundles": [tiny_bundle(folder)], "images": whole_images(), "trees": []}
         if options.only:
             kind, _, index = options.only.partition(":")
             path = folder / f"case.{'gformer' if kind == 'bundles' else 'png'}"
@@ -362,7 +374,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         failures = [
             failure
-            for kind, count in (("bundles", options.bundles), ("images", options.images))
+            for kind, count in (("bundles", options.bundles), ("images", options.images), ("trees", options.trees))
             for failure in run(kind, wholes[kind], options.seed, range(count), folder)
         ]
     return 1 if failures else 0

@@ -12,12 +12,16 @@ PROGRAM = Path(__file__).parents[2] / "benchmarks" / "fuzz.py"
 
 
 @pytest.mark.slow
-def test_mutated_bundles_and_images_are_read_or_refused_in_clear_words() -> None:
+def test_bundles_images_and_folders_are_read_or_refused_in_clear_words() -> None:
     done = subprocess.run(
-        [sys.executable, PROGRAM, "--bundles", "100", "--images", "100", "--seed", "7"],
+        [sys.executable, PROGRAM, "--bundles", "100", "--images", "100", "--trees", "100", "--seed", "7"],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [line.partition(" in ")[0] for line in done.stdout.splitlines()] == ["bundles: 100", "images: 100"]
+    assert [line.partition(" in ")[0] for line in done.stdout.splitlines()] == [
+        "bundles: 100",
+        "images: 100",
+        "trees: 100",
+    ]

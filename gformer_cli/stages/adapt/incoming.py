@@ -107,6 +107,8 @@ class Incoming:
         """Those that are images, with their formats."""
         self._kinds: dict[str, tuple[Stamp, Kind]] = {}
         """Of files without the suffix of an image: looked into once, unless they change."""
+        self.folders: list[str] = []
+        """Sub-folders that the last scan looked into, relative to the root."""
         self._is_whole = True
 
     @property
@@ -301,7 +303,7 @@ class Incoming:
     def _walk(self) -> Iterator[tuple[str, Stamp]]:
         """Every image with its stamp; tells on the way what is left aside and what cannot be looked into."""
         self.unreadable, self._is_whole = [], True
-        self.left_aside, self.unread = Counter(), {}
+        self.left_aside, self.unread, self.folders = Counter(), {}, []
         kinds: dict[str, tuple[Stamp, Kind]] = {}
 
         def refused(path: str, error: OSError) -> None:
@@ -310,6 +312,7 @@ class Incoming:
 
         for relative, entry, is_folder in walk(self.root, refused):
             if is_folder:
+                self.folders.append(relative)
                 continue
             kind = Kind(False)
             try:

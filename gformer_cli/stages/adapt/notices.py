@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from watchdog.events import (
     EVENT_TYPE_CLOSED,
+    EVENT_TYPE_DELETED,
     EVENT_TYPE_MODIFIED,
+    EVENT_TYPE_MOVED,
     DirCreatedEvent,
+    DirDeletedEvent,
     DirMovedEvent,
     FileClosedEvent,
     FileCreatedEvent,
@@ -23,13 +26,13 @@ from watchdog.events import (
     FileSystemEventHandler,
 )
 from watchdog.observers import Observer
-from watchdog.observers.api import BaseObserver
+from watchdog.observers.api import BaseObserver, ObservedWatch
 
 # the library tells of its own stopping; what matters to a user is told here
 logging.getLogger("watchdog").addHandler(logging.NullHandler())
 
-# the library walks folders by functions that call themselves; no path is so long that it holds more folders than that
-_DEEPEST_CALLS = 10_000
+FOLLOWED = 100
+"""Sub-folders that there are notices of, besides the folder itself; each takes a thread of the library."""
 
 _WANTED: list[type[FileSystemEvent]] = [
     FileCreatedEvent,
@@ -37,6 +40,7 @@ _WANTED: list[type[FileSystemEvent]] = [
     FileClosedEvent,
     FileMovedEvent,
     DirCreatedEvent,
+    DirDeletedEvent,
     DirMovedEvent,
 ]
 
@@ -51,9 +55,10 @@ class Noticed(NamedTuple):
 
 
 class Notices:
-    """Notices of one folder and all below it, gathered by a thread. Where there are none, scans have to do."""
+    """Notices of one folder and of the sub-folders that it is told of. Where there are none, scans have to do."""
 
     def __init__(self, root: Path) -> None:
+        self._root = root
         self._prefix = str(root) + os.sep
         self._lock = threading.Lock()
         self._woken = threading.Event()
@@ -62,15 +67,41 @@ class Notices:
         self._observer: BaseObserver | None = None
         self.missing = ""
         """Why the system tells nothing; empty when it does."""
-        handler = _Handler(self._take)
-        sys.setrecursionlimit(max(sys.getrecursionlimit(), _DEEPEST_CALLS))
+        self._handler = _Handler(self._take)
+        self._watches: dict[str, ObservedWatch] = {}
+        self._gone: set[str] = set()
         try:
             observer = Observer()
-            observer.schedule(handler, str(root), recursive=True, event_filter=_WANTED)
+            # never recursive: the library then walks what comes, at the square of its depth in time and memory
+            observer.schedule(self._handler, str(root), event_filter=_WANTED)
             observer.start()
             self._observer = observer
         except OSError as error:  # too many watches, or a file system without
             self.missing = error.strerror or str(error)
+
+    def follow(self, folders: Iterable[str]) -> None:
+        """Have notices of these sub-folders (relative paths) and no others: of the last changed where they are many."""
+        if self._observer is None:
+            return
+        found: list[tuple[int, str]] = []
+        for relative in folders:
+            with suppress(OSError):  # it has gone
+                found.append(((self._root / relative).stat().st_mtime_ns, relative))
+        wanted = {relative for _, relative in sorted(found, reverse=True)[:FOLLOWED]}
+        with self._lock:
+            gone, self._gone = self._gone, set()
+        # what was removed or renamed may be there again, but as another folder
+        lost = {
+            relative
+            for relative in self._watches
+            if not gone.isdisjoint({relative, *map(str, PurePosixPath(relative).parents)})
+        }
+        for relative in (self._watches.keys() - wanted) | lost:
+            self._observer.unschedule(self._watches.pop(relative))
+        for relative in sorted(wanted - self._watches.keys()):
+            with suppress(OSError):  # too many watches: what comes there is found by scans
+                watch = self._observer.schedule(self._handler, str(self._root / relative), event_filter=_WANTED)
+                self._watches[relative] = watch
 
     def close(self) -> None:
         if self._observer is not None:
@@ -94,8 +125,10 @@ class Notices:
         with self._lock:
             if event.is_directory:
                 self._folders = True
+                if event.event_type in (EVENT_TYPE_DELETED, EVENT_TYPE_MOVED):
+                    self._gone.add(self._relative(os.fsdecode(event.src_path)))
             elif path.startswith(self._prefix):
-                relative = path[len(self._prefix) :].replace(os.sep, "/")
+                relative = self._relative(path)
                 writing = self._files.get(relative, False)
                 if event.event_type == EVENT_TYPE_MODIFIED:
                     writing = True
@@ -103,6 +136,13 @@ class Notices:
                     writing = False
                 self._files[relative] = writing
             self._woken.set()
+
+    def _relative(self, path: str) -> str:
+        return path.removeprefix(self._prefix).replace(os.sep, "/")
+
+
+def _with_parents(relative: str) -> set[str]:
+    return {relative, *map(str, PurePosixPath(relative).parents)}
 
 
 class _Handler(FileSystemEventHandler):

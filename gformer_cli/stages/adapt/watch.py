@@ -202,6 +202,7 @@ class _Watch:
             self.incoming.notice(relative, now, writing=writing)
         if noticed.folders or now >= self._next_scan:
             left = self.incoming.scan(now)
+            self.notices.follow(self.incoming.folders)
             self._next_scan = now + max(SCAN_EVERY, SCAN_SHARE * (time.monotonic() - now))
             self._tell()
             self._move_left(left)
