@@ -18,6 +18,9 @@ _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 SHORT_SPIN = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
 """GNU OpenMP, in turns of the loop (microseconds); Intel's and LLVM's, in milliseconds in the place of 200."""
 
+MOST_THREADS = 256
+"""Each thread that is asked for is made."""
+
 
 def short_spin(environment: MutableMapping[str, str] = os.environ) -> bool:
     """Let this process's threads spin briefly, unless the user has said how they wait; whether that was set.

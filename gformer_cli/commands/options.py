@@ -15,7 +15,7 @@ from gformer_cli.console import Terminal
 from gformer_cli.data.folders import Layout
 from gformer_cli.own_code import own_code
 from gformer_cli.seeding import LARGEST_SEED
-from gformer_cli.threads import Cores
+from gformer_cli.threads import MOST_THREADS, Cores
 
 _LARGEST = 1e9
 """Of a number: thirty years, where it means seconds."""
@@ -186,6 +186,7 @@ Threads = Annotated[
         "--threads",
         metavar="N",
         min=1,
+        max=MOST_THREADS,
         help="Threads that compute at once, in all processes together. Default: up to one a core, as many as pay.",
         show_default=False,
     ),

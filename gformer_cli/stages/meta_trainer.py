@@ -86,8 +86,8 @@ class MetaTrainer(EpisodeWork):
         progress.end()
         if state.best_accuracy == state.untrained:
             progress.warning(
-                f"no trained {self.label} beat the untrained one on the validation episodes, so that one is kept: it mixes "
-                "statistics and changes nothing else. Try more steps, or another learning rate."
+                f"no trained {self.label} beat the untrained one on the validation episodes, so that one is kept: "
+                "it mixes statistics and changes nothing else. Try more steps, or another learning rate."
             )
         generator.load_state_dict(state.best)
         return {"gformer": state.best_accuracy, **controls}

@@ -513,3 +513,9 @@ def test_a_batch_that_cannot_fit_in_memory_is_told_before_the_work(
     done = gformer(command, "--model", bundle, "--target", data / "targets" / "fog", "--out", out, "--quiet")
     refused(done, "images of 16 x 16 takes at least", "of memory")
     assert not out.exists()
+
+
+@pytest.mark.parametrize("threads", ["0", "-1", "257", "many", "1.5"])
+@pytest.mark.parametrize("command", ["pretrain", "meta-train", "adapt", "evaluate", "freeze"])
+def test_a_number_of_threads_that_is_none(gformer: Gformer, command: str, threads: str) -> None:
+    refused(gformer(command, "--threads", threads), "--threads")

@@ -22,9 +22,8 @@ from gformer_cli.stages.adapt.predictor import Predictor
 from gformer_cli.stages.audit.records import BatchRecord, Damage, Figure, ImageRecord, differing, read_log
 from gformer_cli.stages.audit.writer import environment, image_records
 from gformer_cli.stages.progress import Progress, Silent
+from gformer_cli.threads import MOST_THREADS
 
-_MOST_THREADS = 256
-"""A log may say anything, and each thread that is asked for is made."""
 TOLERANCE = 1e-4
 """Largest difference of a confidence where device, hardware or versions are not those of the log."""
 
@@ -192,7 +191,7 @@ def _predictor(bundle: Bundle, device: torch.device, record: BatchRecord) -> Pre
 def _threads_of(record: BatchRecord) -> int | None:
     """What the batch was computed on, as far as the log tells."""
     told = record.threads or record.settings.get("threads")
-    return told if isinstance(told, int) and 0 < told <= _MOST_THREADS else None
+    return told if isinstance(told, int) and 0 < told <= MOST_THREADS else None  # a log may say anything
 
 
 def _replay_batch(
