@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from gformer_cli.console import Terminal, one_line
+from gformer_cli.console import Terminal
 from gformer_cli.data.aside import check_all_read, describe_aside, shortened
-from gformer_cli.data.folders import Found, Known, Layout, count_suffixes
+from gformer_cli.data.folders import Found, Known, Layout, class_names, count_suffixes
 from gformer_cli.data.folders import find_images as find
 
 
@@ -28,14 +28,37 @@ def find_images(
     found = find(folders, layout, unlabelled=unlabelled, known=known)
     if strict:
         check_all_read(found.aside, found.unseen)
-    for folder in found.empty:
-        terminal.warning(f"folder without images: {one_line(str(folder))}")
-    for path, reason in found.unseen:
-        terminal.warning(f"not looked into: {shortened(str(path))}: {reason}")
-    unread = {file.unread for file in found.aside if file.unread}
-    told = describe_aside(count_suffixes(found.aside), unread)
-    if unread:
+    if found.empty:
+        terminal.warning("folders without images, which are passed over:")
+        terminal.listed([str(folder) for folder in found.empty])
+    if found.unseen:
+        terminal.warning("folders that were not looked into:")
+        terminal.listed([f"{shortened(str(path))}: {reason}" for path, reason in found.unseen])
+    _tell_aside(terminal, found)
+    if layout is Layout.auto and not unlabelled and not (known and known.classes):
+        _tell_reading(terminal, found)
+    return found
+
+
+def _tell_aside(terminal: Terminal, found: Found) -> None:
+    images = [file for file in found.aside if file.unread]
+    told = describe_aside(count_suffixes(found.aside), {file.unread for file in images})
+    if images:
         terminal.warning(told)
+        terminal.listed([f"{file.path}: {file.unread}" for file in images])
     elif told:
         terminal.message(told)
-    return found
+    for file in found.aside:
+        if not file.unread:
+            terminal.detail(f"left aside: {file.path}")
+
+
+def _tell_reading(terminal: Terminal, found: Found) -> None:
+    """What the folders are taken for, where nothing but their names tells."""
+    domains = _counted("domain", "domains", [domain.name for domain in found.domains])
+    terminal.message(f"read as {domains} of {_counted('class', 'classes', class_names(found.domains))}")
+
+
+def _counted(one: str, many: str, names: Sequence[str]) -> str:
+    shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+    return f"{len(names)} {one if len(names) == 1 else many} ({shown})"

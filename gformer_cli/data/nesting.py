@@ -22,10 +22,11 @@ LABELS_WANTED = (
 )
 _DEPTHS = {0: "DIR/image", 1: "DIR/folder/image", 2: "DIR/folder/folder/image"}
 _PARTS = words(
-    "dev development eval evaluation heldout holdout test testing tests train training trainval unlabeled unlabelled "
-    "val valid validation"
+    "dev development eval evaluation fold heldout holdout split test testing tests train training trainval unlabeled "
+    "unlabelled val valid validation"
 )
 """Parts of one data set, which are neither domains nor classes."""
+_FILLING = words("a b data dataset image images img imgs photos pictures set")
 _MASKS = words(
     "annotation annotations groundtruth groundtruths gt gts labelmaps masks segmentation segmentationclass "
     "segmentationobject segmentations"
@@ -148,7 +149,7 @@ def _refuse_parts(folder: Path, tree: dict[str, set[str]], known: Known, unlabel
     nested = any(tree.values())
     exempt = {nfc(name) for name in (*known.classes, *known.domains)}
     for place, names in ((folder, set(tree)), *((folder / first, below) for first, below in sorted(tree.items()))):
-        parts = sorted(name for name in names if name not in exempt and _folded(name).rstrip("0123456789") in _PARTS)
+        parts = sorted(name for name in names if name not in exempt and _is_part(name))
         if len(parts) < 2:
             continue
         what = "domains" if nested and place == folder else "classes"
@@ -156,6 +157,12 @@ def _refuse_parts(folder: Path, tree: dict[str, set[str]], known: Known, unlabel
             f"{place} holds parts of one data set ({', '.join(parts)}), which are no {what}",
             f"Name the part that is meant, such as {place / parts[0]}. " + _otherwise(unlabelled),
         )
+
+
+def _is_part(name: str) -> bool:
+    """Also `train2017`, `trainA`, `test_images`, `val-set`, `fold 1`."""
+    words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])([A-Z]|set)", r" \1", name).casefold())
+    return len({*words} & _PARTS) == 1 and {*words} - _PARTS <= _FILLING
 
 
 def _folded(name: str) -> str:

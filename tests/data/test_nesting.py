@@ -78,7 +78,14 @@ def test_classes_at_both_depths_are_asked_about() -> None:
 
 @pytest.mark.parametrize(
     "parts",
-    [("train", "test"), ("train", "val"), ("Training", "Validation"), ("train2017", "val2017"), ("dev", "test")],
+    [
+        ("train", "test"),
+        ("train", "val"),
+        ("Training", "Validation"),
+        ("train2017", "val2017"),
+        ("fold1", "fold_2"),
+        ("trainA", "testB"),
+    ],
 )
 @pytest.mark.parametrize("below", ["", "ok/", "scratch/ok/"])
 @pytest.mark.parametrize("unlabelled", [False, True])
@@ -97,7 +104,15 @@ def test_parts_within_classes_or_domains_are_told_as_well() -> None:
     assert "DIR/images holds parts" in asked(["images/train/1.png", "images/val/1.png"]).message
 
 
+@pytest.mark.parametrize(
+    "names", [("train_images", "test-images"), ("trainset", "testset"), ("Train Set", "VAL"), ("img_train", "img_test")]
+)
+def test_parts_under_longer_names(names: tuple[str, str]) -> None:
+    assert "parts of one data set" in asked([f"{name}/ok/1.png" for name in names]).message
+
+
 def test_a_class_called_train_is_a_class() -> None:
+    assert choose(["freight train/1.png", "test tube/1.png", "training shoe/1.png"]) is Layout.domain
     assert choose(["bus/1.png", "train/1.png"]) is Layout.domain
     assert choose(["test/1.png", "train/1.png"], Known({"test", "train"})) is Layout.domain
 
