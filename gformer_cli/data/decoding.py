@@ -29,7 +29,7 @@ from gformer_cli.data.depth import Kind, Levels, Reach
 from gformer_cli.data.folders import ImageFile as FoundFile
 from gformer_cli.data.formats import FORMATS
 from gformer_cli.data.repair import digest, filled_up, repair
-from gformer_cli.data.samples import Deep, ask_for_low_bytes, describe_samples, reach_of
+from gformer_cli.data.samples import Deep, ask_for_low_bytes, describe_samples, mend_transparency, reach_of
 
 Result = TypeVar("Result")
 PIXEL_LIMIT = 200_000_000
@@ -109,6 +109,7 @@ def _decode(data: bytes, use: Callable[[Image.Image], Result], side: int | None,
             raise Refused(f"{image.width} x {image.height} is more than {limit // 10**6} million pixels")
         if side is not None:
             _shrink(image, _MARGIN * side)
+        mend_transparency(image)
         deep = describe_samples(image)
         chosen = None
         if deep is not None:

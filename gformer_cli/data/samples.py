@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, TiffImagePlugin
 
 from gformer_cli.data.depth import Kind, Levels, Reach, reach
-from gformer_cli.data.tiff import BITS_PER_SAMPLE, PHOTOMETRIC, change_raw_modes, like, mend, read_more
+from gformer_cli.data.tiff import BITS_PER_SAMPLE, PHOTOMETRIC, change_raw_modes, check_whole, like, mend, read_more
 
 STRIP = 256
 """Rows that are converted at a time, so that no copy of the whole is in a wider type."""
@@ -47,11 +47,13 @@ class Deep:
 def describe_samples(image: ImageFile.ImageFile) -> Deep | None:
     """What an opened image that is not yet loaded holds; None for 8 bits or less.
 
-    Netpbm files with more than 8 bits are made to be read as they are, not scaled by Pillow.
+    Netpbm files with more than 8 bits are made to be read as they are, not scaled by Pillow. Raises `OSError` for a
+    TIFF that is cut off in what tells how to read it.
     """
     own = _netpbm(image) if image.format == "PPM" else None
     inverted = False
     if isinstance(image, TiffImagePlugin.TiffImageFile):
+        check_whole(image)
         mend(image)
         inverted = image.tag_v2.get(PHOTOMETRIC) == 0
         own = Levels(0.0, 4095.0) if _first(image.tag_v2.get(BITS_PER_SAMPLE)) == 12 else None
@@ -67,6 +69,14 @@ def describe_samples(image: ImageFile.ImageFile) -> Deep | None:
     if image.mode in ("RGB", "RGBA") and raw.endswith(tuple(_OTHER_BYTE)) and not raw.startswith(("BGR", "RGBa")):
         return Deep("integer", 65535.0, own, raw=raw)
     return None
+
+
+def mend_transparency(image: ImageFile.ImageFile) -> None:
+    """Of an opened PNG: Pillow spreads grey of 2 and 4 bits over 8, and leaves the one that is transparent as it is."""
+    most = {"L;2": 3, "L;4": 15}.get(_raw_mode(image))
+    clear = image.info.get("transparency")
+    if image.format == "PNG" and most is not None and isinstance(clear, int):
+        image.info["transparency"] = (clear & most) * (255 // most)
 
 
 def of_mode(mode: str) -> Deep | None:

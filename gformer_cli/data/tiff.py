@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any
 
 from PIL import ImageFile, ImagePalette, TiffImagePlugin
 
 BITS_PER_SAMPLE, PHOTOMETRIC, COLOUR_MAP, PLANAR = 258, 262, 320, 284
 _SWAPPED = {"I;16BS": "I;16S", "I;32B": "I;32N", "I;32BS": "I;32S", "F;32BF": "F;32F", "F;64BF": "F;64F"}
 _ORDERS = {b"II": "", b"MM": "B"}
+
+
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+"""Bytes of each type of value."""
+_PRIVATE = 32768
+"""From here on tags are remarks of programs, which the pixels do not depend on."""
 
 
 def read_more() -> None:
@@ -27,6 +34,42 @@ def read_more() -> None:
             ):
                 key = (prefix, white_is_zero, (sample_format,), 1, (bits,), ())
                 TiffImagePlugin.OPEN_INFO.setdefault(key, (mode, raw))
+
+
+def check_whole(image: TiffImagePlugin.TiffImageFile) -> None:
+    """Raises `OSError` for an opened file that is cut off within what tells how its samples are stored.
+
+    Pillow goes on without the tags that are lost, and takes floats for integers.
+    """
+    stream = image.fp
+    assert stream is not None
+    before = stream.tell()
+    try:
+        whole = _is_whole(stream, ">" if image.tag_v2.prefix == b"MM" else "<")
+    finally:
+        stream.seek(before)
+    if not whole:
+        raise OSError("image file is truncated: its directory is not whole")
+
+
+def _is_whole(stream: IO[bytes], order: str) -> bool:
+    stream.seek(0)
+    is_big = struct.unpack(f"{order}2xH", stream.read(4))[0] == 43
+    length, count, entry = (8, "Q", "HHQQ") if is_big else (4, "H", "HHII")
+    stream.seek(8 if is_big else 4)
+    place = int.from_bytes(stream.read(length), "big" if order == ">" else "little")
+    end = stream.seek(0, 2)
+    stream.seek(place)
+    (entries,) = struct.unpack(order + count, stream.read(struct.calcsize(order + count)))
+    step = struct.calcsize(order + entry)
+    directory = stream.read(entries * step)
+    if len(directory) < entries * step:
+        return False
+    for tag, kind, values, offset in struct.iter_unpack(order + entry, directory):
+        size = values * _SIZES.get(kind, 0)
+        if tag < _PRIVATE and size > length and offset + size > end:
+            return False
+    return True
 
 
 def mend(image: TiffImagePlugin.TiffImageFile) -> None:

@@ -383,3 +383,28 @@ def test_check_warns_of_pictures_that_come_out_nearly_black_or_white(
     assert [Path(path).stem for path in dark.nearly_black] == ["deep", "black"]
     bright = check_folders([domain], workers=0, white_level=1.0)
     assert [Path(path).stem for path in bright.nearly_white] == ["deep", "white"]
+
+
+# --- files that are cut off
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("cut", range(1, 14))
+def test_a_float_tiff_that_lacks_the_end_of_its_directory_is_not_taken_for_integers(order: str, cut: int) -> None:
+    """The directory comes last, and in it the tag that tells that samples are floats."""
+    whole = tiff(grey(1, np.float32), order=order)
+    (count,) = struct.unpack_from(order + "H", whole, 8)
+    directory = whole[8 : 10 + 12 * count]
+    moved = whole[:4] + struct.pack(order + "I", len(whole)) + whole[8:] + directory
+    assert np.array_equal(np.asarray(decode(moved)), np.asarray(decode(whole)))
+    with pytest.raises(OSError, match="truncated"):
+        decode(moved[:-cut])
+
+
+def test_a_remark_of_a_tiff_may_be_lost() -> None:
+    whole = tiff(grey(1, np.float32))
+    (count,) = struct.unpack_from("<H", whole, 8)
+    remark = struct.pack("<HHII", 37500, 7, 100, len(whole) + 8)
+    directory = struct.pack("<H", count + 1) + whole[10 : 10 + 12 * count] + remark + bytes(4)
+    moved = whole[:4] + struct.pack("<I", len(whole)) + whole[8:] + directory
+    assert np.array_equal(np.asarray(decode(moved)), np.asarray(decode(whole)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +101,26 @@ def test_a_transparent_palette_entry_becomes_white(encode: Any) -> None:
     image = Image.new("P", (1, 1), 0)
     image.putpalette([0, 0, 0])
     assert _pixels(decode(encode(image, transparency=0)))[0, 0].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+@pytest.mark.parametrize("clear", [0, 1])
+def test_the_grey_that_means_transparent_becomes_white_at_any_depth(bits: int, clear: int) -> None:
+    """One row of all samples from 0 up to the largest; `clear` is one of them, as the file numbers it."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    most = 2**bits - 1
+    row = np.packbits(np.arange(most + 1)[:, None] >> np.arange(bits)[::-1] & 1).tobytes()
+    parts = [
+        chunk(b"IHDR", struct.pack(">IIBBBBB", most + 1, 1, bits, 0, 0, 0, 0)),
+        chunk(b"tRNS", struct.pack(">H", clear)),
+        chunk(b"IDAT", zlib.compress(b"\0" + row)),
+        chunk(b"IEND", b""),
+    ]
+    wanted = [255 if sample == clear else sample * 255 // most for sample in range(most + 1)]
+    assert _pixels(decode(b"\x89PNG\r\n\x1a\n" + b"".join(parts)))[0, :, 0].tolist() == wanted
 
 
 @pytest.mark.parametrize(
