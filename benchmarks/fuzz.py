@@ -1,24 +1,21 @@
-"""Mutated bundles and images, and random folders, through the real readers: does anything crash, hang, get lost, or
-answer without saying why?
+"""Hostile and odd input through the real readers: does anything crash, hang, get lost, or end without saying why?
 
     python benchmarks/fuzz.py --bundles 10000 --images 10000 --trees 10000 --seed 0
 
+Bundles and images are changed at random, and must be read, or refused with one short line that says what is wrong.
+Trees of folders are made at random, with links, depths, spellings, suffixes and formats, and it is known what is in
+them: every file must be found or named as left aside, pixels and names must be right, and where a tree can be read in
+several ways, it must be asked. Every 500th tree goes through `data check` and `adapt` as well.
+
 Each case is made from the seed and its number alone, so one can be repeated: `--only bundles:417`. Cases run in a
-process of their own with a limit on its memory, and on the time of each. A file must be read, or refused with one
-short line that says what is wrong (`InputError`; for an image the reason why it is skipped). Of the files in a folder
-each must be found or named as left aside (`trees.py`). Exit status 1 otherwise.
+process of their own with a limit on its memory, and on the time of each. Exit status 1 for any failure.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
-import json
 import multiprocessing
-import random
-import re
 import resource
-import struct
 import sys
 import tempfile
 import time
@@ -29,299 +26,88 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import trees
-from PIL import Image
+from fuzzing.commands import run_commands
+from fuzzing.growing import make
+from fuzzing.judge import complaint, judge
+from fuzzing.mutations import READERS, case, tiny_bundle, unclear, whole_images
+from fuzzing.pictures import Album
+from fuzzing.trees import truth, write
 
-from gformer_cli.bundle import DataHeader, build_generator, load_bundle, read_header, save_bundle
-from gformer_cli.config import validate
-from gformer_cli.console import one_line
-from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.networks import build_network
-from gformer_cli.data.check import check_folders
-from gformer_cli.data.folders import Domain, ImageFile
-from gformer_cli.data.images import Batch, Preprocessing, Skipped, read_image
-from gformer_cli.errors import InputError
-from gformer_cli.stages.adapt import Predictor
+from gformer_cli.data.walking import DEEPEST
+from gformer_cli.errors import InputError, WorkError
+from gformer_cli.files import remove_tree
 
 MEMORY = 3 << 30
 """Bytes of address space beyond those that the idle process has."""
 SECONDS = 10.0
 """For one case; the machine may be busy."""
-BARE = re.compile(r"\w*(Error|Exception)\w*")
-NONSENSE: list[Any] = [
-    0,
-    -1,
-    1,
-    2**31,
-    2**63,
-    10**9,
-    10**30,
-    1.5,
-    1e308,
-    float("nan"),
-    float("inf"),
-    True,
-    None,
-    "",
-    "x",
-]
-NONSENSE += [
-    "\x1b[2J",
-    "../../etc/passwd",
-    "resnet152",
-    "timm:resnet18",
-    "own.py:make",
-    "🐈" * 99,
-    [],
-    {},
-    [[]],
-    [1e9] * 3,
-]
+COMMANDS = 500
+"""Of so many trees one goes through the real commands."""
 
-Mutate = Callable[[bytes, random.Random], bytes]
+Answer = Callable[[int], tuple[str, str]]
+"""What was done for a number, and what came of it."""
 
 
-# --- what is mutated
+def mutated(kind: str, wholes: list[bytes], seed: int, folder: Path) -> Answer:
+    path = folder / ("case.gformer" if kind == "bundles" else "case.png")
+
+    def answer(index: int) -> tuple[str, str]:
+        name, data = case(kind, wholes, seed, index)
+        path.write_bytes(data)
+        try:
+            return name, READERS[kind](path)
+        except InputError as error:
+            return name, unclear(error.message) or ("refused" if error.hint else f"unclear: no hint: {error.message}")
+        except Exception as error:
+            return name, crash(error)
+
+    return answer
 
 
-def tiny_bundle(folder: Path) -> bytes:
-    """A whole bundle of some 100 kB, most of which is structure."""
-    settings = validate(
-        {
-            "data": {"image_size": 8},
-            "backbone": {"stem": "small", "width": 0.03, "weights": "none"},
-            "generator": {"width": 4, "depth": 1, "heads": 2, "channel_width": 4, "feed_forward": 4},
-        }
-    )
-    torch.manual_seed(0)
-    options = settings.backbone
-    backbone = Backbone(build_network(options.name, 3, stem=options.stem, width=options.width)).freeze()
-    save_bundle(
-        folder / "whole.gformer",
-        backbone=backbone,
-        generator=build_generator(settings.generator, backbone),
-        control=build_generator(settings.generator.model_copy(update={"kind": "constant"}), backbone),
-        settings=settings,
-        classes=["cat", "dog", "owl"],
-        data=DataHeader(domains={"photo": {"cat": 2, "dog": 3, "owl": 4}}, fingerprint="abc"),
-        validation={"gformer": 0.75, "source": 0.5},
-    )
-    return (folder / "whole.gformer").read_bytes()
+def crash(error: Exception) -> str:
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"crash: {type(error).__name__}: {str(error)[:200]} ({Path(where.filename).name}:{where.lineno})"
 
 
-def whole_images() -> list[bytes]:
-    """Small images of every format, and of the modes that are read in a way of their own."""
-    noise = np.random.default_rng(0).integers(0, 256, (24, 20, 4), dtype=np.uint8)
-    colour, clear = Image.fromarray(noise[..., :3]), Image.fromarray(noise, "RGBA")
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    wide = Image.fromarray(noise[..., 0].astype(np.uint16) * 257)
-    real = Image.fromarray(noise[..., 0].astype(np.float32) / 255)
-    kinds: list[tuple[Image.Image, str, dict[str, Any]]] = [
-        *((colour, name, {}) for name in ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")),
-        (colour, "JPEG", {"progressive": True, "exif": exif}),
-        (colour.convert("CMYK"), "JPEG", {}),
-        (clear, "PNG", {"exif": exif}),
-        (clear, "WEBP", {"lossless": True}),
-        (colour.convert("P"), "PNG", {"transparency": 3}),
-        (colour.convert("1"), "PPM", {}),
-        (colour.convert("1"), "TIFF", {"compression": "group4"}),
-        (wide, "PNG", {}),
-        (wide, "TIFF", {"compression": "tiff_lzw"}),
-        (real, "TIFF", {}),
-        (colour, "GIF", {"save_all": True, "append_images": [colour.rotate(90)]}),
-        (colour, "PNG", {"save_all": True, "append_images": [colour.rotate(180)]}),
-        (colour, "WEBP", {"save_all": True, "append_images": [colour.rotate(180)]}),
-    ]
-    found = []
-    for image, name, options in kinds:
-        stream = io.BytesIO()
-        image.save(stream, name, **options)
-        found.append(stream.getvalue())
-    return found
+def trees(seed: int, folder: Path, bundle: Path | None = None) -> Answer:
+    """With `bundle`, through the commands."""
+    album = Album(seed)
+    place = folder / "tree"
+
+    def answer(index: int) -> tuple[str, str]:
+        tree = make(seed, index, album)
+        if place.exists():
+            remove_tree(place)
+        root = write(tree, place)
+        try:
+            found = run_commands(tree, root, bundle) if bundle else judge(tree, root)
+            failures = list(dict.fromkeys(found))
+        except (InputError, WorkError) as error:
+            failures = [complaint(error, root, truth(tree, DEEPEST)) or f"refused: {error.message}"]
+        except Exception as error:
+            return tree.shape, crash(error)
+        return tree.shape, f"wrong: {'; '.join(failures[:3])}" if failures else tree.shape
+
+    return answer
 
 
-# --- how
-
-
-def flip(data: bytes, rng: random.Random) -> bytes:
-    """One to eight bits, more often near the start, where headers are."""
-    changed = bytearray(data)
-    for _ in range(rng.randint(1, 8)):
-        changed[int(len(data) * rng.random() ** rng.choice((1, 4)))] ^= 1 << rng.randrange(8)
-    return bytes(changed)
-
-
-def cut(data: bytes, rng: random.Random) -> bytes:
-    return data[: int(len(data) * rng.random() ** 0.5)]
-
-
-def insert(data: bytes, rng: random.Random) -> bytes:
-    place = rng.randrange(len(data))
-    return data[:place] + rng.randbytes(rng.choice((1, 2, 7, 64, 4096))) + data[place:]
-
-
-def drop(data: bytes, rng: random.Random) -> bytes:
-    place = rng.randrange(len(data))
-    return data[:place] + data[place + rng.choice((1, 2, 7, 64, 4096)) :]
-
-
-def number(data: bytes, rng: random.Random) -> bytes:
-    """Two or four bytes become an extreme number: sizes, offsets and counts are such."""
-    place = int(len(data) * rng.random() ** 3)
-    return (
-        data[:place]
-        + (value := rng.choice((b"\xff\xff", b"\xff" * 4, b"\x7f\xff\xff\xff", bytes(4))))
-        + data[place + len(value) :]
-    )
-
-
-def _edit(tree: Any, rng: random.Random) -> None:
-    """Change, remove or double one place of a JSON tree."""
-    while True:
-        keys = list(tree) if isinstance(tree, dict) else list(range(len(tree)))
-        key = rng.choice(keys)
-        if isinstance(tree[key], dict | list) and tree[key] and rng.random() < 0.8:
-            tree = tree[key]
-            continue
-        how = rng.random()
-        if how < 0.6:
-            tree[key] = rng.choice(NONSENSE)
-        elif how < 0.75:
-            del tree[key]
-        elif isinstance(tree, dict):
-            tree[rng.choice(("backbone.extra", "other.tensor", "what", ""))] = tree[key]
-        else:
-            tree.append(tree[key])
-        return
-
-
-def _pack(header: Any, tensors: bytes) -> bytes:
-    text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + tensors
-
-
-def _unpack(data: bytes) -> tuple[dict[str, Any], bytes]:
-    end = 8 + struct.unpack_from("<Q", data)[0]
-    return json.loads(data[8:end]), data[end:]
-
-
-def edit_header(data: bytes, rng: random.Random) -> bytes:
-    """One to three edits of gformer's own header."""
-    header, tensors = _unpack(data)
-    ours = json.loads(header["__metadata__"]["gformer"])
-    for _ in range(rng.randint(1, 3)):
-        _edit(ours, rng)
-    header["__metadata__"]["gformer"] = json.dumps(ours)
-    return _pack(header, tensors)
-
-
-def edit_index(data: bytes, rng: random.Random) -> bytes:
-    """One to three edits of names, shapes, types and offsets of tensors."""
-    header, tensors = _unpack(data)
-    for _ in range(rng.randint(1, 3)):
-        _edit(header, rng)
-    return _pack(header, tensors)
-
-
-def poison(data: bytes, rng: random.Random) -> bytes:
-    """Values that are not finite, or huge, in the tensors."""
-    header, tensors = _unpack(data)
-    changed = bytearray(tensors)
-    for _ in range(rng.randint(1, 4)):
-        place = 4 * rng.randrange(len(tensors) // 4)
-        changed[place : place + 4] = struct.pack("<f", rng.choice((float("nan"), float("inf"), -3e38, 3e38, -1.0)))
-    return _pack(header, bytes(changed))
-
-
-BYTES: list[Mutate] = [flip, cut, insert, drop, number]
-JSON: list[Mutate] = [edit_header, edit_header, edit_header, edit_index, edit_index, poison]
-
-
-# --- the readers
-
-
-def read_bundle(path: Path) -> str:
-    """Header, tensors, and one batch predicted."""
-    read_header(path)
-    bundle = load_bundle(path)
-    size = bundle.preprocessing.image_size
-    pixels = torch.zeros(2, 3, size, size, dtype=torch.uint8)
-    files = tuple(ImageFile(Path(name), name, None) for name in ("a", "b"))
-    outcome = Predictor(bundle, torch.device("cpu")).predict(Batch(pixels, files, ("", "")), "target")
-    outcome.rows(bundle.header.classes)
-    return "read" if bool(torch.isfinite(outcome.probabilities).all()) else "read, predicts no numbers"
-
-
-def read_one_image(path: Path) -> str:
-    """As for predicting, and as `gformer data check` reads it: both must agree."""
-    file = ImageFile(path, path.name, None)
-    item = read_image(file, Preprocessing(8, "crop", (0.5,) * 3, (0.5,) * 3))
-    report = check_folders([Domain("target", path.parent, (file,), ())], workers=0)
-    if isinstance(item, Skipped) == report.ok:
-        return f"crash: read_image and check disagree: {item}, {report.unreadable}"
-    return unclear(item.reason) or "refused" if isinstance(item, Skipped) else "read"
-
-
-def unclear(text: str) -> str:
-    """A complaint about a reason that tells a user nothing, or ''."""
-    bad = not text.strip() or len(text) > 500 or "\n" in text or bool(BARE.fullmatch(text.strip()))
-    return f"unclear: {text!r}" if bad else ""
-
-
-def read_tree(path: Path) -> str:
-    """The file holds the seed of a tree, which is made beside it and read in every way."""
-    return trees.check(path.with_name("tree"), path.read_text())
-
-
-READERS: dict[str, Callable[[Path], str]] = {"bundles": read_bundle, "images": read_one_image, "trees": read_tree}
-
-
-def case(kind: str, wholes: list[bytes], seed: int, index: int) -> tuple[str, bytes]:
-    """The name of what was done, and the mutated file."""
-    rng = random.Random(f"{seed} {kind} {index}")
-    if kind == "trees":
-        return "tree", f"{seed} {kind} {index}".encode()
-    data = rng.choice(wholes)
-    steps = rng.choices(BYTES if kind == "images" or rng.random() < 0.4 else JSON, k=1)
-    if kind == "images":
-        steps += rng.choices(BYTES, k=rng.choice((0, 0, 1, 2)))
-    for step in steps:
-        data = step(data, rng) if data else data
-    return "+".join(step.__name__ for step in steps), data
-
-
-def outcome(kind: str, path: Path) -> str:
-    try:
-        return READERS[kind](path)
-    except InputError as error:
-        return unclear(one_line(error.message)) or ("refused" if error.hint else f"unclear: no hint: {error.message}")
-    except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        return f"crash: {type(error).__name__}: {str(error)[:200]} ({Path(where.filename).name}:{where.lineno})"
-
-
-def work(pipe: Connection, kind: str, wholes: list[bytes], seed: int, folder: Path) -> None:
+def work(pipe: Connection, answer: Answer) -> None:
     """Answer numbers of cases with outcomes, under a limit on memory."""
     torch.set_num_threads(1)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
-    path = folder / ("case.gformer" if kind == "bundles" else "case.png")
     while True:
-        name, data = case(kind, wholes, seed, pipe.recv())
-        path.write_bytes(data)
-        pipe.send((name, outcome(kind, path)))
+        pipe.send(answer(pipe.recv()))
 
 
-def run(kind: str, wholes: list[bytes], seed: int, numbers: range, folder: Path) -> list[tuple[int, str]]:
+def run(kind: str, answer: Answer, numbers: range, seconds: float = SECONDS) -> list[tuple[int, str]]:
     """Every case; prints what was found and returns the failures."""
     context = multiprocessing.get_context("fork")
 
     def start() -> tuple[Any, Connection]:
         ours, theirs = context.Pipe()
-        worker = context.Process(target=work, args=(theirs, kind, wholes, seed, folder), daemon=True)
+        worker = context.Process(target=work, args=(theirs, answer), daemon=True)
         worker.start()
         theirs.close()
         return worker, ours
@@ -334,12 +120,12 @@ def run(kind: str, wholes: list[bytes], seed: int, numbers: range, folder: Path)
         since = time.monotonic()
         try:
             pipe.send(index)
-            name, found = pipe.recv() if pipe.poll(SECONDS) else ("?", f"hang: over {SECONDS:.0f} s")
+            name, found = pipe.recv() if pipe.poll(seconds) else ("?", f"hang: over {seconds:.0f} s")
         except (EOFError, OSError):
             name, found = "?", "crash: the process died"
         slowest = max(slowest, time.monotonic() - since)
         counts[found.partition(":")[0]] += 1
-        if found.startswith(("crash", "hang", "unclear")):
+        if found.startswith(("crash", "hang", "unclear", "wrong")):
             failures.append((index, f"{name}: {found}"))
         if name == "?":
             worker.kill()
@@ -347,11 +133,11 @@ def run(kind: str, wholes: list[bytes], seed: int, numbers: range, folder: Path)
             worker, pipe = start()
     worker.kill()
     worker.join()
-    seconds = time.monotonic() - began
     found = ", ".join(f"{name} {count}" for name, count in counts.most_common())
-    print(f"{kind}: {len(numbers)} in {seconds:.0f} s, slowest {slowest:.2f} s: {found}")
+    print(f"{kind}: {len(numbers)} in {time.monotonic() - began:.0f} s, slowest {slowest:.2f} s: {found}")
     for index, failure in failures[:20]:
-        print(f"  {kind}:{index} {failure}")
+        print(ascii(f"  {kind}:{index} {failure}")[1:-1])
+    sys.stdout.flush()
     return failures
 
 
@@ -361,22 +147,32 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--images", type=int, default=10000)
     parser.add_argument("--trees", type=int, default=10000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", metavar="KIND:NUMBER", help="one case, whose error is raised")
+    parser.add_argument("--only", metavar="KIND:NUMBER", help="one case: bundles, images, trees or commands")
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        wholes = {"bundles": [tiny_bundle(folder)], "images": whole_images(), "trees": []}
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    try:
+        bundle = tiny_bundle(folder)
+        ways: dict[str, tuple[Callable[[], Answer], range, float]] = {
+            "bundles": (lambda: mutated("bundles", [bundle], options.seed, folder), range(options.bundles), SECONDS),
+            "images": (lambda: mutated("images", whole_images(), options.seed, folder), range(options.images), SECONDS),
+            "trees": (lambda: trees(options.seed, folder), range(options.trees), SECONDS),
+            "commands": (
+                lambda: trees(options.seed, folder, folder / "whole.gformer"),
+                range(0, options.trees, COMMANDS),
+                120.0,
+            ),
+        }
         if options.only:
             kind, _, index = options.only.partition(":")
-            path = folder / f"case.{'gformer' if kind == 'bundles' else 'png'}"
-            path.write_bytes(case(kind, wholes[kind], options.seed, int(index))[1])
-            print(READERS[kind](path))
-            return 0
-        failures = [
-            failure
-            for kind, count in (("bundles", options.bundles), ("images", options.images), ("trees", options.trees))
-            for failure in run(kind, wholes[kind], options.seed, range(count), folder)
-        ]
+            name, found = ways[kind][0](int(index))
+            print(ascii(f"{name}: {found}")[1:-1])
+            return 1 if found.startswith(("crash", "unclear", "wrong")) else 0
+        failures = []
+        for kind, (answer, numbers, seconds) in ways.items():
+            if numbers:
+                failures += run(kind, answer(), numbers, seconds)
+    finally:
+        remove_tree(folder)
     return 1 if failures else 0
 
 
