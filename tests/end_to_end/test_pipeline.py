@@ -48,7 +48,8 @@ def test_the_pipeline_adapts_better_than_the_source_model(data: Path, bundle: Pa
     printed = json.loads(
         gformer("evaluate", "--model", bundle, "--target", data / "targets", "--out", tmp_path / "results", "--json")
     )
-    assert printed == json.loads((tmp_path / "results" / "results.json").read_text())
+    written = json.loads((tmp_path / "results" / "results.json").read_text())
+    assert printed == written | {"left_aside": {}}
     assert len(printed["cells"]) == 5 * 5 and {cell["n"] for cell in printed["cells"]} == {400}
     # measured: about 40 % against 70 %; even this little training must show what adapting is for
     averages = {summary["method"]: summary["accuracy"] for summary in printed["summaries"]}
