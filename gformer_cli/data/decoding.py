@@ -94,7 +94,8 @@ def decode_to(
     except Refused:
         raise
     except (OSError, SyntaxError, ValueError):
-        whole = repair(data, lambda changed: _decode(changed, digest, side, levels))
+        # at its full size: what is read of a file must not depend on how large the caller wants it
+        whole = repair(data, lambda changed: _decode(changed, digest, None, levels))
         if whole is None:
             raise
         return _decode(whole, use, side, levels)

@@ -48,6 +48,18 @@ def test_a_progressive_jpeg_that_lacks_its_last_scans_stays_unreadable(encode: A
             decode(data[:start])
 
 
+@pytest.mark.parametrize("cut", [3, 100, 1000])
+def test_a_jpeg_that_lacks_pixels_stays_unreadable_where_a_small_image_is_wanted(encode: Any, cut: int) -> None:
+    """At an eighth of its size nothing is seen of the fine detail that the last scan holds."""
+    y, x = np.mgrid[0:240, 0:240]
+    waves = 128 + 100 * np.sin(np.stack([y / 60, x / 70, (x + y) / 80], axis=-1))
+    data = encode(Image.fromarray(waves.astype(np.uint8)), "JPEG", quality=97, subsampling=0, progressive=True)
+    for side in (8, 16, None):
+        with pytest.raises(OSError, match="truncated"):
+            decode(data[:-cut], side=side)
+        assert decode(data[:-2], side=side).width == decode(data, side=side).width
+
+
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 def test_plain_grey_and_cmyk_jpegs_may_lack_the_end_marker_too(encode: Any, mode: str) -> None:
     for image in (_picture().convert(mode), Image.new(mode, (64, 64), 128)):
