@@ -164,7 +164,7 @@ def main(arguments: list[str] | None = None) -> int:
         }
         if options.only:
             kind, _, index = options.only.partition(":")
-            name, found = ways[kind][0](int(index))
+            name, found = ways[kind][0]()(int(index))
             print(ascii(f"{name}: {found}")[1:-1])
             return 1 if found.startswith(("crash", "unclear", "wrong")) else 0
         failures = []

@@ -28,3 +28,4 @@ def test_mutated_bundles_and_images_are_read_or_refused_in_clear_words() -> None
 def test_nothing_in_random_trees_of_folders_is_lost_or_read_wrongly() -> None:
     told = run("--bundles", "0", "--images", "0", "--trees", "60", "--seed", "7")
     assert told == ["trees: 60", "commands: 1"]
+    assert len(run("--only", "trees:5", "--seed", "7")) == 1
