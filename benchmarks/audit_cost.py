@@ -21,11 +21,11 @@ from typing import Any
 
 import torch
 
+from gformer_cli.adapt import Outcome, ParameterFolder, adapt
+from gformer_cli.audit.writer import AuditLog, environment
 from gformer_cli.bundle import file_hash, load_bundle
 from gformer_cli.core.change import measure_change
-from gformer_cli.data.folders import find_domains
-from gformer_cli.stages.adapt import Outcome, ParameterFolder, adapt
-from gformer_cli.stages.audit.writer import AuditLog, environment
+from gformer_cli.folders.domains import find_domains
 
 CPU = torch.device("cpu")
 

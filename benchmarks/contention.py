@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gformer_cli.threads import SHORT_SPIN, usable_cores
+from gformer_cli.compute.threads import SHORT_SPIN, usable_cores
 
 PIECES = ("step", "episode", "batch")
 BESIDE = {"idle": 0, "a busy loop": 1, "two PyTorch processes": 2}
@@ -138,11 +138,11 @@ def measure(piece: str, way: str, options: argparse.Namespace) -> float:
     """Milliseconds a piece in this process (or its crew)."""
     import torch
 
-    from gformer_cli.stages.pace import Pace
+    from gformer_cli.compute.pace import Pace
 
     cores = usable_cores()
     if way == PROCESSES:
-        from gformer_cli.stages.crew import Processes
+        from gformer_cli.compute.crew import Processes
 
         with Processes(cores, 1, Work.build, options) as crew:
             for seconds in (options.seconds, options.seconds):  # the first warms up
@@ -162,16 +162,16 @@ class Work:
     def __init__(self, options: argparse.Namespace, pace: Any) -> None:
         import torch
 
+        from gformer_cli.adapt.predictor import Predictor
         from gformer_cli.bundle import build_generator, build_method, load_bundle
-        from gformer_cli.data.folders import find_domains
-        from gformer_cli.data.images import Batch
-        from gformer_cli.stages.adapt.predictor import Predictor
-        from gformer_cli.stages.meta_trainer import MetaTrainer
-        from gformer_cli.stages.pretrain import read_source
-        from gformer_cli.stages.progress import Silent
-        from gformer_cli.stages.run_folder import RunFolder
-        from gformer_cli.stages.source_models import SourceModels
-        from gformer_cli.stages.source_trainer import SourceTrainer, new_network
+        from gformer_cli.folders.domains import find_domains
+        from gformer_cli.images.preprocessing import Batch
+        from gformer_cli.progress import Silent
+        from gformer_cli.train.meta_trainer import MetaTrainer
+        from gformer_cli.train.pretrain import read_source
+        from gformer_cli.train.run_folder import RunFolder
+        from gformer_cli.train.source_models import SourceModels
+        from gformer_cli.train.source_trainer import SourceTrainer, new_network
 
         run, device = RunFolder(options.run), torch.device("cpu")
         settings, source = run.settings(), run.source()
@@ -195,7 +195,7 @@ class Work:
     @classmethod
     def build(cls, _line: Any, options: argparse.Namespace) -> Work:
         """Of a process of a crew."""
-        from gformer_cli.stages.pace import Pace
+        from gformer_cli.compute.pace import Pace
 
         return cls(options, Pace(1))
 

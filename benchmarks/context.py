@@ -14,13 +14,13 @@ from pathlib import Path
 
 import torch
 
+from gformer_cli.adapt import Predictor
 from gformer_cli.bundle import Bundle, load_bundle
-from gformer_cli.data.folders import Domain, find_domains
-from gformer_cli.data.images import read_batches
+from gformer_cli.compute.device import pick_workers
 from gformer_cli.data.streams import arrival_order
+from gformer_cli.folders.domains import Domain, find_domains
+from gformer_cli.images.preprocessing import read_batches
 from gformer_cli.metrics import mean
-from gformer_cli.stages.adapt import Predictor
-from gformer_cli.stages.training import pick_workers
 
 CPU = torch.device("cpu")
 

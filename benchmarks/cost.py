@@ -25,9 +25,9 @@ from gformer_cli.bundle import build_generator, build_method
 from gformer_cli.config import GeneratorSettings
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.losses import entropy
-from gformer_cli.core.networks import build_network
 from gformer_cli.core.parameters import Parameters
-from gformer_cli.stages.evaluate.cost import peak_memory
+from gformer_cli.evaluate.cost import peak_memory
+from gformer_cli.networks.build import build_network
 
 PROBES: dict[str, dict[str, Any]] = {
     "none": {"probe": "none"},

@@ -17,15 +17,15 @@ from pathlib import Path
 import torch
 
 from gformer_cli.bundle import build_generator, build_method
+from gformer_cli.compute.device import pick_workers
 from gformer_cli.config import Settings, resolve
-from gformer_cli.data.folders import find_domains
 from gformer_cli.data.labelled import LabelledDomain
-from gformer_cli.stages.meta_trainer import MetaTrainer
-from gformer_cli.stages.pretrain import read_source
-from gformer_cli.stages.progress import Silent
-from gformer_cli.stages.run_folder import RunFolder, SourceData
-from gformer_cli.stages.source_models import SourceModels
-from gformer_cli.stages.training import pick_workers
+from gformer_cli.folders.domains import find_domains
+from gformer_cli.progress import Silent
+from gformer_cli.train.meta_trainer import MetaTrainer
+from gformer_cli.train.pretrain import read_source
+from gformer_cli.train.run_folder import RunFolder, SourceData
+from gformer_cli.train.source_models import SourceModels
 
 CPU = torch.device("cpu")
 WAYS: dict[str, list[str]] = {

@@ -17,11 +17,11 @@ from pathlib import Path
 import torch
 
 from gformer_cli.bundle import Bundle, load_bundle
-from gformer_cli.data.folders import find_domains
-from gformer_cli.stages.evaluate import Plan
-from gformer_cli.stages.evaluate.loading import Loader
-from gformer_cli.stages.evaluate.run import Harness
-from gformer_cli.stages.progress import Silent
+from gformer_cli.evaluate import Plan
+from gformer_cli.evaluate.loading import Loader
+from gformer_cli.evaluate.run import Harness
+from gformer_cli.folders.domains import find_domains
+from gformer_cli.progress import Silent
 
 CPU = torch.device("cpu")
 

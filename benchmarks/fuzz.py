@@ -34,9 +34,9 @@ from fuzzing.mutations import READERS, case, tiny_bundle, unclear, whole_images
 from fuzzing.pictures import Album
 from fuzzing.trees import truth, write
 
-from gformer_cli.data.walking import DEEPEST
 from gformer_cli.errors import InputError, WorkError
 from gformer_cli.files import remove_tree
+from gformer_cli.folders.walking import DEEPEST
 
 MEMORY = 3 << 30
 """Bytes of address space beyond those that the idle process has."""

@@ -18,15 +18,15 @@ from pathlib import Path
 
 import torch
 
+from gformer_cli.adapt import Outcome, Predictor
 from gformer_cli.bundle import load_bundle
-from gformer_cli.core.guard import GENERATED
-from gformer_cli.core.signals import batch_signals
-from gformer_cli.data.folders import Domain, find_domains
-from gformer_cli.data.hostile import HOSTILE, UNSEEN, hostile_batch
-from gformer_cli.data.images import Batch, read_batches
 from gformer_cli.data.streams import arrival_order
 from gformer_cli.errors import InputError
-from gformer_cli.stages.adapt import Outcome, Predictor
+from gformer_cli.folders.domains import Domain, find_domains
+from gformer_cli.guard.hostile import HOSTILE, UNSEEN, hostile_batch
+from gformer_cli.guard.rule import GENERATED
+from gformer_cli.guard.signals import batch_signals
+from gformer_cli.images.preprocessing import Batch, read_batches
 
 CPU = torch.device("cpu")
 SEED = 10_000

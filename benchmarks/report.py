@@ -15,12 +15,12 @@ import time
 from pathlib import Path
 
 from gformer_cli.data.streams import BATCH_SIZES, STREAMS
+from gformer_cli.evaluate import Cell, Results
+from gformer_cli.evaluate.reading import read_results
+from gformer_cli.evaluate.results import Details, Inside
 from gformer_cli.files import write_json
 from gformer_cli.report.page.evaluation import evaluation_page
 from gformer_cli.report.page.files import write_report
-from gformer_cli.stages.evaluate import Cell, Results
-from gformer_cli.stages.evaluate.reading import read_results
-from gformer_cli.stages.evaluate.results import Details, Inside
 
 
 def make_cell(method: str, stream: str, target: str, size: int, batches: int, rng: random.Random) -> Cell:

@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--forked", action="store_true", help="spare the imports at each start: fork instead")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["gformer_cli.stages.adapt.watch"])
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["gformer_cli.watch.loop"])
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         waiting = copies(options.images, work / "waiting", options.count)

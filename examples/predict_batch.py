@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from gformer_cli.bundle import load_bundle
-from gformer_cli.data.folders import find_domains
-from gformer_cli.data.images import Skipped, read_batches
 from gformer_cli.data.streams import arrival_order
+from gformer_cli.folders.domains import find_domains
+from gformer_cli.images.preprocessing import Skipped, read_batches
 
 
 def main(model: str, folder: str) -> None:

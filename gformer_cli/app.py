@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from gformer_cli import __version__, interrupts, streams
+from gformer_cli import __version__, interrupts, stdio
 from gformer_cli.commands import (
     adapt,
     audit,
@@ -29,9 +29,9 @@ from gformer_cli.commands import (
     report,
 )
 from gformer_cli.commands.options import remember_command, wants_traceback
+from gformer_cli.compute.threads import short_spin
 from gformer_cli.console import one_line
 from gformer_cli.errors import GformerError
-from gformer_cli.threads import short_spin
 
 app = typer.Typer(
     name="gformer",
@@ -82,7 +82,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     remember_command(sys.argv[1:] if arguments is None else arguments)
     try:
         status = app(args=None if arguments is None else list(arguments), prog_name="gformer", standalone_mode=False)
-        streams.finish()
+        stdio.finish()
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted()
     except Exception as error:
@@ -98,7 +98,7 @@ def main() -> None:
     """The process's one command line."""
     short_spin()
     interrupts.install()
-    streams.prepare()
+    stdio.prepare()
     status = run()
     interrupts.at_exit()
     sys.exit(status)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from pydantic_core import PydanticCustomError
 
 from gformer_cli.errors import InputError, did_you_mean, plain
-from gformer_cli.own_code import check_own_code
+from gformer_cli.networks.own_code import check_own_code
 from gformer_cli.preset_files import dump_yaml, parse_yaml, read_preset
 from gformer_cli.seeding import LARGEST_SEED
 

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gformer_cli.files import to_json
-from gformer_cli.streams import check_open, writing
+from gformer_cli.stdio import check_open, writing
 
 LISTED = 5
 """Items of a warning, such as skipped files, that are named without --verbose."""

@@ -12,11 +12,13 @@ from torch import nn
 
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.gradients import GradientFeatures
-from gformer_cli.core.networks import build_network
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.probe import Probe
+from gformer_cli.evaluate import Cell
 from gformer_cli.files import remove_tree
-from gformer_cli.stages.evaluate import Cell
+from gformer_cli.networks.build import build_network
+
+pytest_plugins = ["tests.fixtures.folders", "tests.fixtures.trained"]
 
 
 def randomise(network: nn.Module, seed: int) -> nn.Module:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fuzzing.trees import Tree, truth
-from gformer_cli.data.walking import DEEPEST
+from gformer_cli.folders.walking import DEEPEST
 
 
 def run_commands(tree: Tree, root: Path, bundle: Path) -> Iterator[str]:

@@ -15,13 +15,13 @@ from fuzzing.pictures import Picture
 from fuzzing.trees import File, Folder, Tree, Truth, nfc, truth
 from gformer_cli.console import one_line
 from gformer_cli.data.check import check_folders
-from gformer_cli.data.folders import Domain, Found, Known, Layout, check_names, find_images
-from gformer_cli.data.images import Decoded, Preprocessing, Skipped, read_images
-from gformer_cli.data.walking import DEEPEST
 from gformer_cli.errors import InputError, WorkError
 from gformer_cli.files import to_json
+from gformer_cli.folders.domains import Domain, Found, Known, Layout, check_names, find_images
+from gformer_cli.folders.walking import DEEPEST
+from gformer_cli.images.preprocessing import Decoded, Preprocessing, Skipped, read_images
 from gformer_cli.report.check import check_summary
-from gformer_cli.stages.adapt.incoming import Incoming
+from gformer_cli.watch.incoming import Incoming
 
 SIZE = 8
 ALIKE = ("spelled", "two domains are called")

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from PIL import Image
 
+from gformer_cli.adapt import Predictor
 from gformer_cli.bundle import DataHeader, build_generator, load_bundle, read_header, save_bundle
 from gformer_cli.config import validate
 from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.networks import build_network
 from gformer_cli.data.check import check_folders
-from gformer_cli.data.folders import Domain, ImageFile
-from gformer_cli.data.images import Batch, Preprocessing, Skipped, read_image
-from gformer_cli.stages.adapt import Predictor
+from gformer_cli.folders.domains import Domain, ImageFile
+from gformer_cli.images.preprocessing import Batch, Preprocessing, Skipped, read_image
+from gformer_cli.networks.build import build_network
 
 BARE = re.compile(r"\w*(Error|Exception)\w*")
 NONSENSE: list[Any] = [

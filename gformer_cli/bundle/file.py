@@ -26,22 +26,22 @@ from gformer_cli.bundle.header import (
     parse_header,
 )
 from gformer_cli.bundle.integrity import stamped
+from gformer_cli.compute.memory import free_memory
 from gformer_cli.config import Settings
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.core.generators import Generator
-from gformer_cli.core.guard import Guard
-from gformer_cli.core.networks import OnMeta, build_network
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.static import StaticModel
 from gformer_cli.core.trial import measured, trial_images, try_generation
-from gformer_cli.data.depth import Depth, Kind, Levels
-from gformer_cli.data.folders import Domain
-from gformer_cli.data.images import Preprocessing
 from gformer_cli.errors import InputError, WorkError
 from gformer_cli.files import atomic_path
-from gformer_cli.memory import free_memory
-from gformer_cli.own_code import check_own_code, own_code
+from gformer_cli.folders.domains import Domain
+from gformer_cli.guard.rule import Guard
+from gformer_cli.images.depth import Depth, Kind, Levels
+from gformer_cli.images.preprocessing import Preprocessing
+from gformer_cli.networks.build import OnMeta, build_network
+from gformer_cli.networks.own_code import check_own_code, own_code
 
 
 @dataclass

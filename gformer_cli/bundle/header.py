@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from gformer_cli import __version__
 from gformer_cli.bundle.check import HEADER_LIMIT, damaged
 from gformer_cli.config import BackboneSettings, DataSettings, GeneratorSettings, Settings
-from gformer_cli.core.guard import Guard
 from gformer_cli.errors import InputError, plain
+from gformer_cli.guard.rule import Guard
 
 FORMAT_VERSION = 1
 KEY = "gformer"

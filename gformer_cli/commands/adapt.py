@@ -12,7 +12,7 @@ from gformer_cli.commands.adapt_folder import Order
 from gformer_cli.commands.adapt_request import Request
 from gformer_cli.commands.locations import STDOUT, pick_model, pick_predictions
 from gformer_cli.console import Terminal
-from gformer_cli.data.folders import Layout
+from gformer_cli.folders.domains import Layout
 
 
 def adapt(

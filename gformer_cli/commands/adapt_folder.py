@@ -16,15 +16,15 @@ from gformer_cli.commands.dry_run import show_prediction_plan
 from gformer_cli.commands.locations import STDOUT
 from gformer_cli.commands.targets import check_targets, find_targets
 from gformer_cli.console import Terminal, table
-from gformer_cli.data.folders import Known, Layout, count_suffixes
 from gformer_cli.errors import InputError
+from gformer_cli.folders.domains import Known, Layout, count_suffixes
 
 if TYPE_CHECKING:
     import torch
 
+    from gformer_cli.adapt import AdaptResult, Sample
     from gformer_cli.bundle import Bundle
-    from gformer_cli.core.guard import Guard
-    from gformer_cli.stages.adapt import AdaptResult, Sample
+    from gformer_cli.guard.rule import Guard
 
 
 class Order(str, Enum):
@@ -60,9 +60,9 @@ def predict_folders(terminal: Terminal, request: Request, folders: Folders, *, d
     """Check, load, predict, write, sum up."""
     check_targets(folders.targets)
 
+    from gformer_cli import adapt as stage
     from gformer_cli.bundle import load_bundle
-    from gformer_cli.stages import adapt as stage
-    from gformer_cli.stages.training import make_deterministic, pick_device, pick_workers
+    from gformer_cli.compute.device import make_deterministic, pick_device, pick_workers
 
     _check_outputs(request, folders)
     where, decoders = pick_device(request.device), pick_workers(request.workers)
@@ -121,10 +121,10 @@ def predict_folders(terminal: Terminal, request: Request, folders: Folders, *, d
 
 
 def _check_outputs(request: Request, folders: Folders) -> None:
+    from gformer_cli import adapt as stage
+    from gformer_cli.folders.targets import check_batch_size
     from gformer_cli.report.page.files import check_report
-    from gformer_cli.stages import adapt as stage
-    from gformer_cli.stages.targets import check_batch_size
-    from gformer_cli.streams import check_open
+    from gformer_cli.stdio import check_open
 
     check_batch_size(request.batch_size)
     if request.out == STDOUT:
@@ -139,8 +139,8 @@ def _check_outputs(request: Request, folders: Folders) -> None:
 def _reserved(out: Path) -> Iterator[bool]:
     """Nobody else writes to the predictions file meanwhile. Whether that is sure: there was a file to hold, or none is
     written."""
+    from gformer_cli import adapt as stage
     from gformer_cli.files import make_folder
-    from gformer_cli.stages import adapt as stage
 
     if out == STDOUT:
         yield True
@@ -151,7 +151,7 @@ def _reserved(out: Path) -> Iterator[bool]:
 
 
 def _write(terminal: Terminal, request: Request, bundle: Bundle, done: AdaptResult, *, name_targets: bool) -> None:
-    from gformer_cli.stages import adapt as stage
+    from gformer_cli import adapt as stage
 
     shown = {"probabilities": request.probabilities, "name_targets": name_targets}
     if request.out == STDOUT:
@@ -166,9 +166,9 @@ def _write_report(
     request: Request, report: Path, bundle: Bundle, sample: Sample, made: dict[str, Any], device: torch.device
 ) -> None:
     from gformer_cli.bundle import library_versions
+    from gformer_cli.evaluate.records import describe_bundle
     from gformer_cli.report.page.adaptation import adaptation_page
     from gformer_cli.report.page.files import write_report
-    from gformer_cli.stages.evaluate.records import describe_bundle
 
     made = {"command": options.command_line(), **made, "device": str(device)}
     write_report(report, adaptation_page(sample, describe_bundle(request.model, bundle), made, library_versions()))
@@ -176,7 +176,7 @@ def _write_report(
 
 def _tell_doubts(terminal: Terminal, request: Request, done: AdaptResult) -> None:
     """Warn of what was skipped, and of batches that the guard does not trust."""
-    from gformer_cli.stages import adapt as stage
+    from gformer_cli import adapt as stage
 
     terminal.skipped([(item.path, item.reason) for item in done.skipped])
     overflown = sum(stage.OVERFLOW in verdict.reasons for _, _, verdict in done.flagged)

@@ -14,9 +14,9 @@ from gformer_cli.commands.adapt_request import Request
 from gformer_cli.commands.options import not_negative, pick_cores
 from gformer_cli.commands.trust import counted
 from gformer_cli.console import Terminal, one_line, table
-from gformer_cli.data.aside import describe_aside
 from gformer_cli.errors import InputError
-from gformer_cli.stages.progress import StopRequest, stoppable
+from gformer_cli.folders.aside import describe_aside
+from gformer_cli.progress import StopRequest, stoppable
 
 PANEL = "Folders that fill (--watch)"
 
@@ -130,13 +130,13 @@ def watch_folder(terminal: Terminal, request: Request, watched: Watched, *, dry_
 
 
 def _watch(terminal: Terminal, request: Request, watched: Watched, stop: StopRequest, *, dry_run: bool) -> None:
+    from gformer_cli.adapt import check_output
     from gformer_cli.bundle import load_bundle
+    from gformer_cli.compute.device import make_deterministic, pick_device, pick_workers
     from gformer_cli.files import check_appendable, check_fillable, make_folder
-    from gformer_cli.stages.adapt import check_output
-    from gformer_cli.stages.adapt.ledger import skipped_file
-    from gformer_cli.stages.adapt.watch import WatchOptions, watch
-    from gformer_cli.stages.targets import check_batch_size
-    from gformer_cli.stages.training import make_deterministic, pick_device, pick_workers
+    from gformer_cli.folders.targets import check_batch_size
+    from gformer_cli.watch.ledger import skipped_file
+    from gformer_cli.watch.loop import WatchOptions, watch
 
     check_batch_size(request.batch_size)
     check_output(request.out, overwrite=False, continued=True)
@@ -237,7 +237,7 @@ def _check_folders(watched: Watched) -> None:
 
 
 def _show_plan(terminal: Terminal, request: Request, watched: Watched, kept: list[Path], classes: list[str]) -> None:
-    from gformer_cli.stages.adapt.incoming import Incoming
+    from gformer_cli.watch.incoming import Incoming
 
     incoming = Incoming(watched.folder, settle=watched.settle, known=(), classes=classes)
     present = Counter(map(incoming.domain_of, incoming.names()))

@@ -12,15 +12,15 @@ from gformer_cli.commands import options
 from gformer_cli.commands.locations import pick_model
 from gformer_cli.commands.targets import check_targets, find_targets
 from gformer_cli.console import Terminal, one_line, percent, table
-from gformer_cli.data.folders import Known, Layout
 from gformer_cli.errors import InputError, WorkError
+from gformer_cli.folders.domains import Known, Layout
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from gformer_cli.stages.audit.records import Damage
-    from gformer_cli.stages.audit.replay import Difference, Replay
-    from gformer_cli.stages.audit.summary import Group, Summary
+    from gformer_cli.audit.records import Damage
+    from gformer_cli.audit.replay import Difference, Replay
+    from gformer_cli.audit.summary import Group, Summary
 
 LISTED = 10
 """Layers and differences that are shown without --verbose."""
@@ -81,8 +81,8 @@ def audit(
         for name, value in given.items():
             if value is not None:
                 raise InputError(f"{name} is for --replay", "Add --replay, or leave it out to sum up the log.")
-        from gformer_cli.stages.audit.records import Damage, read_log
-        from gformer_cli.stages.audit.summary import summarise
+        from gformer_cli.audit.records import Damage, read_log
+        from gformer_cli.audit.summary import summarise
 
         damage = Damage()
         summary = summarise(record for _, record in read_log(file, damage))
@@ -94,9 +94,9 @@ def audit(
     check_targets(target)
     bundles = model if model and run is None else [pick_model(terminal, model[0] if model else None, run)]
 
+    from gformer_cli.audit import replay as stage
     from gformer_cli.bundle import read_header
-    from gformer_cli.stages.audit import replay as stage
-    from gformer_cli.stages.training import make_deterministic, pick_device, pick_workers
+    from gformer_cli.compute.device import make_deterministic, pick_device, pick_workers
 
     headers = [read_header(path) for path in bundles]
     known = Known({name for header in headers for name in header.classes}, headers[0].data.domains)

@@ -12,7 +12,7 @@ from gformer_cli.commands import options
 from gformer_cli.console import Terminal, percent, table
 
 if TYPE_CHECKING:
-    from gformer_cli.stages.compare import Comparison
+    from gformer_cli.evaluate.compare import Comparison
 
 
 def compare(
@@ -37,8 +37,8 @@ def compare(
 
         check_report(report, overwrite=overwrite)
 
-    from gformer_cli.stages.compare import compare as find
-    from gformer_cli.stages.evaluate.reading import read_results
+    from gformer_cli.evaluate.compare import compare as find
+    from gformer_cli.evaluate.reading import read_results
 
     one, other = read_results(a), read_results(b)
     found = find(one, other)

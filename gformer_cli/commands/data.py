@@ -10,8 +10,8 @@ import typer
 from gformer_cli.commands import options
 from gformer_cli.commands.found import find_images
 from gformer_cli.console import Terminal, table
-from gformer_cli.data.folders import Layout
 from gformer_cli.errors import WorkError
+from gformer_cli.folders.domains import Layout
 
 app = typer.Typer(help="Validate image folders; make the demo data sets.", no_args_is_help=True)
 
@@ -66,9 +66,9 @@ def check(
     found = find_images(terminal, folders, layout, unlabelled=True)
     domains = found.domains
 
+    from gformer_cli.compute.device import pick_workers
     from gformer_cli.data.check import check_folders
     from gformer_cli.report.check import check_summary
-    from gformer_cli.stages.training import pick_workers
 
     with terminal.progress() as progress:
         progress.begin("reading images", sum(len(domain.files) for domain in domains))

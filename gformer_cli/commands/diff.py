@@ -15,7 +15,7 @@ from gformer_cli.console import Terminal, table
 from gformer_cli.errors import WorkError
 
 if TYPE_CHECKING:
-    from gformer_cli.stages.diff import Difference, LayerChange, PartChange
+    from gformer_cli.bundle.diff import Difference, LayerChange, PartChange
 
 SHOWN = 20
 """Layers, fields and names shown without --verbose."""
@@ -50,7 +50,7 @@ def diff(
 
     Example: gformer diff model.gformer static.gformer
     """
-    from gformer_cli.stages.diff import diff as compare
+    from gformer_cli.bundle.diff import diff as compare
 
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
     b = pick_model(terminal, b, run)

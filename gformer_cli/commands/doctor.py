@@ -14,7 +14,7 @@ def doctor(
     debug: options.Debug = False,
 ) -> None:
     """Show versions, devices and threads, and run the method once on a tiny network."""
-    from gformer_cli.stages.self_test import environment, self_test
+    from gformer_cli.bundle.self_test import environment, self_test
 
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
     found = environment()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gformer_cli.commands.options import DOMAIN_COLUMNS, domain_rows
 from gformer_cli.console import Terminal, table
-from gformer_cli.data.folders import Domain
+from gformer_cli.folders.domains import Domain
 
 if TYPE_CHECKING:
     import torch

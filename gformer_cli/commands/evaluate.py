@@ -12,8 +12,8 @@ from gformer_cli.commands.dry_run import show_prediction_plan
 from gformer_cli.commands.found import find_images
 from gformer_cli.commands.locations import pick_model, pick_results
 from gformer_cli.console import Terminal
-from gformer_cli.data.folders import Found, Known, Layout, check_folders_exist, count_suffixes
 from gformer_cli.errors import InputError
+from gformer_cli.folders.domains import Found, Known, Layout, check_folders_exist, count_suffixes
 from gformer_cli.seeding import LARGEST_SEED
 
 DEFAULT_METHODS = ["source", "bn", "tent", "constant", "gformer"]
@@ -177,15 +177,15 @@ def evaluate(
     for named in (target, source):
         check_folders_exist(named or [])
 
+    from gformer_cli import evaluate as stage
     from gformer_cli.bundle import load_bundle
+    from gformer_cli.compute.device import make_deterministic, pick_device, pick_workers
     from gformer_cli.data.streams import STREAMS
+    from gformer_cli.evaluate import limits, plan
+    from gformer_cli.evaluate.output import check_output
     from gformer_cli.methods import METHODS
     from gformer_cli.report.page.files import check_report, write_report
     from gformer_cli.report.table import change_table, result_tables, tuned_table
-    from gformer_cli.stages import evaluate as stage
-    from gformer_cli.stages.evaluate import limits, plan
-    from gformer_cli.stages.evaluate.output import check_output
-    from gformer_cli.stages.training import make_deterministic, pick_device, pick_workers
 
     bundle = load_bundle(model, own_backbone=backbone, white_level=white_level)
     known = Known(bundle.header.classes, bundle.header.data.domains)
@@ -271,8 +271,8 @@ def evaluate(
     changes = limits.compare(results, before)
     document = results.to_json()
     if report is not None:
+        from gformer_cli.evaluate.reading import parse_results
         from gformer_cli.report.page.evaluation import evaluation_page
-        from gformer_cli.stages.evaluate.reading import parse_results
 
         write_report(report, evaluation_page(parse_results(document)))
     terminal.result(

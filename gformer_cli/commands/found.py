@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gformer_cli.console import Terminal
-from gformer_cli.data.aside import check_all_read, describe_aside, shortened
-from gformer_cli.data.folders import Found, Known, Layout, class_names, count_suffixes
-from gformer_cli.data.folders import find_images as find
+from gformer_cli.folders.aside import check_all_read, describe_aside, shortened
+from gformer_cli.folders.domains import Found, Known, Layout, class_names, count_suffixes
+from gformer_cli.folders.domains import find_images as find
 
 
 def find_images(

@@ -12,8 +12,8 @@ from gformer_cli.commands.dry_run import show_prediction_plan
 from gformer_cli.commands.locations import pick_model, pick_static
 from gformer_cli.commands.targets import check_targets, find_targets
 from gformer_cli.console import Terminal
-from gformer_cli.data.folders import Known, Layout, count_suffixes
 from gformer_cli.errors import InputError
+from gformer_cli.folders.domains import Known, Layout, count_suffixes
 
 
 def freeze(
@@ -72,10 +72,10 @@ def freeze(
 
     import torch
 
+    from gformer_cli.adapt import freeze as stage
     from gformer_cli.bundle import load_bundle
+    from gformer_cli.compute.device import pick_device, pick_workers
     from gformer_cli.files import make_folder
-    from gformer_cli.stages import freeze as stage
-    from gformer_cli.stages.training import pick_device, pick_workers
 
     where, decoders = pick_device(device), pick_workers(workers)
     bundle = load_bundle(model, own_backbone=backbone, white_level=white_level)

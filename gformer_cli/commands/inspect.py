@@ -10,8 +10,8 @@ import typer
 from gformer_cli.commands import options
 from gformer_cli.commands.locations import pick_model
 from gformer_cli.console import Terminal, percent, table
-from gformer_cli.data.depth import Levels
 from gformer_cli.errors import WorkError
+from gformer_cli.images.depth import Levels
 
 if TYPE_CHECKING:
     from gformer_cli.bundle import BundleHeader

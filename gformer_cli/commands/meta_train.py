@@ -12,13 +12,13 @@ from gformer_cli.commands.dry_run import show_training_plan
 from gformer_cli.commands.found import find_images
 from gformer_cli.commands.locations import again, pick_run
 from gformer_cli.console import Terminal, percent, table
-from gformer_cli.data.folders import Known, Layout, check_folders_exist, count_suffixes
+from gformer_cli.folders.domains import Known, Layout, check_folders_exist, count_suffixes
 
 if TYPE_CHECKING:
     from gformer_cli.commands.source_model import SourceTraining
     from gformer_cli.config import Settings
-    from gformer_cli.stages.meta_train import MetaTrainResult
-    from gformer_cli.stages.run_folder import RunFolder
+    from gformer_cli.train.meta_train import MetaTrainResult
+    from gformer_cli.train.run_folder import RunFolder
 
 _NETWORK = "backbone.name"
 
@@ -60,8 +60,8 @@ def meta_train(
     check_folders_exist(source)
 
     from gformer_cli.commands.source_model import SourceTraining, accuracies, document
-    from gformer_cli.stages.run_folder import RunFolder
-    from gformer_cli.stages.training import pick_device, pick_workers
+    from gformer_cli.compute.device import pick_device, pick_workers
+    from gformer_cli.train.run_folder import RunFolder
 
     folder = RunFolder(pick_run(terminal, run))
     first = not folder.pretrained
@@ -132,7 +132,7 @@ def meta_train(
 
 def _fixed(folder: RunFolder, backbone: str | None, assignments: Sequence[str]) -> Settings:
     """The settings that the run was started with; own code of its network under the name that it has now."""
-    from gformer_cli.own_code import check_own_code, own_code
+    from gformer_cli.networks.own_code import check_own_code, own_code
 
     settings = folder.settings()
     if not own_code(settings.backbone.name):
@@ -144,7 +144,7 @@ def _fixed(folder: RunFolder, backbone: str | None, assignments: Sequence[str]) 
 
 def _check(training: SourceTraining) -> list[str]:
     """The classes of a run that is pretrained; raises `InputError` for what the stage would refuse."""
-    from gformer_cli.stages.meta_train import check_claim, check_images
+    from gformer_cli.train.meta_train import check_claim, check_images
 
     check_claim(training.run, resume=training.resume, overwrite=training.overwrite)
     check_images(training.domains, training.run)
@@ -155,7 +155,7 @@ def _check(training: SourceTraining) -> list[str]:
 
 
 def _train(training: SourceTraining, settings: Settings) -> MetaTrainResult:
-    from gformer_cli.stages.meta_train import meta_train as train
+    from gformer_cli.train.meta_train import meta_train as train
 
     with training.terminal.progress() as progress:
         done = train(

@@ -10,12 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from gformer_cli import threads as threads_module
+from gformer_cli.compute import threads as threads_module
+from gformer_cli.compute.threads import MOST_THREADS, Cores
 from gformer_cli.console import Terminal
-from gformer_cli.data.folders import Layout
-from gformer_cli.own_code import own_code
+from gformer_cli.folders.domains import Layout
+from gformer_cli.networks.own_code import own_code
 from gformer_cli.seeding import LARGEST_SEED
-from gformer_cli.threads import MOST_THREADS, Cores
 
 _LARGEST = 1e9
 """Of a number: thirty years, where it means seconds."""

@@ -10,7 +10,7 @@ import typer
 from gformer_cli.commands import options
 from gformer_cli.console import Terminal, table
 from gformer_cli.errors import InputError
-from gformer_cli.own_code import own_code
+from gformer_cli.networks.own_code import own_code
 
 app = typer.Typer(help="Ready-made settings: list, show, copy.", no_args_is_help=True)
 

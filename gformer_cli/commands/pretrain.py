@@ -12,7 +12,7 @@ from gformer_cli.commands.dry_run import show_training_plan
 from gformer_cli.commands.found import find_images
 from gformer_cli.commands.locations import again, pick_run
 from gformer_cli.console import Terminal
-from gformer_cli.data.folders import Layout, count_suffixes
+from gformer_cli.folders.domains import Layout, count_suffixes
 
 
 def pretrain(
@@ -73,8 +73,8 @@ def pretrain(
     terminal.details(config.to_yaml(settings))
 
     from gformer_cli.commands.source_model import SourceTraining, accuracies, document
-    from gformer_cli.stages.run_folder import RunFolder
-    from gformer_cli.stages.training import pick_device, pick_workers
+    from gformer_cli.compute.device import pick_device, pick_workers
+    from gformer_cli.train.run_folder import RunFolder
 
     where, decoders = pick_device(device), pick_workers(workers)
     training = SourceTraining(

@@ -60,11 +60,11 @@ def report(
     out = pick_page(terminal, out, results)
     check_report(out, overwrite=overwrite)
 
+    from gformer_cli.audit.records import Damage, read_log
+    from gformer_cli.audit.summary import summarise
+    from gformer_cli.evaluate.reading import read_results
     from gformer_cli.report.page.evaluation import evaluation_page
     from gformer_cli.report.page.verdict import judge
-    from gformer_cli.stages.audit.records import Damage, read_log
-    from gformer_cli.stages.audit.summary import summarise
-    from gformer_cli.stages.evaluate.reading import read_results
 
     document = read_results(results)
     damage = Damage()

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gformer_cli.compute.threads import Cores
 from gformer_cli.console import Terminal, percent, table
-from gformer_cli.data.folders import Domain
-from gformer_cli.threads import Cores
+from gformer_cli.folders.domains import Domain
 
 if TYPE_CHECKING:
     import torch
     from rich.table import Table
 
     from gformer_cli.config import Settings
-    from gformer_cli.stages.pretrain import PretrainResult
-    from gformer_cli.stages.run_folder import RunFolder
+    from gformer_cli.train.pretrain import PretrainResult
+    from gformer_cli.train.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class SourceTraining:
 
     def check(self) -> list[str]:
         """The classes; raises `InputError` for what the stage would refuse, before it reads an image."""
-        from gformer_cli.stages.pretrain import check_resumed, check_source
+        from gformer_cli.train.pretrain import check_resumed, check_source
 
         self.run.check_claim(self.settings, resume=self.resume, overwrite=self.overwrite)
         check_resumed(
@@ -52,7 +52,7 @@ class SourceTraining:
 
     def try_backbone(self, classes: Sequence[str]) -> None:
         """What the stage tries before it reads an image, without a download; raises `InputError`."""
-        from gformer_cli.stages.pretrain import try_backbone
+        from gformer_cli.train.pretrain import try_backbone
 
         try_backbone(self.settings, len(classes), len(self.domains), self.device, download=False)
 
@@ -64,7 +64,7 @@ class SourceTraining:
 
     def train(self) -> PretrainResult:
         """Train, showing progress and what was skipped."""
-        from gformer_cli.stages.pretrain import pretrain
+        from gformer_cli.train.pretrain import pretrain
 
         if not self.settings.pretrain.leave_one_out:
             self.terminal.warning(

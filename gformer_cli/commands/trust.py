@@ -15,9 +15,9 @@ from gformer_cli.console import Terminal
 if TYPE_CHECKING:
     import torch
 
+    from gformer_cli.audit.sinks import Kept
     from gformer_cli.bundle import Bundle
-    from gformer_cli.core.guard import Guard, Verdict
-    from gformer_cli.stages.audit.sinks import Kept
+    from gformer_cli.guard.rule import Guard, Verdict
 
 PANEL = "Guard and audit"
 
@@ -109,8 +109,8 @@ class Trust:
 
         `settings` are the command's choices that decide predictions. Raises `InputError` for what cannot be done.
         """
-        from gformer_cli.stages.adapt import choose_guard
-        from gformer_cli.stages.audit.sinks import plan_sinks
+        from gformer_cli.adapt import choose_guard
+        from gformer_cli.audit.sinks import plan_sinks
 
         rule = choose_guard(bundle, wanted=self.guard is not GuardMode.off, limits=self.limits)
         kept = plan_sinks(

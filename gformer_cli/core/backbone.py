@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from gformer_cli.core.batchnorm import MixedBatchNorm2d, Statistics
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.stem import RememberedConvolution
 from gformer_cli.errors import InputError
+from gformer_cli.networks.norms import MixedBatchNorm2d, Statistics
 
 LayerAdapter = Callable[
     [int, torch.Tensor, torch.Tensor],

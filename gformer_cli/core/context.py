@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from gformer_cli.core.backbone import Observation
-from gformer_cli.core.batchnorm import Statistics, pool
 from gformer_cli.core.gradients import GradientFeatures
 from gformer_cli.core.probe import Probe, statistic_shift
+from gformer_cli.networks.norms import Statistics, pool
 
 JUMP = 3.0
 """So many times farther from the others than any remembered batch is from its own others: another domain."""

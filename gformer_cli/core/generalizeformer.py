@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.batchnorm import Statistics
 from gformer_cli.core.context import Context
 from gformer_cli.core.generators import Generator
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.probe import Economy, Probe, prior_mix, probe
+from gformer_cli.networks.norms import Statistics
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import torch
 from torch.nn import functional as F
 
 from gformer_cli.core.backbone import Backbone, Observation
-from gformer_cli.core.batchnorm import Statistics
 from gformer_cli.core.gradients import GradientFeatures, gradient_features
 from gformer_cli.core.parameters import Parameters
+from gformer_cli.networks.norms import Statistics
 
 
 @dataclass(frozen=True)

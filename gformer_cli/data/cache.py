@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from threading import Lock
 
-from gformer_cli.data.decoding import in_order
-from gformer_cli.data.folders import ImageFile
-from gformer_cli.data.images import Decoded, Preprocessing, Skipped, read_image
 from gformer_cli.data.labelled import CACHE_BYTES
+from gformer_cli.folders.domains import ImageFile
+from gformer_cli.images.decoding import in_order
+from gformer_cli.images.preprocessing import Decoded, Preprocessing, Skipped, read_image
 
 
 class ImageCache:

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gformer_cli.data.colour import require_visible
-from gformer_cli.data.decoding import (
+from gformer_cli.folders.domains import Aside, Domain, ImageFile, class_names, count_suffixes
+from gformer_cli.images.colour import require_visible
+from gformer_cli.images.decoding import (
     LevelsFor,
     Skipped,
     attempt,
@@ -27,8 +28,7 @@ from gformer_cli.data.decoding import (
     look_at_samples,
     open_image,
 )
-from gformer_cli.data.depth import Depth
-from gformer_cli.data.folders import Aside, Domain, ImageFile, class_names, count_suffixes
+from gformer_cli.images.depth import Depth
 
 ODD_MODES = ("16-bit", "CMYK", "palette", "alpha", "EXIF rotation", "animated", "1-bit", "half size")
 """Kinds of images that are read, but not as they are stored.

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
-from gformer_cli.data.folders import Domain, ImageFile, nfc
-from gformer_cli.data.images import Decoded, Preprocessing, Skipped, read_image, read_images
 from gformer_cli.errors import InputError, WorkError
+from gformer_cli.folders.domains import Domain, ImageFile, nfc
+from gformer_cli.images.preprocessing import Decoded, Preprocessing, Skipped, read_image, read_images
 from gformer_cli.seeding import derive_seed
 
 CACHE_BYTES = 2 << 30

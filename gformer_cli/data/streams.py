@@ -15,7 +15,7 @@ from itertools import chain
 import numpy as np
 
 from gformer_cli.data.corruptions import CORRUPTIONS, SEVERITIES
-from gformer_cli.data.folders import Domain, ImageFile
+from gformer_cli.folders.domains import Domain, ImageFile
 from gformer_cli.seeding import derive_seed
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 64, 128)

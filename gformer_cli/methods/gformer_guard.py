@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from gformer_cli.bundle import Bundle
-from gformer_cli.core.guard import guarded
-from gformer_cli.core.signals import batch_signals
+from gformer_cli.guard.rule import guarded
+from gformer_cli.guard.signals import batch_signals
 from gformer_cli.methods.base import Method
 
 

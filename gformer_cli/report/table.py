@@ -12,11 +12,11 @@ from rich.text import Text
 from gformer_cli.console import percent, table
 from gformer_cli.data.corruptions import CORRUPTIONS
 from gformer_cli.data.streams import PLAIN
+from gformer_cli.evaluate.limits import Change
+from gformer_cli.evaluate.plan import SHIFTS
+from gformer_cli.evaluate.results import Choice, Difference, Results, Summary
+from gformer_cli.evaluate.series import along
 from gformer_cli.metrics import mean
-from gformer_cli.stages.evaluate.limits import Change
-from gformer_cli.stages.evaluate.plan import SHIFTS
-from gformer_cli.stages.evaluate.results import Choice, Difference, Results, Summary
-from gformer_cli.stages.evaluate.series import along
 
 BARS = "▁▂▃▄▅▆▇█"
 SPARKS = 12

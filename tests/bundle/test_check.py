@@ -23,8 +23,8 @@ from gformer_cli.bundle import DataHeader, build_generator, load_bundle, read_he
 from gformer_cli.bundle import file as bundle_module
 from gformer_cli.config import validate
 from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.networks import OnMeta, build_network
 from gformer_cli.errors import InputError
+from gformer_cli.networks.build import OnMeta, build_network
 
 Change = Callable[[dict[str, torch.Tensor], dict[str, Any]], None]
 

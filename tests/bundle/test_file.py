@@ -28,10 +28,10 @@ from gformer_cli.config import Settings, validate
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.core.generators import ChannelGenerator, ConstantGenerator, Generator, Reads
-from gformer_cli.core.guard import Guard, Score
-from gformer_cli.core.networks import build_network
-from gformer_cli.core.signals import WEIGHED
 from gformer_cli.errors import InputError, WorkError
+from gformer_cli.guard.rule import Guard, Score
+from gformer_cli.guard.signals import WEIGHED
+from gformer_cli.networks.build import build_network
 
 CLASSES = ["cat", "dog", "犬"]
 DATA = DataHeader(domains={"photo": {"cat": 2, "dog": 3, "犬": 4}}, fingerprint="abc")

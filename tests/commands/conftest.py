@@ -197,8 +197,8 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
     import os
     import signal
 
-    from gformer_cli.stages.meta_train import MetaTrainer
-    from gformer_cli.stages.source_trainer import SourceTrainer
+    from gformer_cli.train.meta_train import MetaTrainer
+    from gformer_cli.train.source_trainer import SourceTrainer
 
     def arrange(stage: str, count: int) -> None:
         owner, name = (SourceTrainer, "_step") if stage == "pretrain" else (MetaTrainer, "step")

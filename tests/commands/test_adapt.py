@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+from gformer_cli.adapt import Predictor
 from gformer_cli.bundle import load_bundle
-from gformer_cli.data.folders import ImageFile
-from gformer_cli.data.images import Decoded, read_image
-from gformer_cli.stages.adapt import Predictor
+from gformer_cli.folders.domains import ImageFile
+from gformer_cli.images.preprocessing import Decoded, read_image
 
 Adapt = Callable[..., Any]
 ReadCsv = Callable[[Path], list[dict[str, str]]]

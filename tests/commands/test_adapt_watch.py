@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from gformer_cli.stages.adapt.appending import AppendFile
+from gformer_cli.adapt.appending import AppendFile
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "watch_kill.py"
 Watch = Callable[..., Any]

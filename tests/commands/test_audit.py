@@ -268,7 +268,7 @@ def test_parameters_that_are_to_be_replaced_stay_where_the_run_fails(
     (folder / "notes.txt").write_text("mine")
     before = sets()
     with monkeypatch.context() as patch:
-        patch.setattr("gformer_cli.stages.adapt.folder.Predictor.predict", _fail)
+        patch.setattr("gformer_cli.adapt.folder.Predictor.predict", _fail)
         assert adapt("--save-parameters", folder, "--audit-append", size=64).status == 1
     assert sets() == before
     assert adapt("--save-parameters", folder, "--audit-append", size=64).status == 0

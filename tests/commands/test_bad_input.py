@@ -14,7 +14,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from gformer_cli.stages.run_folder import RunFolder
+from gformer_cli.train.run_folder import RunFolder
 
 Gformer = Callable[..., Any]
 Pretrain = Callable[..., Any]

@@ -13,7 +13,7 @@ import pytest
 
 from gformer_cli.commands import locations
 from gformer_cli.errors import InputError
-from gformer_cli.stages.run_folder import RunFolder
+from gformer_cli.train.run_folder import RunFolder
 
 Gformer = Callable[..., Any]
 Train = Callable[..., Any]

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from gformer_cli import __version__
-from gformer_cli.stages import self_test
-from gformer_cli.threads import usable_cores
+from gformer_cli.bundle import self_test
+from gformer_cli.compute.threads import usable_cores
 
 Gformer = Callable[..., Any]
 

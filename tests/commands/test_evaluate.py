@@ -440,7 +440,7 @@ def test_a_bundle_without_a_control_is_measured_without_it(
 
 def test_jobs_are_run_at_once(evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    module = importlib.import_module("gformer_cli.stages.evaluate.measuring")
+    module = importlib.import_module("gformer_cli.evaluate.measuring")
     monkeypatch.setattr(module, "measure_in_parallel", lambda *_, jobs, **__: asked.append(jobs))
     assert evaluate("--methods", "source", "--jobs", 2).status == 130  # no stream was measured
     assert asked == [2]
@@ -454,7 +454,7 @@ def test_an_overwrite_that_fails_keeps_the_old_results(
     assert gformer(*command, "--methods", "bn").status == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "results").iterdir()}
     with monkeypatch.context() as patch:
-        patch.setattr("gformer_cli.stages.evaluate.run.Harness._stream", _fail)
+        patch.setattr("gformer_cli.evaluate.run.Harness._stream", _fail)
         assert gformer(*command, "--methods", "bn", "--overwrite").status == 1
     after = {path.name: path.read_bytes() for path in (tmp_path / "results").iterdir()}
     assert {name: after[name] for name in before} == before

@@ -118,7 +118,7 @@ LINE = "left aside: 2 .heic, 1 without a suffix; there are images among them, in
 
 @pytest.fixture(autouse=True)
 def without_heif(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gformer_cli.data import formats
+    from gformer_cli.folders import formats
 
     monkeypatch.setattr(formats, "FORMATS", tuple(name for name in formats.FORMATS if name != "HEIF"))
 

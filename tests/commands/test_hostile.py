@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from gformer_cli.commands import targets as command
-from gformer_cli.data import decoding
+from gformer_cli.images import decoding
 
 Gformer = Callable[..., Any]
 Adapt = Callable[..., Any]

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from gformer_cli.bundle import load_bundle, read_header
 from gformer_cli.core.generators import ChannelGenerator
 from gformer_cli.errors import WorkError
-from gformer_cli.stages.meta_train import MetaTrainer
+from gformer_cli.train.meta_train import MetaTrainer
 
 MetaTrain = Callable[..., Any]
 ReadLog = Callable[[Path], list[dict[str, Any]]]
@@ -280,7 +280,7 @@ def test_an_overwrite_that_fails_keeps_the_old_bundle_and_can_be_resumed(
     meta_train(pretrained, "--steps", 1)
     before = (pretrained / "model.gformer").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr("gformer_cli.stages.meta_train.save_bundle", _fail)
+        patch.setattr("gformer_cli.train.meta_train.save_bundle", _fail)
         assert meta_train(pretrained, "--overwrite").status == 1
     assert (pretrained / "model.gformer").read_bytes() == before
     assert meta_train(pretrained, "--resume").status == 0

@@ -12,8 +12,8 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
-from gformer_cli.core.networks import build_network
-from gformer_cli.stages.source_trainer import SourceTrainer
+from gformer_cli.networks.build import build_network
+from gformer_cli.train.source_trainer import SourceTrainer
 
 LABELS = ["all", "without-dawn", "without-dusk", "without-noon"]
 Pretrain = Callable[..., Any]

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from gformer_cli.bundle import load_bundle, read_header
-from gformer_cli.data.folders import ImageFile
-from gformer_cli.data.images import Decoded, read_image
+from gformer_cli.folders.domains import ImageFile
+from gformer_cli.images.preprocessing import Decoded, read_image
 
 Gformer = Callable[..., Any]
 ReadCsv = Callable[[Path], list[dict[str, str]]]

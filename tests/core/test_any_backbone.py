@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.core.generators import ChannelGenerator, Generator, Reads, VectorGenerator
-from gformer_cli.core.networks import build_network
 from gformer_cli.errors import InputError
+from gformer_cli.networks.build import build_network
 
 FAMILIES = {
     "resnet18": 32,

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.batchnorm import MixedBatchNorm2d
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.errors import InputError
+from gformer_cli.networks.norms import MixedBatchNorm2d
 
 MIX = 0.3
 
@@ -47,7 +47,7 @@ def test_forward_is_bit_equal_to_the_original_network(
 
 
 def test_resnet_forward_is_bit_equal_to_the_original_network(narrow_resnet: Backbone, images: torch.Tensor) -> None:
-    from gformer_cli.core.networks import build_network
+    from gformer_cli.networks.build import build_network
 
     original = build_network("resnet18", 5, width=0.125, stem="small").double().eval()
     original.load_state_dict(narrow_resnet.network.state_dict())

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.batchnorm import Statistics, batch_statistics, pool
 from gformer_cli.core.context import ENOUGH, Context
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.core.generators import ChannelGenerator, Reads
 from gformer_cli.core.probe import probe
+from gformer_cli.networks.norms import Statistics, batch_statistics, pool
 
 Images = Callable[..., torch.Tensor]
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from gformer_cli.core.networks import build_network
 from gformer_cli.core.trial import try_network, try_training
 from gformer_cli.errors import InputError
+from gformer_cli.networks.build import build_network
 
 CPU = torch.device("cpu")
 

@@ -9,8 +9,8 @@ from PIL import Image
 
 from gformer_cli.data import cache
 from gformer_cli.data.cache import ImageCache
-from gformer_cli.data.folders import ImageFile
-from gformer_cli.data.images import Decoded, Preprocessing, Skipped
+from gformer_cli.folders.domains import ImageFile
+from gformer_cli.images.preprocessing import Decoded, Preprocessing, Skipped
 
 PREPROCESSING = Preprocessing(8, "stretch", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 BYTES = 3 * 8 * 8

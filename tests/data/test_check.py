@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 from gformer_cli.data.check import ODD_MODES, CheckReport, Sizes, check_folders
-from gformer_cli.data.decoding import Skipped
-from gformer_cli.data.folders import find_domains, find_images
 from gformer_cli.files import to_json
+from gformer_cli.folders.domains import find_domains, find_images
+from gformer_cli.images.decoding import Skipped
 
 
 def _check(*folders: Path, unlabelled: bool = False, workers: int = 0) -> CheckReport:

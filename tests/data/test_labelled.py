@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 
 from gformer_cli.data import labelled
-from gformer_cli.data.folders import Domain, ImageFile, class_names, find_domains
-from gformer_cli.data.images import Preprocessing, Skipped
 from gformer_cli.data.labelled import LabelledDomain, fingerprint, load_labelled, split, unreadable
 from gformer_cli.errors import InputError, WorkError
+from gformer_cli.folders.domains import Domain, ImageFile, class_names, find_domains
+from gformer_cli.images.preprocessing import Preprocessing, Skipped
 
 
 def _domain(name: str, counts: dict[str, int], start: int = 0) -> Domain:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from gformer_cli.data.images import Preprocessing
 from gformer_cli.data.labelled import LabelledDomain
 from gformer_cli.data.shared import SharedImages
+from gformer_cli.images.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(4, "crop", (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
 

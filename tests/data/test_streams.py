@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from gformer_cli.data.corruptions import CORRUPTIONS
-from gformer_cli.data.folders import Domain, ImageFile
 from gformer_cli.data.streams import (
     BATCH_SIZES,
     NEEDS_SOURCE,
@@ -22,6 +21,7 @@ from gformer_cli.data.streams import (
     arrival_order,
     shifts,
 )
+from gformer_cli.folders.domains import Domain, ImageFile
 
 
 def domain(name: str, labels: Sequence[str]) -> Domain:

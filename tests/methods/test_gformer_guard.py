@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gformer_cli.bundle import Bundle, GuardHeader
-from gformer_cli.core.guard import Guard, Score
+from gformer_cli.guard.rule import Guard, Score
 from gformer_cli.methods import METHODS
 
 

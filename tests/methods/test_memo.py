@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from gformer_cli.bundle import Bundle
-from gformer_cli.core.batchnorm import MixedBatchNorm2d
 from gformer_cli.methods.augmentations import augmix_views
 from gformer_cli.methods.memo import Memo
+from gformer_cli.networks.norms import MixedBatchNorm2d
 
 Plain = Callable[[], nn.Module]
 

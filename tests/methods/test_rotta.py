@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from gformer_cli.bundle import Bundle
-from gformer_cli.core.batchnorm import MixedBatchNorm2d
 from gformer_cli.methods.augmentations import jitter_views
 from gformer_cli.methods.rotta import BalancedMemory, Rotta
+from gformer_cli.networks.norms import MixedBatchNorm2d
 
 Plain = Callable[[], nn.Module]
 

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from gformer_cli.data.corruptions import CORRUPTIONS
+from gformer_cli.evaluate import Cell, Choice, Results
+from gformer_cli.evaluate.limits import Change
 from gformer_cli.report.table import change_table, result_tables, tuned_table
-from gformer_cli.stages.evaluate import Cell, Choice, Results
-from gformer_cli.stages.evaluate.limits import Change
 
 MakeCell = Callable[..., Cell]
 

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.batchnorm import Statistics
 from gformer_cli.core.context import Context
 from gformer_cli.core.losses import rms
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.probe import Probe
+from gformer_cli.networks.norms import Statistics
 
 Passed = tuple[torch.Tensor, Parameters, Probe, Sequence[Statistics] | None]
 

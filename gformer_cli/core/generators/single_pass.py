@@ -15,11 +15,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from gformer_cli.core.backbone import Backbone, Observation
-from gformer_cli.core.batchnorm import Statistics, pool
 from gformer_cli.core.context import Context
 from gformer_cli.core.generators.base import Passed, moved_affine, moved_classifier, moved_mix
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.probe import Probe, prior_mix, probe_from, statistic_shift
+from gformer_cli.networks.norms import Statistics, pool
 
 if TYPE_CHECKING:
     from gformer_cli.core.generators.channel import ChannelGenerator

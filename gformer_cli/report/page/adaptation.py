@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gformer_cli.adapt.sample import Sample
 from gformer_cli.console import percent
 from gformer_cli.report.page import figures, views
 from gformer_cli.report.page.figures import Figure
 from gformer_cli.report.page.guarding import COLOURS
 from gformer_cli.report.page.rendering import render
 from gformer_cli.report.page.styles import styles
-from gformer_cli.stages.adapt.sample import Sample
 
 _BEFORE, _AFTER = "source model", "adapted"
 

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from gformer_cli.console import percent
+from gformer_cli.evaluate.compare import Comparison, Row
+from gformer_cli.evaluate.reading import Document
 from gformer_cli.report.page.rendering import render
 from gformer_cli.report.page.verdict import preferred
 from gformer_cli.report.page.views import Table, Value, difference, name, number
 from gformer_cli.report.table import interval, points
-from gformer_cli.stages.compare import Comparison, Row
-from gformer_cli.stages.evaluate.reading import Document
 
 
 def comparison_page(a: Document, b: Document, found: Comparison) -> str:
-    """The page; `found` is what `stages.compare` made of the two."""
+    """The page; `found` is what `evaluate.compare` made of the two."""
     by_stream = groupby(found.rows, key=lambda row: (row.stream, row.batch_size))
     return render(
         "comparison.html",

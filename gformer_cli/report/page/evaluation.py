@@ -7,7 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
+from gformer_cli.audit.summary import Summary as AuditSummary
 from gformer_cli.data.streams import SOURCE_AGAIN
+from gformer_cli.evaluate.plan import SHIFTS
+from gformer_cli.evaluate.reading import Document
+from gformer_cli.evaluate.results import REFERENCE, Cell, Picture
+from gformer_cli.evaluate.series import along, chunks
 from gformer_cli.metrics import BINS, mean
 from gformer_cli.report.page import figures, views
 from gformer_cli.report.page.figures import Figure
@@ -15,11 +20,6 @@ from gformer_cli.report.page.guarding import GuardView, guard_view
 from gformer_cli.report.page.rendering import render
 from gformer_cli.report.page.styles import Style, styles
 from gformer_cli.report.page.verdict import Verdict, judge
-from gformer_cli.stages.audit.summary import Summary as AuditSummary
-from gformer_cli.stages.evaluate.plan import SHIFTS
-from gformer_cli.stages.evaluate.reading import Document
-from gformer_cli.stages.evaluate.results import REFERENCE, Cell, Picture
-from gformer_cli.stages.evaluate.series import along, chunks
 
 POINTS = 40
 """Of a curve along one target: longer streams are shown in so many steps."""

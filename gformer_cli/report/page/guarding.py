@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from gformer_cli.audit.summary import Group, Summary
 from gformer_cli.console import percent
 from gformer_cli.report.page import figures, views
 from gformer_cli.report.page.figures import Figure
-from gformer_cli.stages.audit.summary import Group, Summary
 
 COLOURS = {"generated": "#2f7fd6", "blended": "#a07f00", "source": "#7d848c"}
 """By decision."""

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gformer_cli.console import percent
+from gformer_cli.evaluate.reading import Document
+from gformer_cli.evaluate.results import REFERENCE, Summary
 from gformer_cli.report.table import interval, points
-from gformer_cli.stages.evaluate.reading import Document
-from gformer_cli.stages.evaluate.results import REFERENCE, Summary
 
 BEARABLE = 0.005
 """Accuracy that a target may lose before the page warns."""

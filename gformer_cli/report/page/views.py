@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gformer_cli.console import percent
+from gformer_cli.evaluate.results import REFERENCE, Difference, Summary
 from gformer_cli.report.table import interval, points
-from gformer_cli.stages.evaluate.results import REFERENCE, Difference, Summary
 
 
 @dataclass(frozen=True)

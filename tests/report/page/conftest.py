@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from gformer_cli.stages.evaluate import Cell, Results
-from gformer_cli.stages.evaluate.reading import Document, parse_results
-from gformer_cli.stages.evaluate.results import Details, Inside, Picture
+from gformer_cli.evaluate import Cell, Results
+from gformer_cli.evaluate.reading import Document, parse_results
+from gformer_cli.evaluate.results import Details, Inside, Picture
 
 MakeCell = Callable[..., Cell]
 PIXEL = "data:image/jpeg;base64,AAAA"

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from gformer_cli.audit.records import BatchRecord, ClassifierRecord
+from gformer_cli.audit.summary import summarise
 from gformer_cli.data.streams import STREAMS
+from gformer_cli.evaluate.reading import Document
 from gformer_cli.report.page.evaluation import evaluation_page
 from gformer_cli.report.table import interval
-from gformer_cli.stages.audit.records import BatchRecord, ClassifierRecord
-from gformer_cli.stages.audit.summary import summarise
-from gformer_cli.stages.evaluate.reading import Document
 
 MakeDocument = Callable[..., Document]
 SECTIONS = ["verdict", "targets", "streams", "cost", "calibration", "inside", "pictures", "made"]
@@ -207,8 +207,8 @@ def test_damaged_results_are_refused(document: MakeDocument, broken: dict[str, A
 
 
 def test_results_can_be_kept_as_json_and_read_back(document: MakeDocument) -> None:
-    from gformer_cli.stages.evaluate import Results
-    from gformer_cli.stages.evaluate.reading import parse_results
+    from gformer_cli.evaluate import Results
+    from gformer_cli.evaluate.reading import parse_results
 
     found = document(batches=1)  # one batch: no interval, one seed: no error
     text = json.dumps(Results(found.bundle, ["source", "bn", "gformer"], found.cells, []).to_json(), allow_nan=False)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from gformer_cli.evaluate.reading import Document
 from gformer_cli.report.page.verdict import judge, preferred
-from gformer_cli.stages.evaluate.reading import Document
 
 MakeDocument = Callable[..., Document]
 

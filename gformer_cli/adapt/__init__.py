@@ -1,0 +1,29 @@
+"""Predict unlabelled target images, generating parameters for each batch.
+
+`folder.py` is where it starts. Folders that fill are followed by `gformer_cli.watch`.
+"""
+
+from gformer_cli.adapt.appending import held
+from gformer_cli.adapt.folder import AdaptResult, adapt
+from gformer_cli.adapt.guarding import choose_guard
+from gformer_cli.adapt.output import Row, check_output, write_csv, write_rows
+from gformer_cli.adapt.parameters import ParameterFolder
+from gformer_cli.adapt.predictor import OVERFLOW, Outcome, Predictor, Sink
+from gformer_cli.adapt.sample import Sample
+
+__all__ = [
+    "OVERFLOW",
+    "AdaptResult",
+    "Outcome",
+    "ParameterFolder",
+    "Predictor",
+    "Row",
+    "Sample",
+    "Sink",
+    "adapt",
+    "check_output",
+    "choose_guard",
+    "held",
+    "write_csv",
+    "write_rows",
+]

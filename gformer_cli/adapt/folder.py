@@ -1,0 +1,126 @@
+"""Predict target folders that are complete: every readable image once, batch by batch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from gformer_cli.adapt.output import Row
+from gformer_cli.adapt.predictor import Predictor, Sink
+from gformer_cli.bundle import Bundle
+from gformer_cli.compute.device import pick_pace
+from gformer_cli.compute.threads import Cores
+from gformer_cli.data.labelled import unreadable
+from gformer_cli.data.streams import arrival_order
+from gformer_cli.errors import WorkError
+from gformer_cli.folders.domains import Domain, ImageFile
+from gformer_cli.folders.targets import check_batch_size
+from gformer_cli.guard.rule import DECISIONS, GENERATED, Guard, Verdict
+from gformer_cli.images.preprocessing import Skipped, read_batches
+from gformer_cli.progress import Progress, Silent
+
+
+@dataclass(frozen=True)
+class AdaptResult:
+    """What `adapt` did."""
+
+    rows: list[Row]
+    batches: int
+    skipped: list[Skipped]
+    decisions: dict[str, int] = field(default_factory=dict)
+    """Batches by the guard's decision, each of `DECISIONS`; empty without a guard."""
+    flagged: list[tuple[int, str, Verdict]] = field(default_factory=list)
+    """Number, target and verdict of every batch that was not `generated`."""
+    levels: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    """Black and white per target and kind of samples, where images have more than 8 bits and nobody said it."""
+
+    def counts(self) -> dict[str, int]:
+        """Images per predicted class, most frequent first."""
+        return dict(Counter(row.label for row in self.rows).most_common())
+
+    @property
+    def changed(self) -> int:
+        """Images whose label differs from the source model's."""
+        return sum(row.label != row.source_label for row in self.rows)
+
+
+def adapt(
+    bundle: Bundle,
+    domains: Sequence[Domain],
+    *,
+    batch_size: int,
+    order: str,
+    seed: int,
+    device: torch.device,
+    workers: int,
+    cores: Cores | None = None,
+    strict: bool = False,
+    guard: Guard | None = None,
+    obeyed: bool = True,
+    precision: str = "float32",
+    sinks: Sequence[Sink] = (),
+    progress: Progress | None = None,
+) -> AdaptResult:
+    """Predict every readable image of `domains`, one generation per batch; labels are not looked at.
+
+    `order` is `shuffle` (deterministic by `seed`; one class after another would break batch statistics) or
+    `name` (order of arrival). Batches never mix domains. With a `guard`, that one decides which parameters predict,
+    or only says so unless `obeyed`. Rows come in the order of domains, then names.
+    `sinks` are given each batch's outcome, one after another, before its rows count.
+
+    Raises `WorkError` when nothing is readable, and `InputError` for an unreadable image with `strict`.
+    """
+    progress = progress or Silent()
+    check_batch_size(batch_size)
+    bundle.look_into(domains)
+    pace = pick_pace(cores, device, progress)
+    predictor = Predictor(bundle, device, guard, obeyed=obeyed, precision=precision, pace=pace)
+    decisions = dict.fromkeys(DECISIONS, 0) if guard is not None else {}
+    flagged: list[tuple[int, str, Verdict]] = []
+    rows: list[Row] = []
+    skipped: list[Skipped] = []
+    progress.begin("adapting", sum(-(-len(domain.files) // batch_size) for domain in domains))
+    for domain in domains:
+        stream = read_batches(
+            _ordered(domain, order, seed),
+            bundle.preprocessing,
+            batch_size=batch_size,
+            workers=workers,
+            skipped=skipped,
+        )
+        found: list[Row] = []
+        known = len(skipped)
+        for batch in stream:
+            if strict and skipped:
+                raise unreadable(skipped)
+            outcome = predictor.predict(batch, domain.name)
+            if guard is not None:
+                decisions[outcome.verdict.decision] += 1
+            if outcome.verdict.decision != GENERATED:
+                flagged.append((outcome.number, domain.name, outcome.verdict))
+            for line in bundle.depth.news():
+                progress.message(f"{line}; --white-level sets another")
+            for sink in sinks:
+                sink(outcome)
+            found.extend(outcome.rows(bundle.header.classes))
+            progress.advance()
+        if strict and skipped:
+            raise unreadable(skipped)
+        rows.extend(sorted(found, key=lambda row: row.path))
+        skipped[known:] = sorted(skipped[known:], key=lambda item: item.path)
+    progress.end()
+    if not rows:
+        raise WorkError(
+            f"no readable image: {len(skipped)} skipped, such as {skipped[0].path} ({skipped[0].reason})",
+            "See: gformer data check DIR",
+        )
+    return AdaptResult(rows, predictor.batches, skipped, decisions, flagged, bundle.depth.found())
+
+
+def _ordered(domain: Domain, order: str, seed: int) -> list[ImageFile]:
+    if order == "shuffle":
+        return arrival_order(domain, seed)
+    return sorted(domain.files, key=lambda file: file.relative)

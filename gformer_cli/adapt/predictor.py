@@ -1,0 +1,169 @@
+"""One batch of one target: generate its parameters and predict it with them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from gformer_cli.adapt.output import Row
+from gformer_cli.allocator import KeptMemory
+from gformer_cli.bundle import Bundle
+from gformer_cli.compute.device import autocast
+from gformer_cli.compute.pace import Pace
+from gformer_cli.core.context import Context
+from gformer_cli.core.generalizeformer import Prediction
+from gformer_cli.core.parameters import Parameters
+from gformer_cli.errors import InputError
+from gformer_cli.guard.rule import SOURCE, Guard, Verdict, guarded
+from gformer_cli.guard.signals import batch_signals
+from gformer_cli.images.preprocessing import Batch
+
+OVERFLOW = "overflow"
+"""The reason of a verdict on generated parameters that give no finite numbers: the source model answers."""
+_CALL = 6
+"""A batch costs about as much as so many images more."""
+REMEMBERED_TARGETS = 16
+"""So many contexts are kept: folders named by date would pile up for ever."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one batch of B images got. K classes."""
+
+    number: int
+    """Of the batch, from 0, over the whole call."""
+    target: str
+    batch: Batch
+    probabilities: torch.Tensor
+    """(B, K) under the parameters that the guard let predict, on the CPU."""
+    source_probabilities: torch.Tensor
+    """(B, K) of the unadapted model, on the CPU."""
+    prediction: Prediction
+    """What was generated, and from what."""
+    verdict: Verdict
+    """What the guard decided; where it only warns, `probabilities` are the generated parameters' all the same."""
+    parameters: Parameters
+    """Those that predicted, after the guard's decision."""
+    seconds: float
+    """From decoded images to probabilities."""
+    threads: int
+    """That computed it: sums are split among them, and rounded in another order."""
+
+    def rows(self, classes: list[str]) -> list[Row]:
+        """One row per image, in the order of the batch."""
+        confidence, label = self.probabilities.max(dim=1)
+        before = self.source_probabilities.argmax(dim=1)
+        return [
+            Row(
+                target=self.target,
+                path=file.relative,
+                label=classes[int(label[index])],
+                confidence=float(confidence[index]),
+                batch=self.number,
+                source_label=classes[int(before[index])],
+                decision=self.verdict.decision,
+                probabilities=tuple(self.probabilities[index].tolist()),
+            )
+            for index, file in enumerate(self.batch.files)
+        ]
+
+
+Sink = Callable[[Outcome], None]
+"""Takes each outcome in turn, before the next batch is predicted: an audit log, a folder of parameters."""
+
+
+class Predictor:
+    """Predicts batch after batch with parameters of their own. No state but a counter of batches, and a context.
+
+    With a `guard`, that one decides which parameters predict; unless `obeyed`, it decides and nobody follows. With
+    `context`, parameters are generated from what the last so many batches of the same target showed as well: the
+    statistics of each target are kept by themselves, for the targets that came last. `precision` is that of
+    `compute.device.autocast`; what is decided and written is computed in float32.
+
+    Every probability is a finite number: where generated parameters give none, the source model answers, under any
+    guard and without one, and the verdict says `OVERFLOW`. Raises `InputError` where the source model gives none.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: torch.device,
+        guard: Guard | None = None,
+        *,
+        obeyed: bool = True,
+        context: int = 0,
+        precision: str = "float32",
+        pace: Pace | None = None,
+    ) -> None:
+        self.bundle = bundle.to(device)
+        self.device = device
+        self.guard = guard
+        self.obeyed = obeyed
+        self.batches = 0
+        self.context = context
+        self.precision = precision
+        self.pace = pace or Pace(torch.get_num_threads(), fixed=True)
+        self.memory = KeptMemory()
+        self._contexts: dict[str, Context] = {}
+
+    def predict(self, batch: Batch, target: str) -> Outcome:
+        """Everything about one batch; the next has the next number."""
+        with self.pace.step(len(batch.files) + _CALL):
+            return self._predict(batch, target)
+
+    @torch.no_grad()
+    def _predict(self, batch: Batch, target: str) -> Outcome:
+        began = time.perf_counter()
+        images = self.bundle.preprocessing.network_input(batch.pixels, self.device)
+        with autocast(self.precision, self.device):
+            source = self.bundle.backbone(images).float()
+            prediction: Prediction = self.bundle.method(self.bundle.backbone, images, self._context_of(target))
+            prediction = replace(prediction, logits=prediction.logits.float())
+            if not source.isfinite().all():
+                raise self._no_numbers(target)
+            verdict, logits, parameters = Verdict(), prediction.logits, prediction.parameters
+            if self.guard is not None:
+                verdict = self.guard.decide(batch_signals(images, source, prediction))
+                if self.obeyed:
+                    logits, parameters = guarded(self.bundle.backbone, images, source, prediction, verdict)
+            if not logits.isfinite().all():  # no numbers are no answer, whatever was asked of the guard
+                verdict = Verdict(SOURCE, 0.0, verdict.signals, (OVERFLOW, *verdict.reasons))
+                logits, parameters = guarded(self.bundle.backbone, images, source, prediction, verdict)
+                self._contexts.pop(target, None)
+        probabilities, before = logits.float().softmax(dim=1).cpu(), source.softmax(dim=1).cpu()
+        number = self.batches
+        self.batches += 1
+        self.memory.give_back_if_due()
+        return Outcome(
+            number=number,
+            target=target,
+            batch=batch,
+            probabilities=probabilities,
+            source_probabilities=before,
+            prediction=prediction,
+            verdict=verdict,
+            parameters=parameters,
+            seconds=time.perf_counter() - began,
+            threads=torch.get_num_threads(),
+        )
+
+    def _no_numbers(self, target: str) -> InputError:
+        """The error for a source model that has no answer; there is nothing that could take its place."""
+        hint = "Is it whole? gformer inspect --verify tells."
+        if self.precision != "float32":
+            hint = f"Without --precision {self.precision} it may. {hint}"
+        return InputError(f"bundle {self.bundle.path} gives no finite numbers for images of {target}", hint)
+
+    def _context_of(self, target: str) -> Context | None:
+        if not self.context:
+            return None
+        context = self._contexts.pop(target, None)
+        if context is None:
+            context = Context(self.context)
+        self._contexts[target] = context  # now the newest
+        if len(self._contexts) > REMEMBERED_TARGETS:
+            del self._contexts[next(iter(self._contexts))]
+        return context

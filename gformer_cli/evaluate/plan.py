@@ -1,0 +1,146 @@
+"""What is to be measured, checked before anything is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from gformer_cli.bundle import Bundle, StaticHeader
+from gformer_cli.data.streams import NEEDS_SOURCE, STREAMS, Stream, StreamOptions, arrival_order, shifts
+from gformer_cli.errors import InputError, did_you_mean
+from gformer_cli.evaluate.results import REFERENCE
+from gformer_cli.folders.domains import Domain
+from gformer_cli.folders.targets import check_batch_size, check_known_classes
+from gformer_cli.methods import METHODS
+
+SHIFTS = "shifts"
+"""The stream of `--shifts`: source images under the catalogue of corruptions, no target."""
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Methods x streams x seeds, on which images."""
+
+    methods: Sequence[str]
+    streams: Sequence[str]
+    targets: Sequence[Domain]
+    batch_size: int
+    seeds: Sequence[int]
+    skew: float = 0.1
+    source: Sequence[Domain] = ()
+    """Held-out source images, for `forgetting`, `shifts` and methods that look at the source."""
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Per method keyword settings other than its defaults, as --tune found them."""
+    examine: bool = False
+    """Whether to keep what a report shows of the inside of `gformer`, and images whose label changed."""
+
+    @property
+    def measured(self) -> list[str]:
+        """The methods, and the one that they are measured against."""
+        return list(dict.fromkeys([REFERENCE, *self.methods]))
+
+    def drawn(self) -> list[tuple[int, Stream]]:
+        """Every stream with its seed."""
+        return [(seed, stream) for seed in self.seeds for name in self.streams for stream in self._streams(name, seed)]
+
+    def _streams(self, name: str, seed: int) -> list[Stream]:
+        if name == SHIFTS:
+            return shifts(self.source, self.batch_size, seed)
+        return STREAMS[name](StreamOptions(self.targets, self.batch_size, seed, self.skew, self.source))
+
+
+def choose(words: Sequence[str], known: Iterable[str], noun: str, impossible: Mapping[str, str]) -> list[str]:
+    """Names from words such as `a,b` or `all`, without repetition.
+
+    `impossible` tells why some of `known` cannot be had here: `all` leaves them out. Raises `InputError` for one of
+    them that is named, and for an unknown name.
+    """
+    known = list(known)
+    names = _named(words)
+    for name in names:
+        if name not in (*known, ALL):
+            raise InputError(f"unknown {noun}: {name!r}", did_you_mean(name, [*known, ALL]))
+        if name in impossible:
+            raise InputError(f"the {noun} {name!r} cannot be measured here", f"{impossible[name]}.")
+    if not names:
+        raise InputError(f"no {noun} named", f"Known: {', '.join([*known, ALL])}.")
+    return [name for name in known if name not in impossible] if ALL in names else names
+
+
+def asks_for_all(words: Sequence[str]) -> bool:
+    """Whether `all` is among the words that `choose` takes."""
+    return ALL in _named(words)
+
+
+def impossible_methods(bundle: Bundle) -> dict[str, str]:
+    """Methods that a bundle cannot be measured with, and why."""
+    found: dict[str, str] = {}
+    static = bundle.header.static is not None
+    if bundle.control is None:
+        found["constant"] = (
+            "A static bundle holds no control; measure the bundle that it was made from"
+            if static
+            else "This bundle holds no control; meta-train with meta_train.control=true makes one"
+        )
+    if bundle.guard is None:
+        found["gformer-guard"] = (
+            "A static bundle has no guard: it generates nothing"
+            if static
+            else "This bundle holds no calibrated guard; gformer meta-train makes one"
+        )
+    return found
+
+
+def impossible_streams(*, has_source: bool) -> dict[str, str]:
+    """Streams that cannot be made without --source, and why."""
+    return {} if has_source else dict.fromkeys(NEEDS_SOURCE, "It needs the source images: add --source DIR")
+
+
+def limited(domains: Sequence[Domain], count: int | None) -> list[Domain]:
+    """`domains` with at most `count` images each, drawn by file name; whole without a count.
+
+    Raises `InputError` for a count below one.
+    """
+    if count is None:
+        return list(domains)
+    if count < 1:
+        raise InputError(f"--limit must be 1 or more, got {count}", "It is the most images of each target.")
+    drawn = [set(arrival_order(domain, 0)[:count]) for domain in domains]
+    return [
+        replace(domain, files=tuple(file for file in domain.files if file in own))
+        for domain, own in zip(domains, drawn, strict=True)
+    ]
+
+
+def check_plan(plan: Plan, bundle: Bundle) -> None:
+    """Raises `InputError` for a plan that cannot be carried out."""
+    check_batch_size(plan.batch_size)
+    if not 0.0 <= plan.skew < float("inf"):
+        raise InputError(f"--label-skew must be 0 or more, got {plan.skew}", "0 is one class at a time, 0.1 is strong.")
+    check_known_classes(plan.targets, bundle.header.classes)
+
+
+def remarks(plan: Plan, *, has_source: bool, static: StaticHeader | None = None) -> list[str]:
+    """What a user should know of a plan that works all the same; `static` is what the bundle's header says."""
+    small = [f"{t.name} ({len(t.files)})" for t in plan.targets if len(t.files) < plan.batch_size]
+    single = [t.name for t in plan.targets if sum(count > 0 for count in t.counts.values()) == 1]
+    found: list[str] = []
+    if static is not None:
+        found.append(
+            f"static bundle: gformer predicts every batch with what was kept from {static.target}; "
+            "source is the model before adapting"
+        )
+    if small:
+        found.append(f"fewer images than one batch of {plan.batch_size}, so batches are smaller: {', '.join(small)}")
+    if single:
+        found.append(f"images of one class only, so statistics of a batch mislead: {', '.join(single)}")
+    blind = [name for name in plan.methods if METHODS[name].reads_source and not has_source]
+    if blind:
+        found.append(f"without --source nothing holds {', '.join(blind)} near the source model (eata is ETA then)")
+    return found
+
+
+def _named(words: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(name.strip() for word in words for name in word.split(",") if name.strip()))

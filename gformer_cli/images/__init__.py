@@ -1,0 +1,1 @@
+"""From one image file to the pixels that a network is given."""

@@ -1,0 +1,205 @@
+"""What episodes show: losses and gradients in training, accuracies in validation. The workers of a crew share them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from gformer_cli.compute.device import autocast
+from gformer_cli.compute.pace import Pace
+from gformer_cli.config import Settings
+from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.generalizeformer import GeneralizeFormer, Prediction
+from gformer_cli.core.generators import Generator
+from gformer_cli.core.losses import fine_tuned, parameter_distance, parameter_units, relative_cross_entropy
+from gformer_cli.core.probe import prior_mix
+from gformer_cli.data.episodes import Episode, EpisodeSampler, validation_episodes
+from gformer_cli.data.labelled import LabelledDomain
+from gformer_cli.errors import InputError
+from gformer_cli.train.divergence import Divergence
+from gformer_cli.train.source_models import SourceModels, source_divergence
+
+_CALL = 6
+"""An episode costs about as much as so many images more."""
+SMALL_BATCH = 8
+"""Validation episodes come in the largest batch size and in this one."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What one episode teaches."""
+
+    gradient: torch.Tensor
+    """Of the loss with respect to the generator's weights, one behind the other: (P,)."""
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True)
+class EpisodeLoss:
+    """The two terms of one episode's loss."""
+
+    cross_entropy: torch.Tensor
+    huber: torch.Tensor
+    """Distance to fine-tuned parameters, without its weight; 0 where the term is switched off."""
+    accuracy: float
+
+
+class EpisodeWork:
+    """The episodes of a run, and what a generator makes of them."""
+
+    def __init__(
+        self,
+        method: GeneralizeFormer,
+        models: SourceModels,
+        domains: Sequence[LabelledDomain],
+        settings: Settings,
+        device: torch.device,
+        *,
+        label: str,
+        leave_one_out: bool,
+        pace: Pace | None = None,
+    ) -> None:
+        self.label = label
+        self.pace = pace or Pace(torch.get_num_threads(), fixed=True)
+        self.method = method
+        self.models = models
+        self.settings = settings
+        self.options = settings.meta_train
+        self.device = device
+        self.divergence = Divergence(label, "meta-train", "meta_train.learning_rate", self.options.learning_rate)
+        self.average = (
+            AveragedModel(method.generator, multi_avg_fn=get_ema_multi_avg_fn(self.options.ema))  # type: ignore[no-untyped-call]
+            if self.options.ema
+            else None
+        )
+        kept = method.generator if self.average is None else cast(Generator, self.average.module)
+        self.kept = GeneralizeFormer(
+            kept, prior_count=method.prior_count, single_pass=method.single_pass, economy=method.economy
+        )
+        """What is validated and kept: the generator, or the average of its weights."""
+        self.sampler = EpisodeSampler(
+            domains,
+            settings.seed,
+            self.options.largest_batch,
+            self.options.few_classes,
+            # without leave-one-out models, only a shift makes images that the model has not seen
+            settings.shifts.probability if leave_one_out else 1.0,
+            settings.shifts.strength,
+            settings.shifts.families,
+        )
+        self.validation = validation_episodes(
+            domains,
+            seed=settings.seed,
+            batch_sizes=sorted({min(SMALL_BATCH, self.options.largest_batch), self.options.largest_batch}),
+            batches=self.options.validation_batches,
+            few_classes=self.options.validation_few_classes,
+            unshifted=leave_one_out,
+            strength=settings.shifts.strength,
+        )
+        if not self.validation:
+            raise InputError(
+                "no validation images: every class of every source domain has a single readable image",
+                "Add images: the generator is selected on images that nothing was trained on.",
+            )
+
+    def learned(self, number: int) -> Learned:
+        """The share of episode `number` in its step's gradient."""
+        options, parameters = self.options, list(self.method.generator.parameters())
+        episode = self.sampler.draw(number)
+        with self.pace.step(len(episode.positions) + _CALL):
+            loss = self.loss(episode)
+            total = loss.cross_entropy + options.huber_weight * loss.huber
+            self.divergence.check_loss(number // options.episodes_per_step + 1, total.item())
+            found = torch.autograd.grad(total / options.episodes_per_step, parameters, allow_unused=True)
+        gradient = torch.cat(
+            [
+                (torch.zeros_like(parameter) if one is None else one).flatten()
+                for parameter, one in zip(parameters, found, strict=True)
+            ]
+        )
+        figures = {"cross_entropy": loss.cross_entropy.item(), "huber": loss.huber.item(), "accuracy": loss.accuracy}
+        return Learned(gradient, figures)
+
+    def loss(self, episode: Episode) -> EpisodeLoss:
+        """CE(f(x; θ_t), y), plain or relative, and Huber(θ_t, θ*), both with gradients to the generator's weights."""
+        options = self.options
+        backbone = self.models.unaware_of(episode.domain.name)
+        images, labels = episode.inputs(self.device), episode.labels(self.device)
+        with autocast(options.precision, self.device):
+            prediction = self.method(backbone, images)
+        huber = images.new_zeros(())
+        if options.huber_weight > 0.0:
+            source = backbone.source_parameters()
+            wanted = fine_tuned(
+                backbone,
+                images,
+                labels,
+                source.with_mix(prior_mix(backbone, len(images), self.method.prior_count)),
+                steps=options.huber_steps,
+                learning_rate=options.huber_learning_rate,
+            )
+            huber = parameter_distance(prediction.parameters.trainable(), wanted.trainable(), parameter_units(source))
+        accuracy = float((prediction.logits.argmax(dim=1) == labels).float().mean())
+        logits = prediction.logits.float()
+        if options.loss == "relative":
+            fit = relative_cross_entropy(logits, self._start(backbone, images, prediction).float(), labels)
+        else:
+            fit = F.cross_entropy(logits, labels)
+        return EpisodeLoss(fit, huber, accuracy)
+
+    @torch.no_grad()
+    def _start(self, backbone: Backbone, images: torch.Tensor, prediction: Prediction) -> torch.Tensor:
+        """Logits (B, K) of the untrained generator: the source parameters under mixed statistics."""
+        if not self.method.single_pass and self.method.economy.whole:
+            return prediction.seen.logits
+        return backbone(images, prediction.seen.source)  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def accuracy_on(self, number: int, method: str) -> float:
+        """Accuracy on validation episode `number`."""
+        episode = self.validation[number]
+        backbone = self.models.unaware_of(episode.domain.name)
+        images = episode.inputs(self.device)
+        with self.pace.step(len(images) + _CALL):
+            if method == "gformer":
+                logits = self.kept(backbone, images).logits
+            elif method == "bn":
+                source = backbone.source_parameters()
+                logits = backbone(images, source.with_mix(torch.ones(len(source.gammas), device=self.device)))
+            else:
+                logits = backbone(images)
+        watch = self.divergence if method == "gformer" else source_divergence(self.settings)
+        right = watch.check_logits(logits).argmax(dim=1) == episode.labels(self.device)
+        return float(right.float().mean())
+
+
+def learn(works: Mapping[str, EpisodeWork], label: str, weights: torch.Tensor, number: int) -> Learned:
+    """What episode `number` teaches a generator of these weights, (P,)."""
+    work = works[label]
+    put(weights, list(work.method.generator.parameters()))
+    return work.learned(number)
+
+
+def look(works: Mapping[str, EpisodeWork], label: str, weights: torch.Tensor | None, number: int, method: str) -> float:
+    """Accuracy of a method on validation episode `number`, with a generator of these weights, (P,)."""
+    work = works[label]
+    if weights is not None:
+        put(weights, list(work.kept.generator.parameters()))
+    return work.accuracy_on(number, method)
+
+
+def flat(module: torch.nn.Module) -> torch.Tensor:
+    """The weights of `module`, one behind the other: (P,), a copy."""
+    return torch.cat([parameter.detach().flatten() for parameter in module.parameters()])
+
+
+@torch.no_grad()
+def put(values: torch.Tensor, places: Sequence[torch.Tensor]) -> None:
+    """Copy `values`, (P,), to `places` one behind the other."""
+    for place, part in zip(places, torch.split(values, [place.numel() for place in places]), strict=True):
+        place.copy_(part.view_as(place))

@@ -1,0 +1,212 @@
+"""Meta-learn the generator in simulated tests on source images, and write the bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from gformer_cli.bundle import DataHeader, GuardHeader, build_generator, build_method, control_settings, save_bundle
+from gformer_cli.compute.crew import Line, Processes
+from gformer_cli.compute.device import crew_size, make_deterministic, pick_pace
+from gformer_cli.compute.pace import Pace
+from gformer_cli.compute.threads import Cores
+from gformer_cli.config import GeneratorSettings, Settings
+from gformer_cli.data.labelled import LabelledDomain
+from gformer_cli.data.shared import SharedImages
+from gformer_cli.errors import InputError, Interrupted
+from gformer_cli.files import check_appendable, check_fillable, check_writable
+from gformer_cli.folders.domains import Domain
+from gformer_cli.images.depth import Kind
+from gformer_cli.images.preprocessing import Skipped
+from gformer_cli.progress import Progress, Silent, StopRequest, Together, stoppable
+from gformer_cli.seeding import derive_seed
+from gformer_cli.train.calibrate_guard import calibration_of
+from gformer_cli.train.meta_trainer import CONTROL, GENERATOR, MetaTrainer
+from gformer_cli.train.pretrain import read_source
+from gformer_cli.train.run_folder import RunFolder, SourceData
+from gformer_cli.train.source_images import SourceImages
+from gformer_cli.train.source_models import SourceModels
+from gformer_cli.train.trial import try_generating
+
+_OTHER_IMAGES = (
+    "Give the --source folders that gformer pretrain had, or run it again with --overwrite: "
+    "a model must not be tested on what it was trained on."
+)
+
+
+@dataclass(frozen=True)
+class MetaTrainResult:
+    """What `meta_train` found."""
+
+    validation: dict[str, float]
+    """Accuracies on the validation episodes: `gformer`, `source`, `bn`, and `constant` where there is a control."""
+    generator_parameters: int
+    skipped: list[Skipped]
+
+
+def meta_train(
+    domains: Sequence[Domain],
+    settings: Settings,
+    run: RunFolder,
+    *,
+    device: torch.device,
+    workers: int,
+    cores: Cores | None = None,
+    strict: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> MetaTrainResult:
+    """Train a generator on episodes from `domains` with the models of `run`; writes `run.bundle`.
+
+    `domains` must be the ones that `run` was pretrained on. Raises `InputError` where they are not, and
+    `Interrupted` after Ctrl-C, with everything kept for `resume`.
+    """
+    progress = progress or Silent()
+    source = run.source()
+    check_claim(run, resume=resume, overwrite=overwrite)
+    make_deterministic(settings.seed)
+    images = check_images(domains, run)
+    models = SourceModels(run, source, settings, device)
+    try_generating(models.full, settings, len(source.classes), device)
+    loaded, skipped = read_source(domains, source.classes, settings, workers=workers, strict=strict, progress=progress)
+    images.require(SourceImages.of(loaded), _OTHER_IMAGES)
+    if not resume:  # an earlier bundle stays until the new one takes its place
+        run.meta_train_log.unlink(missing_ok=True)
+        run.drop_checkpoints()
+    wanted = {GENERATOR: settings.generator}
+    if settings.meta_train.control and settings.generator.kind != "constant":
+        wanted[CONTROL] = control_settings(settings.generator)
+    size = crew_size(cores, len(wanted) * settings.meta_train.episodes_per_step, device)
+    pace = pick_pace(cores, device, progress) if size == 1 else Pace(1)
+    trainers = make_trainers(wanted, models, loaded, settings, run, source, device, pace)
+    with stoppable() as stop:
+        if size == 1:
+            found = {label: trainer.train(progress, stop) for label, trainer in trainers.items()}
+            guard = _guard(trainers[GENERATOR], progress)
+        else:
+            assert cores is not None
+            threads = cores.count // size
+            progress.detail(f"{size} processes of {threads} threads each share the episodes")
+            with SharedImages.of(loaded, run.pixels_path) as shared:
+                own = wanted, shared, settings, run.place, threads, cores.fixed
+                with Processes(size, threads, build_trainers, *own) as crew:
+                    for trainer in trainers.values():
+                        trainer.crew = crew
+                    found = _train_together(trainers, progress, stop)
+                    guard = _guard(trainers[GENERATOR], progress)
+    validation = dict(found[GENERATOR])
+    if CONTROL in found:
+        validation["constant"] = found[CONTROL]["gformer"]
+    trained = {label: trainer.method.generator for label, trainer in trainers.items()}
+    save_bundle(
+        run.bundle,
+        backbone=models.full,
+        generator=trained[GENERATOR],
+        control=trained.get(CONTROL),
+        settings=settings,
+        classes=source.classes,
+        data=DataHeader(domains=source.domains, fingerprint=source.fingerprint),
+        validation=validation,
+        guard=guard,
+        levels=_levels(loaded),
+    )
+    run.drop_checkpoints()
+    return MetaTrainResult(validation, sum(p.numel() for p in trained[GENERATOR].parameters()), skipped)
+
+
+def _levels(loaded: Sequence[LabelledDomain]) -> dict[Kind, tuple[float, float]]:
+    """What targets with more than 8 bits are to be read by."""
+    agreed = loaded[0].preprocessing.depth.common()
+    return {kind: (levels.black, levels.white) for kind, levels in agreed.items()}
+
+
+def make_trainers(
+    wanted: Mapping[str, GeneratorSettings],
+    models: SourceModels,
+    loaded: Sequence[LabelledDomain],
+    settings: Settings,
+    run: RunFolder,
+    source: SourceData,
+    device: torch.device,
+    pace: Pace,
+) -> dict[str, MetaTrainer]:
+    """A trainer of an untrained generator for each of `wanted`, by its label."""
+    made: dict[str, MetaTrainer] = {}
+    for label, described in wanted.items():
+        torch.manual_seed(derive_seed(settings.seed, "generator"))
+        method = build_method(described, build_generator(described, models.full).to(device))
+        own = settings, run, device
+        made[label] = MetaTrainer(
+            method, models, loaded, *own, label=label, leave_one_out=source.leave_one_out, pace=pace
+        )
+    return made
+
+
+def build_trainers(
+    _line: Line,
+    wanted: Mapping[str, GeneratorSettings],
+    shared: SharedImages,
+    settings: Settings,
+    root: Path,
+    threads: int,
+    fixed: bool,
+) -> dict[str, MetaTrainer]:
+    """The trainers that a process of a crew, on the CPU, works with."""
+    make_deterministic(settings.seed)
+    run, device = RunFolder(root), torch.device("cpu")
+    source = run.source()
+    models = SourceModels(run, source, settings, device)
+    return make_trainers(wanted, models, shared.open(), settings, run, source, device, Pace(threads, fixed=fixed))
+
+
+def _train_together(
+    trainers: Mapping[str, MetaTrainer], progress: Progress, stop: StopRequest
+) -> dict[str, dict[str, float]]:
+    """Train all at once, in a thread each, which waits for the crew most of the time."""
+    steps = sum(trainer.options.steps for trainer in trainers.values())
+    together = Together(progress, f"meta-training {' and '.join(trainers)}", steps)
+    with ThreadPoolExecutor(len(trainers)) as threads:
+        futures = {label: threads.submit(trainer.train, together, stop) for label, trainer in trainers.items()}
+        wait(futures.values(), return_when=FIRST_EXCEPTION)
+        stop.requested = stop.requested or any(future.done() and future.exception() for future in futures.values())
+    together.finish()
+    errors = [error for future in futures.values() if (error := future.exception()) is not None]
+    if errors:  # what ended the first ended the others as well
+        raise next((error for error in errors if not isinstance(error, Interrupted)), errors[0])
+    return {label: future.result() for label, future in futures.items()}
+
+
+def _guard(trainer: MetaTrainer, progress: Progress) -> GuardHeader | None:
+    """The guard of a trained generator, where one is wanted."""
+    if not trainer.options.guard_batches:
+        return None
+    shared = trainer.crew if trainer.crew.size > 1 else None
+    return calibration_of(trainer).run(progress, shared)
+
+
+def check_claim(run: RunFolder, *, resume: bool, overwrite: bool) -> None:
+    """Raises `InputError` where meta-training `run` would overwrite something unasked; touches nothing."""
+    started = run.bundle.exists() or run.has_checkpoint(GENERATOR)
+    if started and not (resume or overwrite):
+        raise InputError(
+            f"{run.root} has been meta-trained already, or in part",
+            "Continue with --resume, train a new generator with --overwrite, or use another --run.",
+        )
+    if resume and run.bundle.exists() and not run.has_checkpoint(GENERATOR):
+        raise InputError(f"nothing to resume: {run.bundle} is finished", "Train a new one with --overwrite.")
+    check_writable(run.bundle)
+    check_appendable(run.meta_train_log)
+    check_fillable(run.checkpoints)
+
+
+def check_images(domains: Sequence[Domain], run: RunFolder) -> SourceImages:
+    """What `run` was pretrained on; raises `InputError` where `domains` or their classes differ. Reads no image."""
+    source = run.source()
+    before = run.images() or SourceImages.of_counts(source.fingerprint, source.domains)
+    before.require_folders(domains, _OTHER_IMAGES)
+    return before

@@ -1,0 +1,247 @@
+"""Train the source model, and for each source domain a model that has not seen it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+
+import torch
+
+from gformer_cli.compute.crew import Alone, Crew, Processes
+from gformer_cli.compute.device import crew_size, make_deterministic, pick_pace
+from gformer_cli.compute.threads import Cores
+from gformer_cli.config import Settings
+from gformer_cli.data.labelled import LabelledDomain, load_labelled
+from gformer_cli.data.shared import SharedImages
+from gformer_cli.errors import InputError, Interrupted
+from gformer_cli.folders.domains import Domain, check_names, class_names
+from gformer_cli.images.preprocessing import Skipped
+from gformer_cli.progress import Progress, Silent, StopRequest, stoppable
+from gformer_cli.train.run_folder import ALL, OTHER_IMAGES, RunFolder, SourceData
+from gformer_cli.train.source_images import SourceImages
+from gformer_cli.train.source_trainer import Leg, SourceWork, build_source_work, new_network, preprocessing_of
+from gformer_cli.train.trial import try_training_of
+
+_POLL = 0.1
+"""Seconds between two looks at what the processes have said."""
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """What `pretrain` made."""
+
+    source: SourceData
+    accuracies: dict[str, float]
+    """Per trained model its accuracy on validation images of the domains it was trained on."""
+    skipped: list[Skipped]
+
+
+def check_source(domains: Sequence[Domain], *, leave_one_out: bool) -> list[str]:
+    """The class names of `domains`; raises `InputError` where they cannot be trained on.
+
+    That is: a name that is not UTF-8, fewer than two classes, an empty class folder, one domain alone or a class of
+    one domain alone while leave-one-out models are wanted.
+    """
+    check_names(domains)
+    classes = class_names(domains)
+    if len(classes) < 2:
+        raise InputError(
+            f"only one class in the source folders: {classes[0]!r}",
+            "At least two are needed. Is --layout right? One class per folder: DIR/class/image.",
+        )
+    for domain in domains:
+        for name, count in domain.counts.items():
+            if count == 0:
+                raise InputError(
+                    f"class folder without images: {domain.root / name}",
+                    "Add images, or remove the folder if the domain has none of that class.",
+                )
+    if not leave_one_out:
+        return classes
+    if len(domains) == 1:
+        raise InputError(
+            f"one source domain only ({domains[0].name}), and leave-one-out models need two or more",
+            "Add a --source, or use --no-leave-one-out: episodes then come from simulated shifts alone.",
+        )
+    for name in classes:
+        holders = [domain.name for domain in domains if domain.counts.get(name)]
+        if len(holders) == 1:
+            raise InputError(
+                f"class {name!r} is in domain {holders[0]!r} alone, so the model without that domain never sees it",
+                "Add images of it to another domain, or use --no-leave-one-out.",
+            )
+    return classes
+
+
+def check_resumed(domains: Sequence[Domain], run: RunFolder, *, resume: bool) -> None:
+    """Raises `InputError` where `run` was started with other domains or classes; reads no image."""
+    before = run.images() if resume else None
+    if before is not None:
+        before.require_folders(domains, OTHER_IMAGES)
+
+
+def pretrain(
+    domains: Sequence[Domain],
+    settings: Settings,
+    run: RunFolder,
+    *,
+    device: torch.device,
+    workers: int,
+    cores: Cores | None = None,
+    strict: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> PretrainResult:
+    """Train on `domains` into `run`. Raises `Interrupted` after Ctrl-C, with everything kept for `resume`.
+
+    On a CPU the models share `cores`, a process each. Without, one process trains all on the threads that torch has.
+    """
+    progress = progress or Silent()
+    run.check_claim(settings, resume=resume, overwrite=overwrite)
+    check_resumed(domains, run, resume=resume)
+    classes = check_source(domains, leave_one_out=settings.pretrain.leave_one_out)
+    make_deterministic(settings.seed)
+    try_backbone(settings, len(classes), len(domains), device)  # to be told before anything is written
+    loaded, skipped = read_source(domains, classes, settings, workers=workers, strict=strict, progress=progress)
+    parts = {ALL: [domain.name for domain in loaded]}
+    if settings.pretrain.leave_one_out:
+        parts |= {f"without-{left}": [name for name in parts[ALL] if name != left] for left in parts[ALL]}
+    _check_validation(parts, loaded)
+    images = SourceImages.of(loaded)
+    run.claim(settings, resume=resume, overwrite=overwrite, images=images)
+    accuracies = _train(parts, loaded, settings, run, len(classes), device, cores, progress)
+    source = SourceData(
+        classes=classes,
+        domains={d.name: {c: int((d.labels == i).sum()) for i, c in enumerate(classes)} for d in loaded},
+        fingerprint=images.fingerprint,
+        leave_one_out=settings.pretrain.leave_one_out,
+        validation_accuracy=accuracies[ALL],
+    )
+    run.write_source(source)
+    run.finish()
+    return PretrainResult(source, accuracies, skipped)
+
+
+def _check_validation(parts: Mapping[str, Sequence[str]], loaded: Sequence[LabelledDomain]) -> None:
+    """Raises `InputError` where a model has no image to be selected by: a class of a single image is trained on."""
+    held = {domain.name: len(domain.validation) for domain in loaded}
+    for label, names in parts.items():
+        if not any(held[name] for name in names):
+            raise InputError(
+                f"nothing to validate model {label!r} on: every class of {', '.join(names)} has one readable image",
+                "Add images: some of each class are held out, and the best model is chosen by them.",
+            )
+
+
+def _train(
+    parts: Mapping[str, Sequence[str]],
+    loaded: Sequence[LabelledDomain],
+    settings: Settings,
+    run: RunFolder,
+    num_classes: int,
+    device: torch.device,
+    cores: Cores | None,
+    progress: Progress,
+) -> dict[str, float]:
+    """Train the models of `parts`, which names the domains of each; returns their accuracies."""
+    crew: Crew[SourceWork]
+    with stoppable() as stop:
+        size = crew_size(cores, len(parts), device)
+        if size == 1:
+            domains = {domain.name: domain for domain in loaded}
+            mine = {label: [domains[name] for name in names] for label, names in parts.items()}
+            pace = pick_pace(cores, device, progress)
+            crew = Alone(SourceWork(settings, run, num_classes, device, mine, progress, stop, pace, by_legs=False))
+            return _share_out(crew, parts, settings.pretrain.steps, stop, Silent())
+        assert cores is not None
+        threads, steps = cores.count // size, settings.pretrain.steps
+        progress.detail(f"{size} processes of {threads} threads each train the models")
+        begun = [run.load_checkpoint(label) for label in parts]
+        done = sum(saved["step"] for saved in begun if saved is not None)
+        done += steps * sum(run.model_path(label).is_file() for label in parts)
+        progress.begin(f"training {len(parts)} models, {size} at a time", steps * len(parts), done)
+        with SharedImages.of(loaded, run.pixels_path) as shared:
+            own = settings, run.place, num_classes, shared, parts, threads, cores.fixed
+            with Processes(size, threads, build_source_work, *own) as crew:
+                accuracies = _share_out(crew, parts, steps, stop, progress)
+        progress.end()
+        return accuracies
+
+
+def _share_out(
+    crew: Crew[SourceWork], parts: Iterable[str], steps: int, stop: StopRequest, progress: Progress
+) -> dict[str, float]:
+    """Let the crew train each model, always the one that is furthest back, until all are done."""
+    left = dict.fromkeys(parts, steps)
+    running: dict[Future[Leg], str] = {}
+    accuracies: dict[str, float] = {}
+    interrupted: Interrupted | None = None
+    while left or running:
+        waiting = [label for label in left if label not in running.values()]
+        while waiting and len(running) < crew.size and not stop.requested:
+            label = max(waiting, key=left.__getitem__)
+            waiting.remove(label)
+            running[crew.submit(SourceWork.leg, label)] = label
+        if stop.requested:
+            crew.stop()
+        finished, _ = wait(running, timeout=_POLL, return_when=FIRST_COMPLETED)
+        for note in crew.notes():
+            progress.advance(note)
+        for future in finished:
+            label = running.pop(future)
+            try:
+                leg = future.result()
+            except Interrupted as error:
+                interrupted = interrupted or error
+                continue
+            left[label] = steps - leg.step
+            if leg.accuracy is not None:
+                accuracies[label] = leg.accuracy
+                del left[label]
+        if stop.requested and not running:
+            break
+    if interrupted is not None or left:
+        raise interrupted or Interrupted("stopped between two models", "Go on with the same command and --resume.")
+    return {label: accuracies[label] for label in parts}
+
+
+def read_source(
+    domains: Sequence[Domain],
+    classes: Sequence[str],
+    settings: Settings,
+    *,
+    workers: int,
+    strict: bool,
+    progress: Progress,
+) -> tuple[list[LabelledDomain], list[Skipped]]:
+    """Decode and split the source images as the settings say: the same way for both training stages."""
+    progress.begin("reading images", sum(len(domain.files) for domain in domains))
+    loaded = load_labelled(
+        domains,
+        classes,
+        preprocessing_of(settings),
+        validation_fraction=settings.data.validation_fraction,
+        seed=settings.seed,
+        workers=workers,
+        strict=strict,
+        advance=progress.advance,
+    )
+    progress.end()
+    for line in loaded[0][0].preprocessing.depth.news():
+        progress.message(f"{line}; data.white_level sets another")
+    return loaded
+
+
+def try_backbone(
+    settings: Settings, num_classes: int, num_domains: int, device: torch.device, *, download: bool = True
+) -> None:
+    """Raises `InputError` where the settings' backbone, weights and generator do not work together: see `trial`.
+
+    Without `download`, weights that the library would fetch are not looked at.
+    """
+    options = settings.pretrain
+    network = new_network(settings, num_classes, with_weights=download or settings.backbone.weights != "default")
+    smallest = max(options.batch_size, num_domains - options.leave_one_out, 1)  # a batch holds an image of each domain
+    try_training_of(network, settings, num_classes, device, smallest)

@@ -1,0 +1,328 @@
+"""A run folder: what lies where, and who may write to it.
+
+RUN/settings.yaml           resolved settings
+RUN/images.json             which source images it is trained on, from the start
+RUN/source.json             when pretrain is done: classes, domains, counts, fingerprint of the source images
+RUN/models/*.safetensors    `all` and, per source domain, `without-DOMAIN` (see `_file` for names that are no file's)
+RUN/checkpoints/*.pt        unfinished training, for --resume
+RUN/pretrain.jsonl          figures while training; RUN/meta-train.jsonl likewise
+RUN/model.gformer           the bundle that meta-train writes
+RUN/next/                   the run that is to replace this one, unfinished
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import textwrap
+import unicodedata
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import torch
+import yaml
+from pydantic import TypeAdapter
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import nn
+
+from gformer_cli.config import Settings, keys, to_yaml, validate
+from gformer_cli.errors import InputError
+from gformer_cli.files import (
+    MIB,
+    atomic_path,
+    check_fillable,
+    make_folder,
+    read_regular,
+    read_text,
+    remove_tree,
+    write_json,
+    write_text,
+    writing_to,
+)
+from gformer_cli.networks.torch_files import load_plain, unusable
+from gformer_cli.preset_files import parse_yaml
+from gformer_cli.train.source_images import SourceImages
+
+ALL = "all"
+_NEXT = "next"
+"""Folder within a run's: the run that `pretrain --overwrite` trains, until it is complete."""
+_NAME = 100
+"""Characters of a label that are kept in a file's name."""
+_PLAIN = re.compile(rf"[a-z0-9_][a-z0-9_.-]{{0,{_NAME}}}")
+_OTHER = re.compile(r"[^a-z0-9_.]+")
+_LARGEST = 16 * MIB
+"""Bytes of settings.yaml, images.json and source.json."""
+OTHER_IMAGES = "Resume with the images it was started with, or start again with --overwrite."
+"""What to do where they are not."""
+
+
+@dataclass(frozen=True)
+class SourceData:
+    """What the source model was trained on."""
+
+    classes: list[str]
+    domains: dict[str, dict[str, int]]
+    """Per domain the number of readable images per class."""
+    fingerprint: str
+    leave_one_out: bool
+    validation_accuracy: float
+    """Of the model trained on all domains, on their validation images."""
+
+
+class RunFolder:
+    """Paths and files of one run."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._use(root)
+
+    def _use(self, root: Path) -> None:
+        self.place = root
+        """Where its files lie: `root`, or a folder in it while a run is trained that is to replace another."""
+        self.settings_path = root / "settings.yaml"
+        self.images_path = root / "images.json"
+        self.source_path = root / "source.json"
+        self.models = root / "models"
+        self.checkpoints = root / "checkpoints"
+        self.pretrain_log = root / "pretrain.jsonl"
+        self.meta_train_log = root / "meta-train.jsonl"
+        self.bundle = root / "model.gformer"
+        self.pixels_path = self.checkpoints / "pixels.bin"
+        """Decoded images, while several processes train."""
+
+    @property
+    def started(self) -> bool:
+        """Whether training of the source model has begun here."""
+        return self.settings_path.is_file()
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether it is done."""
+        return self.source_path.is_file()
+
+    def check_claim(self, settings: Settings, *, resume: bool, overwrite: bool) -> None:
+        """Raises `InputError` where `claim` would; touches nothing."""
+        if self.root.exists() and not self.root.is_dir():
+            raise InputError(f"{self.root} is a file, not a folder", "Name another --run.")
+        check_fillable(self.root)
+        if not self.root.is_dir() or not any(self.root.iterdir()):
+            return
+        ours = self.started
+        if resume and RunFolder(self.root / _NEXT).settings_path.is_file():
+            self._use(self.root / _NEXT)
+        if resume:
+            if not ours:
+                raise InputError(f"{self.root} holds no run to resume", "Start without --resume in a new folder.")
+            _require_same(self.settings(), settings, self.root)
+        elif not overwrite:
+            unfinished = " (it holds a source model that is not finished)" if ours and not self.pretrained else ""
+            raise InputError(
+                f"output folder is not empty: {self.root}{unfinished}",
+                "Continue it with --resume, replace it with --overwrite, or name another --run.",
+            )
+        elif not ours:
+            raise InputError(
+                f"{self.root} is not a run of gformer, so --overwrite does not clear it",
+                "Name another --run, or empty the folder yourself.",
+            )
+
+    def claim(self, settings: Settings, *, resume: bool, overwrite: bool, images: SourceImages | None = None) -> None:
+        """Make the folder ours: empty, or resumed with the same settings and `images`, or cleared on request.
+
+        A finished run is not cleared before `finish`: until then the new one lies in a folder of its own.
+
+        Raises `InputError` for a non-empty folder without `resume` or `overwrite`, one that is not a run, and
+        a resume with other settings or images.
+        """
+        self.check_claim(settings, resume=resume, overwrite=overwrite)
+        before = self.images() if resume else None
+        if before is not None and images is not None:
+            before.require(images, OTHER_IMAGES)
+        if overwrite and (self.source_path.exists() or self.bundle.exists()):  # what is finished stays until this is
+            self._use(self.root / _NEXT)
+        make_folder(self.place)
+        if not resume:
+            _clear(self.place)
+        if not self.settings_path.is_file():
+            write_text(self.settings_path, to_yaml(settings))
+        if images is not None and not self.images_path.is_file():
+            write_json(self.images_path, asdict(images))
+
+    def images(self) -> SourceImages | None:
+        """What the run is trained on; None before it is claimed, and in an older one until `pretrain` was done."""
+        try:
+            if self.images_path.is_file():
+                return TypeAdapter(SourceImages).validate_json(read_regular(self.images_path, _LARGEST))
+        except (OSError, ValueError):
+            raise self._not_a_run() from None
+        if not self.source_path.is_file():
+            return None
+        source = self.source()
+        return SourceImages.of_counts(source.fingerprint, source.domains)
+
+    def settings(self) -> Settings:
+        """The settings the run was started with."""
+        try:
+            return validate(parse_yaml(read_text(self.settings_path, _LARGEST)))
+        except (OSError, yaml.YAMLError):
+            raise self._not_a_run() from None
+
+    def source(self) -> SourceData:
+        """What `pretrain` recorded when it was done."""
+        try:
+            return TypeAdapter(SourceData).validate_json(read_regular(self.source_path, _LARGEST))
+        except (OSError, ValueError):
+            raise self._not_a_run() from None
+
+    def write_source(self, source: SourceData) -> None:
+        write_json(self.source_path, asdict(source))
+
+    def model_path(self, label: str) -> Path:
+        return _file(self.models, label, ".safetensors")
+
+    def save_model(self, label: str, tensors: Mapping[str, torch.Tensor]) -> None:
+        make_folder(self.models)
+        with atomic_path(self.model_path(label)) as temporary:
+            # written here: the library's own writing does not raise OSError
+            temporary.write_bytes(save({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}))
+
+    def load_model(self, label: str) -> dict[str, torch.Tensor]:
+        path = self.model_path(label)
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"cannot read {path}: {error}", "Run gformer pretrain again.") from None
+
+    def put_model(self, label: str, network: nn.Module) -> None:
+        """Load the saved model into `network`; raises `InputError` for tensors that are broken or not the network's."""
+        state, path = self.load_model(label), self.model_path(label)
+        broken = unusable(state)
+        if broken is not None:
+            raise InputError(f"cannot use {path}: {broken}", "Run gformer pretrain again.")
+        try:
+            network.load_state_dict(state)
+        except RuntimeError as error:
+            reason = textwrap.shorten(str(error), 200)
+            raise InputError(f"{path} does not fit: {reason}", "Run gformer pretrain again.") from None
+
+    def save_checkpoint(self, label: str, state: dict[str, Any]) -> None:
+        make_folder(self.checkpoints)
+        with atomic_path(self._checkpoint_path(label)) as temporary:
+            content = io.BytesIO()  # torch.save to a file does not raise OSError
+            torch.save(state, content)
+            temporary.write_bytes(content.getbuffer())
+
+    def has_checkpoint(self, label: str) -> bool:
+        """Whether the training of `label` was interrupted."""
+        return self._checkpoint_path(label).is_file()
+
+    def load_checkpoint(self, label: str) -> dict[str, Any] | None:
+        """The state of unfinished training, or None; tensors and plain values only, nothing is unpickled.
+
+        Raises `InputError` for anything else, and for weights that are not finite.
+        """
+        path = self._checkpoint_path(label)
+        if not path.is_file():
+            return None
+        try:
+            state = load_plain(path)
+        except Exception as error:
+            raise self._bad_checkpoint(label, error) from None
+        if not isinstance(state, dict) or not isinstance(state.get("step"), int) or state["step"] < 0:
+            raise self._bad_checkpoint(label, "it holds no state of training")
+        for part in state.values():  # state dicts; an optimizer's own is nested, and may well hold an infinite moment
+            broken = unusable(part) if _is_state_dict(part) else None
+            if broken is not None:
+                raise self._bad_checkpoint(label, broken)
+        return state
+
+    @contextmanager
+    def restoring(self, label: str) -> Iterator[None]:
+        """Turn what fails on taking over a checkpoint's parts into an `InputError`: they are of something else."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise self._bad_checkpoint(label, f"it does not fit: {textwrap.shorten(str(error), 200)}") from None
+
+    def _bad_checkpoint(self, label: str, what: object) -> InputError:
+        return InputError(
+            f"cannot use checkpoint {self._checkpoint_path(label)}: {what}", "Start again with --overwrite."
+        )
+
+    def _checkpoint_path(self, label: str) -> Path:
+        return _file(self.checkpoints, label, ".pt")
+
+    def finish(self) -> None:
+        """The run is complete: it takes the place of the one before it."""
+        self.drop_checkpoints()
+        if self.place == self.root:
+            return
+        _clear(self.root, but=self.place)
+        with writing_to(self.root):
+            for path in self.place.iterdir():
+                path.rename(self.root / path.name)
+            self.place.rmdir()
+        self._use(self.root)
+
+    def drop_checkpoints(self) -> None:
+        with suppress(OSError):
+            remove_tree(self.checkpoints)
+
+    def _not_a_run(self) -> InputError:
+        return InputError(
+            f"{self.root} is not a finished run of gformer pretrain",
+            "Run: gformer pretrain --source DIR ... --run RUN (add --resume if it was interrupted).",
+        )
+
+
+def _file(folder: Path, label: str, suffix: str) -> Path:
+    """The file of `label` in `folder`: named by it where every file system tells such names apart and takes them.
+
+    Else by what is left of it and a hash: a domain may be called `Site-A` beside `site-a`, or by 245 characters. Files
+    that earlier versions named by any label are still found.
+    """
+    name = label
+    if not _PLAIN.fullmatch(label):
+        digest = hashlib.sha256(unicodedata.normalize("NFC", label).encode("utf-8", "surrogateescape")).hexdigest()
+        name = f"{_OTHER.sub('-', label.lower())[:_NAME]}-{digest[:12]}"
+        if folder.is_dir() and any(path.name == label + suffix for path in folder.iterdir()):
+            name = label
+    return folder / f"{name}{suffix}"
+
+
+def _is_state_dict(part: object) -> TypeGuard[dict[str, torch.Tensor]]:
+    return isinstance(part, dict) and all(isinstance(value, torch.Tensor) for value in part.values())
+
+
+def _clear(folder: Path, *, but: Path | None = None) -> None:
+    """Remove what is in `folder`, not the folder itself: it may be a link or a mount."""
+    with writing_to(folder):
+        for path in folder.iterdir():
+            if path == but:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                remove_tree(path)
+            else:
+                path.unlink()
+
+
+def _require_same(before: Settings, now: Settings, root: Path) -> None:
+    old, new = before.model_dump(mode="json"), now.model_dump(mode="json")
+    changed = [f"{key}={_value(new, key)}" for key in keys() if _value(old, key) != _value(new, key)]
+    if changed:
+        raise InputError(
+            f"{root} was started with other settings; now different: {'; '.join(changed[:3])}",
+            "Resume with the command it was started with, or start again with --overwrite.",
+        )
+
+
+def _value(tree: dict[str, Any], key: str) -> Any:
+    value: Any = tree
+    for part in key.split("."):
+        value = value[part]
+    return value

@@ -1,0 +1,1 @@
+"""Predict a folder as it fills, for good."""

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+import torch
+
+from gformer_cli.compute.device import (
+    autocast,
+    learning_rate_at,
+    make_deterministic,
+    pick_device,
+    pick_workers,
+    set_learning_rate,
+)
+from gformer_cli.errors import InputError
+
+CPU = torch.device("cpu")
+
+
+def rates(steps: int, warmup: float, peak: float = 2.0) -> list[float]:
+    return [learning_rate_at(step, steps=steps, peak=peak, warmup=warmup) for step in range(steps + 1)]
+
+
+def test_learning_rate_rises_linearly_to_its_peak() -> None:
+    assert rates(100, 0.1)[:11] == pytest.approx([2.0 * (step + 1) / 10 for step in range(10)] + [2.0])
+
+
+def test_learning_rate_falls_by_half_a_cosine_to_zero() -> None:
+    found = rates(100, 0.1)
+    assert found[55] == pytest.approx(1.0)
+    assert found[10 + 30] == pytest.approx(1.0 + math.cos(math.pi / 3))
+    assert found[100] == pytest.approx(0.0, abs=1e-12)
+    assert all(after < before for before, after in pairwise(found[10:]))
+
+
+def test_learning_rate_is_never_zero_while_training_and_never_negative_after() -> None:
+    for steps in (1, 2, 3, 50):
+        for warmup in (0.0, 0.1, 1.0):
+            assert min(rates(steps, warmup)[:steps]) > 0.0
+    assert learning_rate_at(500, steps=100, peak=2.0, warmup=0.1) == 0.0
+
+
+def test_no_warmup_starts_at_the_peak_and_full_warmup_ends_there() -> None:
+    assert rates(50, 0.0)[0] == 2.0
+    full = rates(50, 1.0)[:50]
+    assert full[-1] == max(full) == 2.0 and full[0] == pytest.approx(2.0 / 50)
+
+
+def test_set_learning_rate_reaches_every_group() -> None:
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (0.1, 0.2)]
+    optimizer = torch.optim.SGD(groups, lr=0.3)
+    set_learning_rate(optimizer, 0.05)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.05, 0.05]
+
+
+def test_pick_device_takes_the_cpu_where_there_is_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert pick_device("auto") == pick_device("cpu") == CPU
+
+
+@pytest.mark.parametrize(("cuda", "mps", "expected"), [(True, True, "cuda"), (False, True, "mps")])
+def test_auto_prefers_cuda_then_mps(monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, expected: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    monkeypatch.setattr(torch, "empty", lambda *_, **__: None)
+    assert pick_device("auto").type == expected
+
+
+@pytest.mark.parametrize("name", ["toaster", "", "cuda:99", "hpu", "meta", "cuda:-1", "mps", "xpu", "mkldnn"])
+def test_a_device_that_is_not_there_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=f"cannot use device '{name}': .") as caught:
+        pick_device(name)
+    assert "--device cpu" in caught.value.hint and caught.value.exit_status == 2
+    assert len(str(caught.value)) < 150
+
+
+@pytest.mark.parametrize(("cores", "expected"), [(1, 0), (2, 2), (8, 8), (64, 8), (None, 0)])
+def test_workers_are_one_a_core_at_most_eight(
+    monkeypatch: pytest.MonkeyPatch, cores: int | None, expected: int
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    assert pick_workers(None) == expected
+
+
+def test_workers_are_no_more_than_the_cores_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {0, 3}, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    assert pick_workers(None) == 2
+
+
+@pytest.mark.parametrize("workers", [0, 1, 20])
+def test_workers_asked_for_are_given(workers: int) -> None:
+    assert pick_workers(workers) == workers
+
+
+@pytest.mark.parametrize(
+    ("precision", "expected"),
+    [("auto", torch.float32), ("float32", torch.float32), ("bfloat16", torch.bfloat16)],
+)
+def test_precision_on_a_cpu(precision: str, expected: torch.dtype) -> None:
+    with autocast(precision, CPU):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
+
+
+@pytest.fixture
+def restored_determinism() -> Iterator[None]:
+    before, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    yield
+    torch.use_deterministic_algorithms(before)
+    torch.backends.cudnn.benchmark = benchmark
+
+
+@pytest.mark.usefixtures("restored_determinism")
+def test_make_deterministic_seeds_torch_and_asks_for_deterministic_kernels() -> None:
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.benchmark = True
+    make_deterministic(3)
+    first = torch.rand(4)
+    assert torch.are_deterministic_algorithms_enabled() and torch.is_deterministic_algorithms_warn_only_enabled()
+    assert not torch.backends.cudnn.benchmark
+    make_deterministic(3)
+    assert torch.equal(torch.rand(4), first)
+    make_deterministic(4)
+    assert not torch.equal(torch.rand(4), first)
