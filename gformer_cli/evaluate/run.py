@@ -17,6 +17,7 @@ from gformer_cli.errors import WorkError
 from gformer_cli.evaluate.cost import PassCounter, counting, peak_memory
 from gformer_cli.evaluate.details import EXAMINED, STREAMS, Examiner
 from gformer_cli.evaluate.loading import Loaded, Loader
+from gformer_cli.evaluate.parts import parts_of
 from gformer_cli.evaluate.plan import Plan
 from gformer_cli.evaluate.results import REFERENCE, Cell, Details
 from gformer_cli.images.preprocessing import Skipped
@@ -63,9 +64,8 @@ class Harness:
     def ready(self) -> Iterator[Measure]:
         """A function that runs every method over one stream; within the block passes of the network are counted."""
         with counting(self.bundle.backbone.network) as passes:
-            runners = {
-                name: METHODS[name](self.bundle, **self.plan.settings.get(name, {})) for name in self.plan.measured
-            }
+            parts, settings = parts_of(self.bundle), self.plan.settings
+            runners = {name: METHODS[name].from_parts(parts, **settings.get(name, {})) for name in self.plan.measured}
             for method in runners.values():
                 if method.reads_source and self.plan.source:
                     method.prepare(self._source_images())

@@ -14,6 +14,7 @@ from gformer_cli.bundle import Bundle
 from gformer_cli.data.shifts import HELD_OUT_FAMILIES, Shift, draw_shift
 from gformer_cli.data.streams import arrival_order
 from gformer_cli.errors import WorkError
+from gformer_cli.evaluate.parts import parts_of
 from gformer_cli.evaluate.results import Choice
 from gformer_cli.folders.domains import Domain
 from gformer_cli.images.preprocessing import Decoded, read_images
@@ -106,7 +107,7 @@ class _Bench:
 
     def accuracy(self, name: str, settings: Mapping[str, Any]) -> float:
         """Mean over the streams, with a reset before each."""
-        method = METHODS[name](self.bundle, **settings)
+        method = METHODS[name].from_parts(parts_of(self.bundle), **settings)
         if method.reads_source:
             method.prepare(images for stream in self.streams if stream.shift is None for images, _ in self._cut(stream))
         found: list[float] = []

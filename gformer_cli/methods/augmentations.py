@@ -6,7 +6,7 @@ import torch
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from gformer_cli.bundle import Bundle
+from gformer_cli.images.preprocessing import Preprocessing
 
 
 class Augmentation:
@@ -16,8 +16,8 @@ class Augmentation:
     video. So a view of an image depends on the draw and the image, not on its neighbours in the batch.
     """
 
-    def __init__(self, bundle: Bundle, transform: v2.Transform) -> None:
-        self.preprocessing = bundle.preprocessing
+    def __init__(self, preprocessing: Preprocessing, transform: v2.Transform) -> None:
+        self.preprocessing = preprocessing
         self.transform = transform
 
     @torch.no_grad()
@@ -34,16 +34,16 @@ class Augmentation:
         return self.preprocessing.normalise(view.as_subclass(torch.Tensor).clamp(0.0, 1.0))
 
 
-def jitter_views(bundle: Bundle) -> Augmentation:
+def jitter_views(preprocessing: Preprocessing, *, mirrored: bool) -> Augmentation:
     """Colour, position and blur, as CoTTA's authors augment and RoTTA's after them.
 
-    Images are mirrored only if the source model was trained on mirrored ones (`pretrain.flip`): the authors always
-    do, which turns letters and digits into others. Their random gamma and their noise of a standard deviation of
-    0.005, about one grey level, are left out: torchvision has no random gamma, and no noise in its older versions.
+    Images are mirrored only if the source model was trained on `mirrored` ones: the authors always do, which turns
+    letters and digits into others. Their random gamma and their noise of a standard deviation of 0.005, about one grey
+    level, are left out: torchvision has no random gamma, and no noise in its older versions.
     """
-    size = bundle.preprocessing.image_size
+    size = preprocessing.image_size
     return Augmentation(
-        bundle,
+        preprocessing,
         v2.Compose(
             [
                 v2.ColorJitter(brightness=0.4, contrast=0.3, saturation=0.5, hue=0.06),
@@ -56,30 +56,30 @@ def jitter_views(bundle: Bundle) -> Augmentation:
                 ),
                 v2.GaussianBlur(kernel_size=5, sigma=(0.001, 0.5)),
                 v2.CenterCrop(size),
-                *_mirror(bundle),
+                *_mirror(mirrored),
             ]
         ),
     )
 
 
-def augmix_views(bundle: Bundle) -> Augmentation:
+def augmix_views(preprocessing: Preprocessing, *, mirrored: bool) -> Augmentation:
     """A shift by up to an eighth of the side, then AugMix (Hendrycks et al. 2020, arXiv 1912.02781), as MEMO augments.
 
     AugMix works here without the operations that resemble common corruptions, as in its paper. Images are mirrored
-    only if the source model was trained on mirrored ones (`pretrain.flip`).
+    only if the source model was trained on `mirrored` ones.
     """
-    size = bundle.preprocessing.image_size
+    size = preprocessing.image_size
     return Augmentation(
-        bundle,
+        preprocessing,
         v2.Compose(
             [
                 v2.RandomCrop(size, padding=size // 8, padding_mode="edge"),
-                *_mirror(bundle),
+                *_mirror(mirrored),
                 v2.AugMix(all_ops=False),
             ]
         ),
     )
 
 
-def _mirror(bundle: Bundle) -> list[v2.Transform]:
-    return [v2.RandomHorizontalFlip()] if bundle.header.settings.pretrain.flip else []
+def _mirror(mirrored: bool) -> list[v2.Transform]:
+    return [v2.RandomHorizontalFlip()] if mirrored else []

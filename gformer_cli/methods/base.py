@@ -4,18 +4,41 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 
-from gformer_cli.bundle import Bundle
+from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.generalizeformer import GeneralizeFormer
+from gformer_cli.core.static import StaticModel
+from gformer_cli.guard.rule import Guard
+from gformer_cli.images.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that a method may be made from. Each takes what it needs."""
+
+    backbone: Backbone
+    """The source model."""
+    preprocessing: Preprocessing
+    """Of its images."""
+    mirrored: bool
+    """Whether the source model was trained on mirrored images as well."""
+    model: GeneralizeFormer | StaticModel
+    """What generates a batch's parameters, or has kept them."""
+    control: GeneralizeFormer | None = None
+    """Its input-blind control."""
+    guard: Guard | None = None
 
 
 class Method(ABC):
     """A way to predict on a stream of unlabelled target batches.
 
-    A method is built from a bundle, which it never writes to, and keyword settings whose defaults are its paper's.
-    It sees images alone: there is no argument through which a label could reach it.
+    A method is built on a source model, which it never writes to, and keyword settings whose defaults are its paper's:
+    `Tent(backbone, learning_rate=1e-4)`. It sees images alone: there is no argument through which a label could reach
+    it.
     """
 
     tunable: ClassVar[Mapping[str, Sequence[Any]]] = {}
@@ -27,8 +50,16 @@ class Method(ABC):
     """Whether an image's prediction depends on that image alone and is too dear to be computed twice: `evaluate` then
     takes it from the first stream that the image came in."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        self.backbone = bundle.backbone
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone = backbone
+
+    @classmethod
+    def from_parts(cls, parts: Parts, **settings: Any) -> Method:
+        """The method with these keyword `settings`; overridden where it takes more than the backbone.
+
+        Raises `ValueError` where a part that it needs is missing.
+        """
+        return cls(parts.backbone, **settings)
 
     @abstractmethod
     def predict(self, images: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from gformer_cli.bundle import Bundle
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.methods.base import Method
@@ -13,9 +12,9 @@ from gformer_cli.methods.base import Method
 class BatchStatistics(Method):
     """One forward pass in which every BatchNorm layer uses the mean and variance of the batch at hand."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        super().__init__(bundle)
-        self.parameters = batch_statistics_only(bundle.backbone)
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__(backbone)
+        self.parameters = batch_statistics_only(backbone)
 
     @torch.no_grad()
     def predict(self, images: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import torch
 
-from gformer_cli.bundle import Bundle
+from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.probe import prior_mix
 from gformer_cli.methods.base import Method
 
@@ -23,8 +23,8 @@ class MixedStatistics(Method):
 
     tunable: ClassVar = {"prior_count": (1, 4, 16, 64, 256)}
 
-    def __init__(self, bundle: Bundle, *, prior_count: float = 16) -> None:
-        super().__init__(bundle)
+    def __init__(self, backbone: Backbone, *, prior_count: float = 16) -> None:
+        super().__init__(backbone)
         self.prior_count = prior_count
 
     @torch.no_grad()

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import torch
+from typing import Any
 
-from gformer_cli.bundle import Bundle
-from gformer_cli.methods.base import Method
+from gformer_cli.methods.base import Parts
+from gformer_cli.methods.gformer import Gformer
 
 
-class Constant(Method):
+class Constant(Gformer):
     """Source parameters plus residuals that were meta-trained as the generator was, the same for every batch.
 
-    What `gformer` gains beyond it is what generating from the batch is worth. Raises `ValueError` for a bundle that
-    holds none.
+    What `gformer` gains beyond it is what generating from the batch is worth.
+
+    Args:
+        model: holds the residuals.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
-        super().__init__(bundle)
-        if bundle.control is None:
-            raise ValueError("the bundle holds no control")
-        self.method = bundle.control
-
-    @torch.no_grad()
-    def predict(self, images: torch.Tensor) -> torch.Tensor:
-        return self.method(self.backbone, images).logits  # type: ignore[no-any-return]
+    @classmethod
+    def from_parts(cls, parts: Parts, **settings: Any) -> Constant:
+        if parts.control is None:
+            raise ValueError("there is no control")
+        return cls(parts.backbone, parts.control, **settings)

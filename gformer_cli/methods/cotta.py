@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from gformer_cli.bundle import Bundle
 from gformer_cli.core.backbone import Backbone
-from gformer_cli.methods.augmentations import jitter_views
-from gformer_cli.methods.base import Method
+from gformer_cli.methods.augmentations import Augmentation, jitter_views
+from gformer_cli.methods.base import Method, Parts
 from gformer_cli.methods.bn import batch_statistics_only
 
 
@@ -35,6 +34,7 @@ class Cotta(Method):
     moments persist until `reset`; their size does not depend on the stream. For the views, see `jitter_views`.
 
     Args:
+        augment: draws the views, such as `jitter_views`.
         learning_rate: of Adam with betas 0.9 and 0.999, the authors' for CIFAR.
         momentum: of the teacher.
         threshold: of the mean confidence. None follows the number of classes, see `default_threshold`.
@@ -48,7 +48,8 @@ class Cotta(Method):
 
     def __init__(
         self,
-        bundle: Bundle,
+        backbone: Backbone,
+        augment: Augmentation,
         *,
         learning_rate: float = 1e-3,
         momentum: float = 0.999,
@@ -57,15 +58,19 @@ class Cotta(Method):
         restore: float = 0.01,
         seed: int = 0,
     ) -> None:
-        super().__init__(bundle)
+        super().__init__(backbone)
         self.learning_rate = learning_rate
         self.momentum = momentum
         self.threshold = default_threshold(self.backbone.num_classes) if threshold is None else threshold
         self.copies = copies
         self.restore = restore
         self.seed = seed
-        self.augment = jitter_views(bundle)
+        self.augment = augment
         self.reset()
+
+    @classmethod
+    def from_parts(cls, parts: Parts, **settings: Any) -> Cotta:
+        return cls(parts.backbone, jitter_views(parts.preprocessing, mirrored=parts.mirrored), **settings)
 
     def reset(self) -> None:
         self.student = copy.deepcopy(self.backbone).requires_grad_(True)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch.nn import functional as F
 
-from gformer_cli.bundle import Bundle
+from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.losses import entropies, pseudo_label_cross_entropy
 from gformer_cli.methods.affine import affine, trainable_affine
 from gformer_cli.methods.base import Method
@@ -51,7 +51,7 @@ class Eata(Method):
 
     def __init__(
         self,
-        bundle: Bundle,
+        backbone: Backbone,
         *,
         learning_rate: float = 5e-3,
         momentum: float = 0.9,
@@ -59,7 +59,7 @@ class Eata(Method):
         similarity: float = 0.4,
         fisher_weight: float = 1.0,
     ) -> None:
-        super().__init__(bundle)
+        super().__init__(backbone)
         classes = self.backbone.num_classes
         self.learning_rate = learning_rate
         self.momentum = momentum

@@ -1,32 +1,44 @@
-"""`gformer-guard`: `gformer` under the bundle's guard."""
+"""`gformer-guard`: `gformer` under a calibrated guard."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
-from gformer_cli.bundle import Bundle
-from gformer_cli.guard.rule import guarded
+from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.generalizeformer import GeneralizeFormer
+from gformer_cli.core.static import StaticModel
+from gformer_cli.guard.rule import Guard, guarded
 from gformer_cli.guard.signals import batch_signals
-from gformer_cli.methods.base import Method
+from gformer_cli.methods.base import Method, Parts
 
 
 class GformerGuard(Method):
     """Generated parameters where the guard trusts them, else blended ones or the source model: as `gformer adapt` does.
 
-    No state. Raises `ValueError` for a bundle without a calibrated guard.
+    No state.
+
+    Args:
+        model: generates the parameters.
+        guard: decides how far they are trusted.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
-        super().__init__(bundle)
-        if bundle.guard is None:
-            raise ValueError("the bundle holds no guard")
-        self.guard = bundle.guard
-        self.method = bundle.method
+    def __init__(self, backbone: Backbone, model: GeneralizeFormer | StaticModel, guard: Guard) -> None:
+        super().__init__(backbone)
+        self.model = model
+        self.guard = guard
+
+    @classmethod
+    def from_parts(cls, parts: Parts, **settings: Any) -> GformerGuard:
+        if parts.guard is None:
+            raise ValueError("there is no guard")
+        return cls(parts.backbone, parts.model, parts.guard, **settings)
 
     @torch.no_grad()
     def predict(self, images: torch.Tensor) -> torch.Tensor:
         source = self.backbone(images)
-        prediction = self.method(self.backbone, images)
+        prediction = self.model(self.backbone, images)
         verdict = self.guard.decide(batch_signals(images, source, prediction))
         logits, _ = guarded(self.backbone, images, source, prediction, verdict)
         return logits

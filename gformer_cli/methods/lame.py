@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch.nn import functional as F
 
-from gformer_cli.bundle import Bundle
+from gformer_cli.core.backbone import Backbone
 from gformer_cli.methods.base import Method
 from gformer_cli.methods.features import logits_and_features
 
@@ -36,8 +36,8 @@ class Lame(Method):
 
     tunable: ClassVar = {"neighbours": (1, 3, 5)}
 
-    def __init__(self, bundle: Bundle, *, neighbours: int = 5) -> None:
-        super().__init__(bundle)
+    def __init__(self, backbone: Backbone, *, neighbours: int = 5) -> None:
+        super().__init__(backbone)
         self.neighbours = neighbours
 
     @torch.no_grad()

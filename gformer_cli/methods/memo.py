@@ -5,15 +5,15 @@ The paper is "MEMO: Test Time Robustness via Adaptation and Augmentation", arXiv
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
-from gformer_cli.bundle import Bundle
+from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.losses import marginal_entropy
 from gformer_cli.core.probe import prior_mix
-from gformer_cli.methods.augmentations import augmix_views
-from gformer_cli.methods.base import Method
+from gformer_cli.methods.augmentations import Augmentation, augmix_views
+from gformer_cli.methods.base import Method, Parts
 
 Weights = dict[str, torch.Tensor]
 _WEIGHTS_HELD = 2**25
@@ -35,6 +35,7 @@ class Memo(Method):
     taken in groups whose networks have `_WEIGHTS_HELD` weights together; a network larger than that goes alone.
 
     Args:
+        augment: draws the views, such as `augmix_views`.
         learning_rate: the paper's for its BatchNorm network (ResNet-50, ImageNet); it uses 5e-3 for small images.
         copies: augmented copies per image, each a forward and a backward pass. The paper takes 32 for small images and
             64 for large ones, well over 100 times the cost of the source model's forward pass; 4 cost 20 to 30 times.
@@ -47,19 +48,24 @@ class Memo(Method):
 
     def __init__(
         self,
-        bundle: Bundle,
+        backbone: Backbone,
+        augment: Augmentation,
         *,
         learning_rate: float = 2.5e-4,
         copies: int = 4,
         prior_count: float = 16.0,
         seed: int = 0,
     ) -> None:
-        super().__init__(bundle)
+        super().__init__(backbone)
         self.learning_rate = learning_rate
         self.copies = copies
         self.prior_count = prior_count
         self.seed = seed
-        self.augment = augmix_views(bundle)
+        self.augment = augment
+
+    @classmethod
+    def from_parts(cls, parts: Parts, **settings: Any) -> Memo:
+        return cls(parts.backbone, augmix_views(parts.preprocessing, mirrored=parts.mirrored), **settings)
 
     def predict(self, images: torch.Tensor) -> torch.Tensor:
         generator = torch.Generator().manual_seed(self.seed)

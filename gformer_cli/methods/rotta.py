@@ -6,16 +6,15 @@ import copy
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch.nn import functional as F
 
-from gformer_cli.bundle import Bundle
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.losses import entropies
-from gformer_cli.methods.augmentations import jitter_views
-from gformer_cli.methods.base import Method
+from gformer_cli.methods.augmentations import Augmentation, jitter_views
+from gformer_cli.methods.base import Method, Parts
 from gformer_cli.methods.cotta import follow
 
 
@@ -34,6 +33,7 @@ class Rotta(Method):
     The prediction is the teacher's, before the updates that the batch brings about. For the view see `jitter_views`.
 
     Args:
+        augment: draws the views, such as `jitter_views`.
         learning_rate: of Adam with betas 0.9 and 0.999.
         alpha: weight of the memory's statistics.
         nu: rate of the teacher.
@@ -48,7 +48,8 @@ class Rotta(Method):
 
     def __init__(
         self,
-        bundle: Bundle,
+        backbone: Backbone,
+        augment: Augmentation,
         *,
         learning_rate: float = 1e-3,
         alpha: float = 0.05,
@@ -59,7 +60,7 @@ class Rotta(Method):
         uncertainty: float = 1.0,
         seed: int = 0,
     ) -> None:
-        super().__init__(bundle)
+        super().__init__(backbone)
         self.learning_rate = learning_rate
         self.alpha = alpha
         self.nu = nu
@@ -68,8 +69,12 @@ class Rotta(Method):
         self.timeliness = timeliness
         self.uncertainty = uncertainty
         self.seed = seed
-        self.augment = jitter_views(bundle)
+        self.augment = augment
         self.reset()
+
+    @classmethod
+    def from_parts(cls, parts: Parts, **settings: Any) -> Rotta:
+        return cls(parts.backbone, jitter_views(parts.preprocessing, mirrored=parts.mirrored), **settings)
 
     def reset(self) -> None:
         self.teacher = copy.deepcopy(self.backbone)

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import torch
 
-from gformer_cli.bundle import Bundle
+from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.losses import entropies
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.methods.affine import trainable_affine
@@ -51,7 +51,7 @@ class Sar(Method):
 
     def __init__(
         self,
-        bundle: Bundle,
+        backbone: Backbone,
         *,
         learning_rate: float = 2.5e-4,
         momentum: float = 0.9,
@@ -59,7 +59,7 @@ class Sar(Method):
         rho: float = 0.05,
         reset_constant: float = 0.2,
     ) -> None:
-        super().__init__(bundle)
+        super().__init__(backbone)
         classes = self.backbone.num_classes
         self.learning_rate = learning_rate
         self.momentum = momentum

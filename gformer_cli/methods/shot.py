@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from gformer_cli.bundle import Bundle
+from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.losses import entropy, marginal_entropy
 from gformer_cli.methods.base import Method
 from gformer_cli.methods.bn import batch_statistics_only
@@ -32,9 +32,9 @@ class ShotIM(Method):
     tunable: ClassVar = {"learning_rate": (1e-4, 3e-4, 1e-3, 1e-2)}
 
     def __init__(
-        self, bundle: Bundle, *, learning_rate: float = 1e-3, momentum: float = 0.9, weight_decay: float = 1e-3
+        self, backbone: Backbone, *, learning_rate: float = 1e-3, momentum: float = 0.9, weight_decay: float = 1e-3
     ) -> None:
-        super().__init__(bundle)
+        super().__init__(backbone)
         self.learning_rate = learning_rate
         self.momentum = momentum
         self.weight_decay = weight_decay

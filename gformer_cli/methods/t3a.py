@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch.nn import functional as F
 
-from gformer_cli.bundle import Bundle
+from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.losses import entropies
 from gformer_cli.methods.base import Method
 from gformer_cli.methods.features import logits_and_features
@@ -34,8 +34,8 @@ class T3A(Method):
 
     tunable: ClassVar = {"supports": (1, 5, 20, 50, 100)}
 
-    def __init__(self, bundle: Bundle, *, supports: int = 100) -> None:
-        super().__init__(bundle)
+    def __init__(self, backbone: Backbone, *, supports: int = 100) -> None:
+        super().__init__(backbone)
         self.per_class = supports
         self.reset()
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import torch
 
-from gformer_cli.bundle import Bundle
+from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.losses import entropy
 from gformer_cli.methods.affine import affine, trainable_affine
 from gformer_cli.methods.base import Method
@@ -24,8 +24,8 @@ class Tent(Method):
 
     tunable: ClassVar = {"learning_rate": (1e-4, 1e-3, 5e-3)}
 
-    def __init__(self, bundle: Bundle, *, learning_rate: float = 1e-3) -> None:
-        super().__init__(bundle)
+    def __init__(self, backbone: Backbone, *, learning_rate: float = 1e-3) -> None:
+        super().__init__(backbone)
         self.learning_rate = learning_rate
         self.reset()
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import torch
 
-from gformer_cli.bundle import Bundle
+from gformer_cli.core.backbone import Backbone
 from gformer_cli.methods.tent import Tent
 
 
@@ -23,8 +23,8 @@ class EpisodicTent(Tent):
 
     tunable: ClassVar = {"learning_rate": (1e-4, 1e-3, 5e-3), "steps": (1, 3)}
 
-    def __init__(self, bundle: Bundle, *, learning_rate: float = 1e-3, steps: int = 1) -> None:
-        super().__init__(bundle, learning_rate=learning_rate)
+    def __init__(self, backbone: Backbone, *, learning_rate: float = 1e-3, steps: int = 1) -> None:
+        super().__init__(backbone, learning_rate=learning_rate)
         self.steps = steps
 
     @torch.no_grad()

@@ -18,6 +18,7 @@ from gformer_cli.evaluate import Plan, measure
 from gformer_cli.evaluate.records import Records
 from gformer_cli.folders.domains import Domain, find_domains
 from gformer_cli.methods import METHODS
+from gformer_cli.methods.base import Parts
 
 CPU = torch.device("cpu")
 
@@ -44,6 +45,11 @@ class Fake:
         self.settings: dict[str, Any] = {}
         self.prepared: list[torch.Tensor] = []
 
+    def from_parts(self, _parts: Parts, **settings: Any) -> Fake:
+        """In the place of a class: it makes itself."""
+        self.settings = settings
+        return self
+
     def prepare(self, batches: Iterable[torch.Tensor]) -> None:
         self.prepared += batches
 
@@ -68,15 +74,8 @@ class Fake:
 def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Fake]:
     """Methods `one` and `two`."""
     made = {"one": Fake(), "two": Fake()}
-
     for name, fake in made.items():
-
-        def build(_bundle: Bundle, *, _fake: Fake = fake, **settings: Any) -> Fake:
-            _fake.settings = settings
-            return _fake
-
-        build.reads_source, build.tunable = fake.reads_source, fake.tunable  # type: ignore[attr-defined]
-        monkeypatch.setitem(METHODS, name, build)  # type: ignore[arg-type]
+        monkeypatch.setitem(METHODS, name, fake)  # type: ignore[arg-type]
     return made
 
 

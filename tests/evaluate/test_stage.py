@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from gformer_cli.bundle import Bundle
+from gformer_cli.core.backbone import Backbone
 from gformer_cli.errors import InputError, WorkError
 from gformer_cli.evaluate import Plan, Results, evaluate, tune
 from gformer_cli.evaluate import run as harness
@@ -134,9 +135,9 @@ def test_tuned_settings_are_those_that_are_measured(
     original = METHODS["bn-mix"]
 
     class Spy(original):  # type: ignore[misc, valid-type]
-        def __init__(self, bundle: Bundle, **settings: Any) -> None:
+        def __init__(self, backbone: Backbone, **settings: Any) -> None:
             built.append(settings)
-            super().__init__(bundle, **settings)
+            super().__init__(backbone, **settings)
 
     monkeypatch.setitem(METHODS, "bn-mix", Spy)
     results = whole("bn-mix", source=domains, tune=True)

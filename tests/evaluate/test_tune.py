@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from gformer_cli.bundle import Bundle
+from gformer_cli.core.backbone import Backbone
 from gformer_cli.errors import WorkError
 from gformer_cli.evaluate import Choice
 from gformer_cli.evaluate import tune as module
@@ -24,8 +25,8 @@ class Knob(Method):
     tunable: ClassVar = {"level": (0, 1, 2), "other": ("a", "b")}
     seen: ClassVar[list[Any]] = []
 
-    def __init__(self, bundle: Bundle, *, level: int = 0, other: str = "a") -> None:
-        super().__init__(bundle)
+    def __init__(self, backbone: Backbone, *, level: int = 0, other: str = "a") -> None:
+        super().__init__(backbone)
         self.level, self.other = level, other
 
     def predict(self, images: torch.Tensor) -> torch.Tensor:

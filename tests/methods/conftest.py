@@ -9,37 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from gformer_cli.bundle import (
-    Bundle,
-    BundleHeader,
-    DataHeader,
-    GeneratorHeader,
-    GuardHeader,
-    build_generator,
-    control_settings,
-)
-from gformer_cli.config import Settings, validate
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
-from gformer_cli.core.generators import ChannelGenerator, Generator
+from gformer_cli.core.generators import ChannelGenerator, ConstantGenerator, Generator
 from gformer_cli.guard.rule import Guard, Score
 from gformer_cli.guard.signals import WEIGHED
+from gformer_cli.images.preprocessing import Preprocessing
+from gformer_cli.methods.base import Parts
 from gformer_cli.networks.build import build_network
-
-
-def _header(settings: Settings) -> BundleHeader:
-    return BundleHeader(
-        format_version=1,
-        classes=["a", "b", "c", "d"],
-        preprocessing=settings.data,
-        backbone=settings.backbone,
-        generator=GeneratorHeader(settings=settings.generator, parameters=0),
-        data=DataHeader(domains={}, fingerprint=""),
-        validation={},
-        versions={},
-        settings=settings,
-        guard=GuardHeader(rule=_half_way(), figures={}),
-    )
 
 
 def _half_way() -> Guard:
@@ -55,7 +32,7 @@ def _half_way() -> Guard:
 
 
 @pytest.fixture
-def bundle() -> Bundle:
+def parts() -> Parts:
     """A narrow resnet18 of four classes with statistics of its own, inputs of 16 pixels, in float64."""
     torch.manual_seed(0)
     network = build_network("resnet18", 4, stem="small", width=0.125)
@@ -63,10 +40,15 @@ def bundle() -> Bundle:
     for _ in range(3):
         network(torch.rand(8, 3, 16, 16))
     backbone = Backbone(network.double()).freeze()
-    settings = validate({"data": {"image_size": 16, "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}})
     generator = ChannelGenerator(width=8, depth=1, heads=2, channel_width=4)
-    control = build_generator(control_settings(settings.generator), backbone)
-    return Bundle(_header(settings), backbone, _moved(generator), _moved(control))
+    return Parts(
+        backbone=backbone,
+        preprocessing=Preprocessing(16, "crop", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+        mirrored=True,
+        model=_moved(generator),
+        control=_moved(ConstantGenerator(backbone)),
+        guard=_half_way(),
+    )
 
 
 def _moved(generator: Generator) -> GeneralizeFormer:
@@ -84,14 +66,14 @@ def batches() -> list[torch.Tensor]:
 
 
 @pytest.fixture
-def plain(bundle: Bundle) -> Callable[[], nn.Module]:
-    """Makes copies of the bundle's network whose parameters can be trained, for computations by hand."""
-    return lambda: copy.deepcopy(bundle.backbone.network).requires_grad_(True)
+def plain(parts: Parts) -> Callable[[], nn.Module]:
+    """Makes copies of the backbone's network whose parameters can be trained, for computations by hand."""
+    return lambda: copy.deepcopy(parts.backbone.network).requires_grad_(True)
 
 
 @pytest.fixture
-def confident(bundle: Bundle) -> Bundle:
-    """The bundle with a classifier so steep that some samples are confident and some are not."""
+def confident(parts: Parts) -> Parts:
+    """The parts with a classifier so steep that some samples are confident and some are not."""
     with torch.no_grad():
-        bundle.backbone.classifier.weight.mul_(12.0)
-    return bundle
+        parts.backbone.classifier.weight.mul_(12.0)
+    return parts

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from gformer_cli.bundle import Bundle
 from gformer_cli.methods import METHODS
+from gformer_cli.methods.base import Parts
 from gformer_cli.methods.bn_mix import MixedStatistics
 
 Plain = Callable[[], nn.Module]
@@ -17,7 +17,7 @@ Plain = Callable[[], nn.Module]
 
 @pytest.mark.parametrize("prior_count", [1, 16])
 def test_the_source_counts_as_so_many_images(
-    bundle: Bundle, batches: list[torch.Tensor], plain: Plain, prior_count: int
+    parts: Parts, batches: list[torch.Tensor], plain: Plain, prior_count: int
 ) -> None:
     network = plain().eval().requires_grad_(False)
 
@@ -31,20 +31,20 @@ def test_the_source_counts_as_so_many_images(
         if isinstance(layer, nn.BatchNorm2d):
             layer.register_forward_pre_hook(mix)
     wanted = network(batches[0])
-    torch.testing.assert_close(MixedStatistics(bundle, prior_count=prior_count).predict(batches[0]), wanted)
+    torch.testing.assert_close(MixedStatistics(parts.backbone, prior_count=prior_count).predict(batches[0]), wanted)
 
 
-def test_it_lies_between_batch_and_source_statistics(bundle: Bundle, batches: list[torch.Tensor]) -> None:
+def test_it_lies_between_batch_and_source_statistics(parts: Parts, batches: list[torch.Tensor]) -> None:
     def predict(prior_count: float) -> torch.Tensor:
-        return MixedStatistics(bundle, prior_count=prior_count).predict(batches[0])
+        return MixedStatistics(parts.backbone, prior_count=prior_count).predict(batches[0])
 
-    torch.testing.assert_close(predict(0), METHODS["bn"](bundle).predict(batches[0]))
-    torch.testing.assert_close(predict(1e15), METHODS["source"](bundle).predict(batches[0]))
-    assert torch.equal(MixedStatistics(bundle).predict(batches[0]), predict(16))
+    torch.testing.assert_close(predict(0), METHODS["bn"].from_parts(parts).predict(batches[0]))
+    torch.testing.assert_close(predict(1e15), METHODS["source"].from_parts(parts).predict(batches[0]))
+    assert torch.equal(MixedStatistics(parts.backbone).predict(batches[0]), predict(16))
 
 
-def test_it_has_no_state(bundle: Bundle, batches: list[torch.Tensor]) -> None:
-    method = MixedStatistics(bundle)
+def test_it_has_no_state(parts: Parts, batches: list[torch.Tensor]) -> None:
+    method = MixedStatistics(parts.backbone)
     first = method.predict(batches[0])
     method.predict(batches[1])
     assert torch.equal(method.predict(batches[0]), first)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from gformer_cli.bundle import Bundle
 from gformer_cli.methods.augmentations import jitter_views
+from gformer_cli.methods.base import Parts
 from gformer_cli.methods.cotta import Cotta, default_threshold
 
 Plain = Callable[[], nn.Module]
@@ -20,12 +20,12 @@ def _run(method: Cotta, batches: list[torch.Tensor]) -> torch.Tensor:
     return torch.stack([method.predict(batch) for batch in batches])
 
 
-def test_its_steps_by_hand(bundle: Bundle, batches: list[torch.Tensor], plain: Plain) -> None:
+def test_its_steps_by_hand(parts: Parts, batches: list[torch.Tensor], plain: Plain) -> None:
     student, teacher, source = plain().train(), plain().train(), plain()
     optimizer = torch.optim.Adam(student.parameters(), lr=1e-2)
     generator = torch.Generator().manual_seed(3)
-    augment = jitter_views(bundle)
-    method = Cotta(bundle, learning_rate=1e-2, momentum=0.9, copies=3, restore=0.2, seed=3)
+    augment = jitter_views(parts.preprocessing, mirrored=parts.mirrored)
+    method = Cotta.from_parts(parts, learning_rate=1e-2, momentum=0.9, copies=3, restore=0.2, seed=3)
     # not sure at first: the gradient to one's own predictions is zero, and Adam would enlarge its rounding errors
     for batch, sure in zip([*batches, *batches], [False, True, False, False, True, True], strict=True):
         method.threshold = 0.0 if sure else 1.0
@@ -45,29 +45,29 @@ def test_its_steps_by_hand(bundle: Bundle, batches: list[torch.Tensor], plain: P
 
 
 def test_confidence_is_that_of_the_source_weights_under_batch_statistics(
-    bundle: Bundle, batches: list[torch.Tensor], plain: Plain
+    parts: Parts, batches: list[torch.Tensor], plain: Plain
 ) -> None:
     with torch.no_grad():
         logits = plain().train()(batches[0])
     confidence = logits.softmax(dim=1).max(dim=1).values.mean().item()
-    sure = Cotta(bundle, threshold=confidence - 1e-6).predict(batches[0])
-    unsure = Cotta(bundle, threshold=confidence + 1e-6).predict(batches[0])
+    sure = Cotta.from_parts(parts, threshold=confidence - 1e-6).predict(batches[0])
+    unsure = Cotta.from_parts(parts, threshold=confidence + 1e-6).predict(batches[0])
     torch.testing.assert_close(sure, logits)
     assert not torch.allclose(unsure, logits)
 
 
-def test_restoring_everything_keeps_the_student_at_the_source(bundle: Bundle, batches: list[torch.Tensor]) -> None:
-    method = Cotta(bundle, restore=1.0, learning_rate=1e-2)
+def test_restoring_everything_keeps_the_student_at_the_source(parts: Parts, batches: list[torch.Tensor]) -> None:
+    method = Cotta.from_parts(parts, restore=1.0, learning_rate=1e-2)
     for batch in batches:
         method.predict(batch)
-        pairs = zip(method.student.parameters(), bundle.backbone.parameters(), strict=True)
+        pairs = zip(method.student.parameters(), parts.backbone.parameters(), strict=True)
         assert all(torch.equal(weight, source) for weight, source in pairs)
 
 
-def test_about_the_wanted_share_is_restored(bundle: Bundle, batches: list[torch.Tensor]) -> None:
-    method = Cotta(bundle, restore=0.25, learning_rate=1e-2, threshold=0.0)
+def test_about_the_wanted_share_is_restored(parts: Parts, batches: list[torch.Tensor]) -> None:
+    method = Cotta.from_parts(parts, restore=0.25, learning_rate=1e-2, threshold=0.0)
     method.predict(batches[0])
-    pairs = list(zip(method.student.parameters(), bundle.backbone.parameters(), strict=True))
+    pairs = list(zip(method.student.parameters(), parts.backbone.parameters(), strict=True))
     same = sum(int((weight == source).sum()) for weight, source in pairs)
     unmoved = 0.02  # weights without a gradient
     assert 0.25 - unmoved < same / sum(source.numel() for _, source in pairs) < 0.25 + 5 * unmoved
@@ -85,17 +85,17 @@ def test_about_the_wanted_share_is_restored(bundle: Bundle, batches: list[torch.
     ],
     ids=lambda setting: next(iter(setting)),
 )
-def test_each_keyword_has_an_effect(bundle: Bundle, batches: list[torch.Tensor], setting: dict[str, float]) -> None:
-    assert not torch.equal(_run(Cotta(bundle), batches), _run(Cotta(bundle, **setting), batches))
+def test_each_keyword_has_an_effect(parts: Parts, batches: list[torch.Tensor], setting: dict[str, float]) -> None:
+    assert not torch.equal(_run(Cotta.from_parts(parts), batches), _run(Cotta.from_parts(parts, **setting), batches))
 
 
-def test_the_same_stream_gives_the_same_predictions(bundle: Bundle, batches: list[torch.Tensor]) -> None:
-    method = Cotta(bundle, restore=0.1)
+def test_the_same_stream_gives_the_same_predictions(parts: Parts, batches: list[torch.Tensor]) -> None:
+    method = Cotta.from_parts(parts, restore=0.1)
     first = _run(method, batches)
     torch.rand(7)  # other people's randomness is not read
     method.reset()
     assert torch.equal(_run(method, batches), first)
-    assert torch.equal(_run(Cotta(bundle, restore=0.1), batches), first)
+    assert torch.equal(_run(Cotta.from_parts(parts, restore=0.1), batches), first)
 
 
 @pytest.mark.parametrize(
@@ -105,13 +105,13 @@ def test_default_threshold_follows_the_number_of_classes(classes: int, wanted: f
     assert default_threshold(classes) == pytest.approx(wanted, abs=1e-3)
 
 
-def test_the_number_of_classes_sets_the_threshold(bundle: Bundle) -> None:
-    assert Cotta(bundle).threshold == default_threshold(4)
-    assert Cotta(bundle, threshold=0.3).threshold == 0.3
+def test_the_number_of_classes_sets_the_threshold(parts: Parts) -> None:
+    assert Cotta.from_parts(parts).threshold == default_threshold(4)
+    assert Cotta.from_parts(parts, threshold=0.3).threshold == 0.3
 
 
-def test_nothing_grows_with_the_stream(bundle: Bundle, batches: list[torch.Tensor]) -> None:
-    method = Cotta(bundle, copies=1)
+def test_nothing_grows_with_the_stream(parts: Parts, batches: list[torch.Tensor]) -> None:
+    method = Cotta.from_parts(parts, copies=1)
 
     def size() -> int:
         return len(pickle.dumps({key: value for key, value in vars(method).items() if key != "generator"}))

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from gformer_cli.bundle import Bundle
 from gformer_cli.methods import METHODS
+from gformer_cli.methods.base import Parts
 from gformer_cli.methods.eata import Eata
 
 Plain = Callable[[], nn.Module]
@@ -27,7 +27,7 @@ def _run(method: Eata, batches: list[torch.Tensor]) -> torch.Tensor:
 
 @pytest.mark.parametrize("prepared", [True, False])
 def test_it_is_sgd_on_weighted_chosen_entropies_and_the_fisher_penalty(
-    confident: Bundle, batches: list[torch.Tensor], plain: Plain, prepared: bool
+    confident: Parts, batches: list[torch.Tensor], plain: Plain, prepared: bool
 ) -> None:
     images = torch.rand(2, 5, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     network = plain().train()
@@ -38,7 +38,7 @@ def test_it_is_sgd_on_weighted_chosen_entropies_and_the_fisher_penalty(
         logits = network(batch)
         gradients = torch.autograd.grad(F.cross_entropy(logits, logits.argmax(dim=1)), affine)
         fisher = [f + g**2 / len(images) for f, g in zip(fisher, gradients, strict=True)]
-    method = Eata(confident, fisher_weight=3.0)
+    method = Eata(confident.backbone, fisher_weight=3.0)
     if prepared:
         method.prepare(iter(images))
 
@@ -84,37 +84,39 @@ def test_it_is_sgd_on_weighted_chosen_entropies_and_the_fisher_penalty(
     ],
     ids=lambda setting: next(iter(setting)),
 )
-def test_each_keyword_has_an_effect(confident: Bundle, batches: list[torch.Tensor], setting: dict[str, float]) -> None:
-    usual, changed = Eata(confident), Eata(confident, **setting)
+def test_each_keyword_has_an_effect(confident: Parts, batches: list[torch.Tensor], setting: dict[str, float]) -> None:
+    usual, changed = Eata(confident.backbone), Eata(confident.backbone, **setting)
     for method in (usual, changed):
         method.prepare(batches)
     assert not torch.allclose(_run(changed, batches * 2), _run(usual, batches * 2), rtol=0, atol=1e-6)
 
 
-def test_without_prepare_the_fisher_weight_has_no_effect(confident: Bundle, batches: list[torch.Tensor]) -> None:
-    assert torch.equal(_run(Eata(confident), batches), _run(Eata(confident, fisher_weight=500.0), batches))
-    empty = Eata(confident)
+def test_without_prepare_the_fisher_weight_has_no_effect(confident: Parts, batches: list[torch.Tensor]) -> None:
+    assert torch.equal(
+        _run(Eata(confident.backbone), batches), _run(Eata(confident.backbone, fisher_weight=500.0), batches)
+    )
+    empty = Eata(confident.backbone)
     empty.prepare([])
-    assert torch.equal(_run(empty, batches), _run(Eata(confident), batches))
+    assert torch.equal(_run(empty, batches), _run(Eata(confident.backbone), batches))
 
 
-def test_the_fisher_penalty_outlasts_a_reset(confident: Bundle, batches: list[torch.Tensor]) -> None:
-    method = Eata(confident, fisher_weight=500.0)
+def test_the_fisher_penalty_outlasts_a_reset(confident: Parts, batches: list[torch.Tensor]) -> None:
+    method = Eata(confident.backbone, fisher_weight=500.0)
     method.prepare(batches)
     first = _run(method, batches)
     method.reset()
     assert torch.equal(_run(method, batches), first)
 
 
-def test_a_batch_without_chosen_samples_changes_nothing(confident: Bundle, batches: list[torch.Tensor]) -> None:
-    method, bn = Eata(confident, entropy_margin=0.0), METHODS["bn"](confident)
+def test_a_batch_without_chosen_samples_changes_nothing(confident: Parts, batches: list[torch.Tensor]) -> None:
+    method, bn = Eata(confident.backbone, entropy_margin=0.0), METHODS["bn"].from_parts(confident)
     for batch in [*batches, batches[0][:1]]:
         assert torch.equal(method.predict(batch), bn.predict(batch))
     assert method.average is None
 
 
-def test_equal_samples_are_redundant_once_they_are_in_the_average(bundle: Bundle) -> None:
-    method = Eata(bundle)
+def test_equal_samples_are_redundant_once_they_are_in_the_average(parts: Parts) -> None:
+    method = Eata(parts.backbone)
     one_class = torch.eye(4, dtype=torch.float64)[[0, 0]]
     other_class = torch.eye(4, dtype=torch.float64)[[1]]
     sure = torch.zeros(2, dtype=torch.float64)
@@ -126,9 +128,9 @@ def test_equal_samples_are_redundant_once_they_are_in_the_average(bundle: Bundle
 
 
 @pytest.mark.parametrize("classes", [2, 4, 10, 1000])
-def test_a_confident_sample_is_not_redundant_in_an_even_stream(bundle: Bundle, classes: int) -> None:
-    features = bundle.backbone.classifier.in_features
-    bundle.backbone.network.fc = nn.Linear(features, classes, dtype=torch.float64)  # type: ignore[assignment]
-    method = Eata(bundle)
+def test_a_confident_sample_is_not_redundant_in_an_even_stream(parts: Parts, classes: int) -> None:
+    features = parts.backbone.classifier.in_features
+    parts.backbone.network.fc = nn.Linear(features, classes, dtype=torch.float64)  # type: ignore[assignment]
+    method = Eata(parts.backbone)
     method.average = torch.full((classes,), 1 / classes, dtype=torch.float64)
     assert method._choose(torch.eye(classes, dtype=torch.float64)[:1], torch.zeros(1, dtype=torch.float64)).all()

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from gformer_cli.bundle import Bundle
 from gformer_cli.methods.augmentations import augmix_views
+from gformer_cli.methods.base import Parts
 from gformer_cli.methods.memo import Memo
 from gformer_cli.networks.norms import MixedBatchNorm2d
 
@@ -17,12 +17,12 @@ Plain = Callable[[], nn.Module]
 
 
 def test_it_is_a_step_of_descent_on_the_marginal_entropy(
-    bundle: Bundle, batches: list[torch.Tensor], plain: Plain
+    parts: Parts, batches: list[torch.Tensor], plain: Plain
 ) -> None:
     generator = torch.Generator().manual_seed(2)
-    augment = augmix_views(bundle)
+    augment = augmix_views(parts.preprocessing, mirrored=parts.mirrored)
     views = [augment(batches[0], generator) for _ in range(3)]
-    predicted = Memo(bundle, learning_rate=0.1, copies=3, prior_count=4.0, seed=2).predict(batches[0])
+    predicted = Memo.from_parts(parts, learning_rate=0.1, copies=3, prior_count=4.0, seed=2).predict(batches[0])
     moved = []
     for index, image in enumerate(batches[0]):
         network = plain().eval()
@@ -41,8 +41,8 @@ def test_it_is_a_step_of_descent_on_the_marginal_entropy(
     assert all(moved)
 
 
-def test_a_prediction_depends_on_its_image_alone(bundle: Bundle, batches: list[torch.Tensor]) -> None:
-    method = Memo(bundle, learning_rate=0.1, copies=2)
+def test_a_prediction_depends_on_its_image_alone(parts: Parts, batches: list[torch.Tensor]) -> None:
+    method = Memo.from_parts(parts, learning_rate=0.1, copies=2)
     together = method.predict(batches[0])
     method.predict(batches[1])
     assert torch.equal(method.predict(batches[0]), together)
@@ -57,15 +57,17 @@ def test_a_prediction_depends_on_its_image_alone(bundle: Bundle, batches: list[t
     [{"learning_rate": 1e-2}, {"copies": 3}, {"prior_count": 1.0}, {"seed": 1}],
     ids=lambda setting: next(iter(setting)),
 )
-def test_each_keyword_has_an_effect(bundle: Bundle, batches: list[torch.Tensor], setting: dict[str, float]) -> None:
-    assert not torch.equal(Memo(bundle).predict(batches[0]), Memo(bundle, **setting).predict(batches[0]))
+def test_each_keyword_has_an_effect(parts: Parts, batches: list[torch.Tensor], setting: dict[str, float]) -> None:
+    assert not torch.equal(
+        Memo.from_parts(parts).predict(batches[0]), Memo.from_parts(parts, **setting).predict(batches[0])
+    )
 
 
-def test_nothing_is_kept_and_nobodys_randomness_is_used(bundle: Bundle, batches: list[torch.Tensor]) -> None:
-    method = Memo(bundle, copies=2)
+def test_nothing_is_kept_and_nobodys_randomness_is_used(parts: Parts, batches: list[torch.Tensor]) -> None:
+    method = Memo.from_parts(parts, copies=2)
     before = dict(vars(method))
     state = torch.get_rng_state()
     logits = method.predict(batches[0])
     assert torch.equal(torch.get_rng_state(), state)
     assert vars(method) == before and not logits.requires_grad
-    assert not any(p.requires_grad or p.grad is not None for p in bundle.backbone.parameters())
+    assert not any(p.requires_grad or p.grad is not None for p in parts.backbone.parameters())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gformer_cli.bundle import Bundle
 from gformer_cli.methods import METHODS
+from gformer_cli.methods.base import Parts
 
 SETTINGS: dict[str, dict[str, float]] = {
     "cotta": {"copies": 2, "threshold": 1.0},
@@ -21,17 +21,17 @@ SETTINGS: dict[str, dict[str, float]] = {
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("grad", [True, False])
 def test_logits_are_finite_of_the_models_type_and_free_of_gradients(
-    bundle: Bundle, batches: list[torch.Tensor], name: str, dtype: torch.dtype, grad: bool
+    parts: Parts, batches: list[torch.Tensor], name: str, dtype: torch.dtype, grad: bool
 ) -> None:
-    bundle.backbone.to(dtype)
-    before = {key: value.clone() for key, value in bundle.backbone.state_dict().items()}
-    method = METHODS[name](bundle, **SETTINGS[name])
+    parts.backbone.to(dtype)
+    before = {key: value.clone() for key, value in parts.backbone.state_dict().items()}
+    method = METHODS[name].from_parts(parts, **SETTINGS[name])
     with torch.set_grad_enabled(grad):
         for images in [batches[0][:1], batches[0], batches[1][:1], batches[2][:2]]:
             logits = method.predict(images.to(dtype))
             assert logits.shape == (len(images), 4) and logits.dtype == dtype
             assert logits.isfinite().all() and not logits.requires_grad
-    after = bundle.backbone.state_dict()
+    after = parts.backbone.state_dict()
     assert all(torch.equal(after[key], value) for key, value in before.items())
-    assert not any(p.requires_grad for p in bundle.backbone.parameters())
-    assert all(layer.mix is None and layer.observer is None for layer in bundle.backbone.layers)
+    assert not any(p.requires_grad for p in parts.backbone.parameters())
+    assert all(layer.mix is None and layer.observer is None for layer in parts.backbone.layers)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from gformer_cli.bundle import Bundle
 from gformer_cli.methods.augmentations import jitter_views
+from gformer_cli.methods.base import Parts
 from gformer_cli.methods.rotta import BalancedMemory, Rotta
 from gformer_cli.networks.norms import MixedBatchNorm2d
 
@@ -49,12 +49,12 @@ def _run(method: Rotta, batches: list[torch.Tensor]) -> torch.Tensor:
     return torch.stack([method.predict(batch) for batch in batches])
 
 
-def test_its_updates_by_hand(bundle: Bundle, batches: list[torch.Tensor], plain: Plain) -> None:
+def test_its_updates_by_hand(parts: Parts, batches: list[torch.Tensor], plain: Plain) -> None:
     # a memory that takes everything and an update after each batch: what the memory chooses is tested below
     (student, fast), (teacher, slow) = _robust(plain(), 0.3), _robust(plain(), 0.3)
     optimizer = torch.optim.Adam(fast, lr=1e-2)
     generator = torch.Generator().manual_seed(0)
-    method = Rotta(bundle, learning_rate=1e-2, alpha=0.3, nu=0.2, capacity=1000, update_every=6)
+    method = Rotta.from_parts(parts, learning_rate=1e-2, alpha=0.3, nu=0.2, capacity=1000, update_every=6)
     stream = torch.cat([*batches, *batches])
     for end in range(6, len(stream) + 1, 6):
         batch = stream[end - 6 : end]
@@ -65,7 +65,7 @@ def test_its_updates_by_hand(bundle: Bundle, batches: list[torch.Tensor], plain:
         ages = torch.arange(end, 0, -1, dtype=torch.float64) / 1000  # the newest has age 1
         with torch.no_grad():
             wanted = teacher.train()(memory).softmax(dim=1)
-        logits = student.train()(jitter_views(bundle)(memory, generator))
+        logits = student.train()(jitter_views(parts.preprocessing, mirrored=parts.mirrored)(memory, generator))
         losses = -(wanted * logits.log_softmax(dim=1)).sum(dim=1)
         loss = (losses * torch.exp(-ages) / (1 + torch.exp(-ages))).mean()
         optimizer.zero_grad()
@@ -76,20 +76,20 @@ def test_its_updates_by_hand(bundle: Bundle, batches: list[torch.Tensor], plain:
                 a.copy_(0.8 * a + 0.2 * b)
 
 
-def test_only_gamma_and_beta_are_trained(bundle: Bundle, batches: list[torch.Tensor]) -> None:
-    method = Rotta(bundle, update_every=6)
+def test_only_gamma_and_beta_are_trained(parts: Parts, batches: list[torch.Tensor]) -> None:
+    method = Rotta.from_parts(parts, update_every=6)
     _run(method, batches)
-    affine = {f"network.{name}.{kind}" for name in bundle.backbone.layer_names for kind in ("weight", "bias")}
-    source = dict(bundle.backbone.named_parameters())
+    affine = {f"network.{name}.{kind}" for name in parts.backbone.layer_names for kind in ("weight", "bias")}
+    source = dict(parts.backbone.named_parameters())
     for model in (method.student, method.teacher):
         moved = {name for name, p in model.named_parameters() if not torch.equal(p, source[name])}
         assert moved and moved <= affine
 
 
 def test_predictions_are_the_source_models_until_the_first_update(
-    bundle: Bundle, batches: list[torch.Tensor], plain: Plain
+    parts: Parts, batches: list[torch.Tensor], plain: Plain
 ) -> None:
-    method = Rotta(bundle, update_every=12)
+    method = Rotta.from_parts(parts, update_every=12)
     source = plain().eval()
     with torch.no_grad():
         assert torch.equal(method.predict(batches[0]), source(batches[0]))
@@ -97,15 +97,15 @@ def test_predictions_are_the_source_models_until_the_first_update(
         assert not torch.allclose(method.predict(batches[2]), source(batches[2]))
 
 
-def test_images_count_not_batches(bundle: Bundle, batches: list[torch.Tensor]) -> None:
+def test_images_count_not_batches(parts: Parts, batches: list[torch.Tensor]) -> None:
     stream = torch.cat(batches)
-    whole, parts = Rotta(bundle, update_every=6), Rotta(bundle, update_every=6)
+    whole, pieces = Rotta.from_parts(parts, update_every=6), Rotta.from_parts(parts, update_every=6)
     whole.predict(stream)
     for start in range(0, len(stream), 2):
-        parts.predict(stream[start : start + 2])
+        pieces.predict(stream[start : start + 2])
     # predictions may differ, since a batch is predicted before its updates; the number of updates may not
     assert whole.optimizer.state[whole.student.layers[0].weight]["step"] == 3
-    assert parts.optimizer.state[parts.student.layers[0].weight]["step"] == 3
+    assert pieces.optimizer.state[pieces.student.layers[0].weight]["step"] == 3
 
 
 @pytest.mark.parametrize(
@@ -122,14 +122,16 @@ def test_images_count_not_batches(bundle: Bundle, batches: list[torch.Tensor]) -
     ],
     ids=lambda setting: next(iter(setting)),
 )
-def test_each_keyword_has_an_effect(bundle: Bundle, batches: list[torch.Tensor], setting: dict[str, float]) -> None:
+def test_each_keyword_has_an_effect(parts: Parts, batches: list[torch.Tensor], setting: dict[str, float]) -> None:
     common: dict[str, float] = {"capacity": 8, "update_every": 6, "nu": 0.1}
     stream = batches * 2
-    assert not torch.equal(_run(Rotta(bundle, **common), stream), _run(Rotta(bundle, **{**common, **setting}), stream))
+    assert not torch.equal(
+        _run(Rotta.from_parts(parts, **common), stream), _run(Rotta.from_parts(parts, **{**common, **setting}), stream)
+    )
 
 
-def test_the_same_stream_gives_the_same_predictions(bundle: Bundle, batches: list[torch.Tensor]) -> None:
-    method = Rotta(bundle, update_every=6)
+def test_the_same_stream_gives_the_same_predictions(parts: Parts, batches: list[torch.Tensor]) -> None:
+    method = Rotta.from_parts(parts, update_every=6)
     first = _run(method, batches)
     torch.rand(7)
     method.predict(batches[0][:5])  # leaves the memory and the count in the middle of things
@@ -186,8 +188,8 @@ def test_the_memory_holds_more_classes_than_images() -> None:
     assert len(labels) == len(set(labels)) == 3
 
 
-def test_the_memory_keeps_images_not_their_batches(bundle: Bundle, batches: list[torch.Tensor]) -> None:
-    method = Rotta(bundle, capacity=5, update_every=4)
+def test_the_memory_keeps_images_not_their_batches(parts: Parts, batches: list[torch.Tensor]) -> None:
+    method = Rotta.from_parts(parts, capacity=5, update_every=4)
     for batch in batches * 5:
         assert not method.predict(batch).requires_grad
         assert len(method.memory.items) <= 5

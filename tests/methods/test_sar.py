@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from gformer_cli.bundle import Bundle
 from gformer_cli.methods import METHODS
+from gformer_cli.methods.base import Parts
 from gformer_cli.methods.sar import Sar
 
 Plain = Callable[[], nn.Module]
@@ -25,7 +25,7 @@ def _run(method: Sar, batches: list[torch.Tensor]) -> torch.Tensor:
     return torch.stack([method.predict(batch) for batch in batches])
 
 
-def test_it_is_sgd_from_the_worst_point_nearby(confident: Bundle, batches: list[torch.Tensor], plain: Plain) -> None:
+def test_it_is_sgd_from_the_worst_point_nearby(confident: Parts, batches: list[torch.Tensor], plain: Plain) -> None:
     network = plain().train()
     affine = [
         p
@@ -35,7 +35,7 @@ def test_it_is_sgd_from_the_worst_point_nearby(confident: Bundle, batches: list[
     ]
     optimizer = torch.optim.SGD(affine, lr=1e-2, momentum=0.9)
     margin = 0.4 * math.log(4)
-    method = Sar(confident, learning_rate=1e-2)
+    method = Sar(confident.backbone, learning_rate=1e-2)
     average = None
     counts = []
     for batch in batches * 2:
@@ -65,9 +65,9 @@ def test_it_is_sgd_from_the_worst_point_nearby(confident: Bundle, batches: list[
     assert min(counts) < len(batches[0])  # and samples left out
 
 
-def test_the_last_quarter_of_the_layers_is_the_last_stage_of_a_resnet18(bundle: Bundle) -> None:
-    names = bundle.backbone.layer_names
-    count = Sar(bundle).trained_layers
+def test_the_last_quarter_of_the_layers_is_the_last_stage_of_a_resnet18(parts: Parts) -> None:
+    names = parts.backbone.layer_names
+    count = Sar(parts.backbone).trained_layers
     assert names[count:] == [name for name in names if name.startswith("layer4.")]
 
 
@@ -82,43 +82,43 @@ def test_the_last_quarter_of_the_layers_is_the_last_stage_of_a_resnet18(bundle: 
     ],
     ids=lambda setting: next(iter(setting)),
 )
-def test_each_keyword_has_an_effect(confident: Bundle, batches: list[torch.Tensor], setting: dict[str, float]) -> None:
-    usual, changed = Sar(confident), Sar(confident, **setting)
+def test_each_keyword_has_an_effect(confident: Parts, batches: list[torch.Tensor], setting: dict[str, float]) -> None:
+    usual, changed = Sar(confident.backbone), Sar(confident.backbone, **setting)
     assert not torch.allclose(_run(changed, batches * 2), _run(usual, batches * 2), rtol=0, atol=1e-6)
 
 
-def test_it_recovers_when_the_average_falls_below_the_constant(confident: Bundle, batches: list[torch.Tensor]) -> None:
-    bn = METHODS["bn"](confident)
-    method = Sar(confident, reset_constant=math.log(1000))  # above every entropy: each step is undone
+def test_it_recovers_when_the_average_falls_below_the_constant(confident: Parts, batches: list[torch.Tensor]) -> None:
+    bn = METHODS["bn"].from_parts(confident)
+    method = Sar(confident.backbone, reset_constant=math.log(1000))  # above every entropy: each step is undone
     for batch in batches:
         assert torch.equal(method.predict(batch), bn.predict(batch))
         assert method.average is None
 
-    method = Sar(confident)
+    method = Sar(confident.backbone)
     method.predict(batches[0])
     average = method.average
     assert average is not None
     # the constant is in nats at 1000 classes: scaled to four, the two sides of this average keep and recover
-    kept = Sar(confident, reset_constant=0.999 * average * math.log(1000) / math.log(4))
-    recovered = Sar(confident, reset_constant=1.001 * average * math.log(1000) / math.log(4))
+    kept = Sar(confident.backbone, reset_constant=0.999 * average * math.log(1000) / math.log(4))
+    recovered = Sar(confident.backbone, reset_constant=1.001 * average * math.log(1000) / math.log(4))
     for method in (kept, recovered):
         method.predict(batches[0])
     assert kept.average == average
     assert recovered.average is None
 
 
-def test_a_batch_without_reliable_samples_changes_nothing(confident: Bundle, batches: list[torch.Tensor]) -> None:
-    method, bn = Sar(confident, entropy_margin=0.0), METHODS["bn"](confident)
+def test_a_batch_without_reliable_samples_changes_nothing(confident: Parts, batches: list[torch.Tensor]) -> None:
+    method, bn = Sar(confident.backbone, entropy_margin=0.0), METHODS["bn"].from_parts(confident)
     for batch in [*batches, batches[0][:1]]:
         assert torch.equal(method.predict(batch), bn.predict(batch))
     assert method.average is None
 
 
-def test_samples_unreliable_at_the_worst_point_change_nothing(confident: Bundle, batches: list[torch.Tensor]) -> None:
-    bn = METHODS["bn"](confident)
+def test_samples_unreliable_at_the_worst_point_change_nothing(confident: Parts, batches: list[torch.Tensor]) -> None:
+    bn = METHODS["bn"].from_parts(confident)
     image = batches[0][:1]
     entropy = _entropies(bn.predict(image)).item()
-    method = Sar(confident, entropy_margin=entropy * 1.0001 / math.log(4))  # a step uphill passes it
+    method = Sar(confident.backbone, entropy_margin=entropy * 1.0001 / math.log(4))  # a step uphill passes it
     method.predict(image)
     assert method.average is None
     assert torch.equal(method.predict(batches[1]), bn.predict(batches[1]))

@@ -8,20 +8,20 @@ import pytest
 import torch
 from torch import nn
 
-from gformer_cli.bundle import Bundle
 from gformer_cli.methods import METHODS
+from gformer_cli.methods.base import Parts
 from gformer_cli.methods.shot import ShotIM
 
 Plain = Callable[[], nn.Module]
 
 
 def test_it_maximises_information_and_predicts_before_its_step(
-    bundle: Bundle, batches: list[torch.Tensor], plain: Plain
+    parts: Parts, batches: list[torch.Tensor], plain: Plain
 ) -> None:
     network = plain().train()
     below = [p for name, p in network.named_parameters() if not name.startswith("fc.")]
     optimizer = torch.optim.SGD(below, lr=1e-3, momentum=0.9, weight_decay=1e-3, nesterov=True)
-    method = ShotIM(bundle)
+    method = ShotIM(parts.backbone)
     for batch in batches:
         wanted = network(batch)
         torch.testing.assert_close(method.predict(batch), wanted.detach())
@@ -34,24 +34,24 @@ def test_it_maximises_information_and_predicts_before_its_step(
 
 
 def test_convolutions_and_affine_parameters_move_and_the_classifier_does_not(
-    bundle: Bundle, batches: list[torch.Tensor]
+    parts: Parts, batches: list[torch.Tensor]
 ) -> None:
-    method = ShotIM(bundle)
+    method = ShotIM(parts.backbone)
     method.predict(batches[0])
-    before, after = dict(bundle.backbone.named_parameters()), dict(method.adapted.named_parameters())
+    before, after = dict(parts.backbone.named_parameters()), dict(method.adapted.named_parameters())
     still = {name for name, tensor in before.items() if torch.equal(after[name], tensor)}
     assert still == {"network.fc.weight", "network.fc.bias"}
 
 
 @pytest.mark.parametrize("setting", [{"learning_rate": 1e-2}, {"momentum": 0.0}, {"weight_decay": 0.1}])
-def test_each_keyword_has_an_effect(bundle: Bundle, batches: list[torch.Tensor], setting: dict[str, float]) -> None:
-    usual, changed = ShotIM(bundle), ShotIM(bundle, **setting)
+def test_each_keyword_has_an_effect(parts: Parts, batches: list[torch.Tensor], setting: dict[str, float]) -> None:
+    usual, changed = ShotIM(parts.backbone), ShotIM(parts.backbone, **setting)
     assert torch.equal(usual.predict(batches[0]), changed.predict(batches[0]))
     assert not torch.allclose(usual.predict(batches[1]), changed.predict(batches[1]), rtol=0, atol=1e-6)
 
 
-def test_a_single_image_gives_no_step(bundle: Bundle, batches: list[torch.Tensor]) -> None:
-    method = ShotIM(bundle)
+def test_a_single_image_gives_no_step(parts: Parts, batches: list[torch.Tensor]) -> None:
+    method = ShotIM(parts.backbone)
     for image in batches[0]:
         method.predict(image[None])
-    assert torch.equal(method.predict(batches[1]), METHODS["bn"](bundle).predict(batches[1]))
+    assert torch.equal(method.predict(batches[1]), METHODS["bn"].from_parts(parts).predict(batches[1]))

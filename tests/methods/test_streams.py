@@ -8,15 +8,15 @@ import pickle
 import pytest
 import torch
 
-from gformer_cli.bundle import Bundle
 from gformer_cli.methods import METHODS, Method
+from gformer_cli.methods.base import Parts
 
 ADAPTIVE = ["bn-mix", "tent", "tent-episodic", "shot-im", "eata", "sar"]
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_reset_restores_the_start_exactly(confident: Bundle, batches: list[torch.Tensor], name: str) -> None:
-    method = METHODS[name](confident)
+def test_reset_restores_the_start_exactly(confident: Parts, batches: list[torch.Tensor], name: str) -> None:
+    method = METHODS[name].from_parts(confident)
     first = [method.predict(batch) for batch in batches]
     method.predict(batches[0][:1])
     method.reset()
@@ -24,22 +24,22 @@ def test_reset_restores_the_start_exactly(confident: Bundle, batches: list[torch
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_values_to_tune_are_settings_of_the_constructor(bundle: Bundle, name: str) -> None:
+def test_values_to_tune_are_settings_of_the_constructor(parts: Parts, name: str) -> None:
     keywords = inspect.signature(METHODS[name]).parameters
     for key, values in METHODS[name].tunable.items():
         assert keywords[key].kind is inspect.Parameter.KEYWORD_ONLY
         assert keywords[key].default in values
         assert 2 <= len(values) <= 5
         for value in values:
-            METHODS[name](bundle, **{key: value})
+            METHODS[name].from_parts(parts, **{key: value})
 
 
 @pytest.mark.parametrize("name", ADAPTIVE)
-def test_state_does_not_grow_with_the_stream(confident: Bundle, batches: list[torch.Tensor], name: str) -> None:
+def test_state_does_not_grow_with_the_stream(confident: Parts, batches: list[torch.Tensor], name: str) -> None:
     def size(method: Method) -> int:
         return len(pickle.dumps({key: value for key, value in vars(method).items() if key != "backbone"}))
 
-    method = METHODS[name](confident)
+    method = METHODS[name].from_parts(confident)
     images = torch.cat(batches)
     for start in range(6):
         method.predict(images[start : start + 2])
@@ -53,10 +53,10 @@ def test_state_does_not_grow_with_the_stream(confident: Bundle, batches: list[to
 @pytest.mark.parametrize("name", ADAPTIVE)
 @pytest.mark.parametrize("grad", [True, False])
 def test_single_precision_under_either_grad_mode(
-    confident: Bundle, batches: list[torch.Tensor], name: str, grad: bool
+    confident: Parts, batches: list[torch.Tensor], name: str, grad: bool
 ) -> None:
     confident.backbone.float()
-    method = METHODS[name](confident)
+    method = METHODS[name].from_parts(confident)
     with torch.set_grad_enabled(grad):
         for batch in [*batches, batches[0][:1]]:
             logits = method.predict(batch.float())

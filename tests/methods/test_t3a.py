@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from gformer_cli.bundle import Bundle
+from gformer_cli.methods.base import Parts
 from gformer_cli.methods.features import logits_and_features
 from gformer_cli.methods.t3a import T3A
 
@@ -41,19 +41,19 @@ def _by_hand(network: nn.Module, batches: list[torch.Tensor], m: int) -> list[to
 
 
 @pytest.mark.parametrize("supports", [1, 2, 3, 100])
-def test_it_is_the_rule_by_hand(bundle: Bundle, batches: list[torch.Tensor], plain: Plain, supports: int) -> None:
-    method = T3A(bundle, supports=supports)
+def test_it_is_the_rule_by_hand(parts: Parts, batches: list[torch.Tensor], plain: Plain, supports: int) -> None:
+    method = T3A(parts.backbone, supports=supports)
     for batch, wanted in zip(batches, _by_hand(plain(), batches, supports), strict=True):
         torch.testing.assert_close(method.predict(batch), wanted)
 
 
-def test_the_number_of_supports_has_an_effect(bundle: Bundle, batches: list[torch.Tensor]) -> None:
-    few, many = T3A(bundle, supports=1), T3A(bundle)
+def test_the_number_of_supports_has_an_effect(parts: Parts, batches: list[torch.Tensor]) -> None:
+    few, many = T3A(parts.backbone, supports=1), T3A(parts.backbone)
     assert not torch.equal(few.predict(batches[0]), many.predict(batches[0]))
 
 
-def test_supports_stay_within_their_number_per_class(bundle: Bundle, batches: list[torch.Tensor]) -> None:
-    method = T3A(bundle, supports=2)
+def test_supports_stay_within_their_number_per_class(parts: Parts, batches: list[torch.Tensor]) -> None:
+    method = T3A(parts.backbone, supports=2)
     for batch in batches * 4:
         method.predict(batch)
         counts = method.labels.bincount(minlength=4)
@@ -61,16 +61,16 @@ def test_supports_stay_within_their_number_per_class(bundle: Bundle, batches: li
         assert len(method.supports) == len(method.labels) == len(method.entropies) == counts.sum()
 
 
-def test_reset_forgets_the_supports(bundle: Bundle, batches: list[torch.Tensor]) -> None:
-    method = T3A(bundle)
+def test_reset_forgets_the_supports(parts: Parts, batches: list[torch.Tensor]) -> None:
+    method = T3A(parts.backbone)
     first = method.predict(batches[0])
     assert not torch.equal(method.predict(batches[0]), first)
     method.reset()
     assert torch.equal(method.predict(batches[0]), first)
 
 
-def test_features_come_with_exactly_the_source_models_logits(bundle: Bundle, batches: list[torch.Tensor]) -> None:
-    logits, features = logits_and_features(bundle.backbone, batches[0])
-    assert torch.equal(logits, bundle.backbone(batches[0]))
-    assert torch.equal(bundle.backbone.classifier(features), logits)
-    assert not bundle.backbone.classifier._forward_pre_hooks
+def test_features_come_with_exactly_the_source_models_logits(parts: Parts, batches: list[torch.Tensor]) -> None:
+    logits, features = logits_and_features(parts.backbone, batches[0])
+    assert torch.equal(logits, parts.backbone(batches[0]))
+    assert torch.equal(parts.backbone.classifier(features), logits)
+    assert not parts.backbone.classifier._forward_pre_hooks

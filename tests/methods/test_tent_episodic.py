@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from gformer_cli.bundle import Bundle
 from gformer_cli.methods import METHODS
+from gformer_cli.methods.base import Parts
 from gformer_cli.methods.tent_episodic import EpisodicTent
 
 Plain = Callable[[], nn.Module]
@@ -17,9 +17,9 @@ Plain = Callable[[], nn.Module]
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_each_batch_is_adapted_from_the_source_and_predicted_after_the_steps(
-    bundle: Bundle, batches: list[torch.Tensor], plain: Plain, steps: int
+    parts: Parts, batches: list[torch.Tensor], plain: Plain, steps: int
 ) -> None:
-    method = EpisodicTent(bundle, steps=steps)
+    method = EpisodicTent(parts.backbone, steps=steps)
     for batch in batches:
         network = plain().train()
         affine = [p for m in network.modules() if isinstance(m, nn.BatchNorm2d) for p in (m.weight, m.bias)]
@@ -32,19 +32,21 @@ def test_each_batch_is_adapted_from_the_source_and_predicted_after_the_steps(
         torch.testing.assert_close(method.predict(batch), network(batch).detach())
 
 
-def test_it_has_no_state(bundle: Bundle, batches: list[torch.Tensor]) -> None:
-    method = EpisodicTent(bundle)
+def test_it_has_no_state(parts: Parts, batches: list[torch.Tensor]) -> None:
+    method = EpisodicTent(parts.backbone)
     first = method.predict(batches[0])
     method.predict(batches[1])
     assert torch.equal(method.predict(batches[0]), first)
 
 
 @pytest.mark.parametrize("setting", [{"learning_rate": 1e-2}, {"steps": 2}, {"steps": 0}])
-def test_each_keyword_has_an_effect(bundle: Bundle, batches: list[torch.Tensor], setting: dict[str, float]) -> None:
-    usual = EpisodicTent(bundle).predict(batches[0])
-    changed = EpisodicTent(bundle, **setting).predict(batches[0])  # type: ignore[arg-type]
+def test_each_keyword_has_an_effect(parts: Parts, batches: list[torch.Tensor], setting: dict[str, float]) -> None:
+    usual = EpisodicTent(parts.backbone).predict(batches[0])
+    changed = EpisodicTent(parts.backbone, **setting).predict(batches[0])  # type: ignore[arg-type]
     assert not torch.allclose(changed, usual, rtol=0, atol=1e-6)
 
 
-def test_without_steps_it_is_bn(bundle: Bundle, batches: list[torch.Tensor]) -> None:
-    assert torch.equal(EpisodicTent(bundle, steps=0).predict(batches[0]), METHODS["bn"](bundle).predict(batches[0]))
+def test_without_steps_it_is_bn(parts: Parts, batches: list[torch.Tensor]) -> None:
+    assert torch.equal(
+        EpisodicTent(parts.backbone, steps=0).predict(batches[0]), METHODS["bn"].from_parts(parts).predict(batches[0])
+    )
