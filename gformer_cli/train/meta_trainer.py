@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 import torch
 
 from gformer_cli.compute.crew import Alone, Crew, map_in_order
-from gformer_cli.compute.device import learning_rate_at, set_learning_rate
 from gformer_cli.compute.pace import Pace
 from gformer_cli.config import Settings, to_yaml
 from gformer_cli.core.generalizeformer import GeneralizeFormer
@@ -19,6 +18,7 @@ from gformer_cli.files import append_json_line
 from gformer_cli.progress import Progress, StopRequest
 from gformer_cli.train.episode_work import EpisodeWork, flat, learn, look, put
 from gformer_cli.train.run_folder import RunFolder
+from gformer_cli.train.schedule import learning_rate_at, set_learning_rate
 from gformer_cli.train.source_models import SourceModels
 
 GENERATOR, CONTROL = "generator", "control"

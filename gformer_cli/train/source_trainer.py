@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from gformer_cli.compute.crew import Asked, Line
-from gformer_cli.compute.device import autocast, learning_rate_at, make_deterministic, set_learning_rate
+from gformer_cli.compute.device import autocast, make_deterministic
 from gformer_cli.compute.pace import Pace
 from gformer_cli.config import Settings
 from gformer_cli.data.augment import augment, make_augmentation
@@ -29,6 +29,7 @@ from gformer_cli.progress import Progress, Silent, StopRequest
 from gformer_cli.seeding import derive_seed
 from gformer_cli.train.divergence import Divergence
 from gformer_cli.train.run_folder import RunFolder
+from gformer_cli.train.schedule import learning_rate_at, set_learning_rate
 
 
 def preprocessing_of(settings: Settings) -> Preprocessing:
