@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -17,8 +17,8 @@ from gformer_cli.core.context import Context
 from gformer_cli.core.generalizeformer import Prediction
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.errors import InputError
-from gformer_cli.guard.rule import SOURCE, Guard, Verdict, guarded
-from gformer_cli.guard.signals import batch_signals
+from gformer_cli.guard.prediction import predict_both
+from gformer_cli.guard.rule import SOURCE, Guard, Verdict
 from gformer_cli.images.preprocessing import Batch
 
 OVERFLOW = "overflow"
@@ -119,21 +119,16 @@ class Predictor:
         began = time.perf_counter()
         images = self.bundle.preprocessing.network_input(batch.pixels, self.device)
         with autocast(self.precision, self.device):
-            source = self.bundle.backbone(images).float()
-            prediction: Prediction = self.bundle.method(self.bundle.backbone, images, self._context_of(target))
-            prediction = replace(prediction, logits=prediction.logits.float())
-            if not source.isfinite().all():
+            both = predict_both(self.bundle.backbone, self.bundle.method, images, self._context_of(target))
+            if not both.source.isfinite().all():
                 raise self._no_numbers(target)
-            verdict, logits, parameters = Verdict(), prediction.logits, prediction.parameters
-            if self.guard is not None:
-                verdict = self.guard.decide(batch_signals(images, source, prediction))
-                if self.obeyed:
-                    logits, parameters = guarded(self.bundle.backbone, images, source, prediction, verdict)
+            verdict = Verdict() if self.guard is None else self.guard.decide(both.signals)
+            logits, parameters = both.under(verdict if self.obeyed else Verdict())
             if not logits.isfinite().all():  # no numbers are no answer, whatever was asked of the guard
                 verdict = Verdict(SOURCE, 0.0, verdict.signals, (OVERFLOW, *verdict.reasons))
-                logits, parameters = guarded(self.bundle.backbone, images, source, prediction, verdict)
+                logits, parameters = both.under(verdict)
                 self._contexts.pop(target, None)
-        probabilities, before = logits.float().softmax(dim=1).cpu(), source.softmax(dim=1).cpu()
+        probabilities, before = logits.softmax(dim=1).cpu(), both.source.softmax(dim=1).cpu()
         number = self.batches
         self.batches += 1
         self.memory.give_back_if_due()
@@ -143,7 +138,7 @@ class Predictor:
             batch=batch,
             probabilities=probabilities,
             source_probabilities=before,
-            prediction=prediction,
+            prediction=both.prediction,
             verdict=verdict,
             parameters=parameters,
             seconds=time.perf_counter() - began,

@@ -7,11 +7,6 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import torch
-
-from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.generalizeformer import Prediction
-from gformer_cli.core.parameters import Parameters
 from gformer_cli.errors import InputError, did_you_mean
 from gformer_cli.guard.signals import SIGNALS
 
@@ -176,19 +171,6 @@ class Guard:
             expected_loss=replace(self.expected_loss, limit=now["expected-loss"], far=now["expected-loss-far"]),
             smallest_batch=now[SMALLEST_BATCH],
         )
-
-
-def guarded(
-    backbone: Backbone, images: torch.Tensor, source_logits: torch.Tensor, prediction: Prediction, verdict: Verdict
-) -> tuple[torch.Tensor, Parameters]:
-    """Logits (B, K) under the parameters that `verdict` lets predict, and these. Only `blended` costs a pass."""
-    if verdict.decision == GENERATED:
-        return prediction.logits, prediction.parameters
-    source = backbone.source_parameters().detached()
-    if verdict.decision == SOURCE:
-        return source_logits, source
-    blended = source.towards(prediction.parameters, verdict.share)
-    return backbone(images, blended, prediction.earlier), blended
 
 
 def _place(sizes: Sequence[int], size: float) -> tuple[int, int, float]:

@@ -9,8 +9,8 @@ import torch
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.core.static import StaticModel
-from gformer_cli.guard.rule import Guard, guarded
-from gformer_cli.guard.signals import batch_signals
+from gformer_cli.guard.prediction import predict_both
+from gformer_cli.guard.rule import Guard
 from gformer_cli.methods.base import Method, Parts
 
 
@@ -37,8 +37,6 @@ class GformerGuard(Method):
 
     @torch.no_grad()
     def predict(self, images: torch.Tensor) -> torch.Tensor:
-        source = self.backbone(images)
-        prediction = self.model(self.backbone, images)
-        verdict = self.guard.decide(batch_signals(images, source, prediction))
-        logits, _ = guarded(self.backbone, images, source, prediction, verdict)
+        both = predict_both(self.backbone, self.model, images)
+        logits, _ = both.under(self.guard.decide(both.signals))
         return logits

@@ -19,8 +19,8 @@ from gformer_cli.data.labelled import LabelledDomain
 from gformer_cli.data.shifts import FAMILIES, HELD_OUT_FAMILIES, draw_shift
 from gformer_cli.guard import hostile
 from gformer_cli.guard.fit import CLEAN, HOSTILE, ONE_CLASS, Observation, fit_guard
-from gformer_cli.guard.rule import BLENDED, GENERATED, SOURCE, Guard, guarded
-from gformer_cli.guard.signals import batch_signals
+from gformer_cli.guard.prediction import predict_both
+from gformer_cli.guard.rule import BLENDED, GENERATED, SOURCE, Guard
 from gformer_cli.metrics import mean
 from gformer_cli.progress import Progress
 from gformer_cli.seeding import derive_seed
@@ -155,18 +155,14 @@ class GuardCalibration:
         return preprocessing.network_input(pixels, self.device)
 
     def _observe(self, batch: _Batch) -> _Seen:
-        images = self._inputs(batch)
-        source = batch.backbone(images)
-        prediction = self.method(batch.backbone, images)
-        if batch.episode is not None:  # no answer to hostile pixels is wrong
-            source_divergence(self.settings).check_logits(source)
-            self.divergence.check_logits(prediction.logits)
-        signals = batch_signals(images, source, prediction)
-        if batch.episode is None:
-            return _Seen(batch, Observation(batch.kind, batch.size, signals, None), 0.0)
+        both = predict_both(batch.backbone, self.method, self._inputs(batch))
+        if batch.episode is None:  # no answer to hostile pixels is wrong
+            return _Seen(batch, Observation(batch.kind, batch.size, both.signals, None), 0.0)
+        source_divergence(self.settings).check_logits(both.source)
+        self.divergence.check_logits(both.prediction.logits)
         labels = batch.episode.labels(self.device)
-        before, after = _accuracy(source, labels), _accuracy(prediction.logits, labels)
-        return _Seen(batch, Observation(batch.kind, batch.size, signals, after - before), before)
+        before, after = _accuracy(both.source, labels), _accuracy(both.prediction.logits, labels)
+        return _Seen(batch, Observation(batch.kind, batch.size, both.signals, after - before), before)
 
     def _figures(self, seen: Sequence[_Seen]) -> dict[str, float]:
         """Shares of batches flagged; and over images, gain and worst harm on clean ones without and with the guard."""
@@ -198,10 +194,7 @@ class GuardCalibration:
         assert item.observation.gain is not None and item.batch.episode is not None
         if verdict.decision != BLENDED:
             return 0.0 if verdict.decision == SOURCE else item.observation.gain
-        images = self._inputs(item.batch)
-        source = item.batch.backbone(images)
-        prediction = self.method(item.batch.backbone, images)
-        logits, _ = guarded(item.batch.backbone, images, source, prediction, verdict)
+        logits, _ = predict_both(item.batch.backbone, self.method, self._inputs(item.batch)).under(verdict)
         return _accuracy(logits, item.batch.episode.labels(self.device)) - item.source
 
 

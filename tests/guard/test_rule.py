@@ -13,7 +13,7 @@ from gformer_cli.core.generalizeformer import GeneralizeFormer, Prediction
 from gformer_cli.core.generators import ChannelGenerator
 from gformer_cli.core.probe import statistic_shifts
 from gformer_cli.errors import InputError
-from gformer_cli.guard.rule import FURTHEST, Guard, Score, guarded
+from gformer_cli.guard.rule import FURTHEST, Guard, Score
 from gformer_cli.guard.signals import SIGNALS, WEIGHED, batch_signals
 
 Images = Callable[..., torch.Tensor]
@@ -247,30 +247,3 @@ def test_squares_raise_a_score_on_either_side() -> None:
 def test_a_score_must_end_after_it_begins() -> None:
     with pytest.raises(ValueError, match="far 1 is below limit 2"):
         Score({}, 0.0, 2.0, 1.0)
-
-
-def test_each_decision_predicts_with_its_parameters(
-    guard: Guard, backbone: Backbone, images: torch.Tensor, prediction: Prediction
-) -> None:
-    source = backbone(images)
-
-    def under(change: float) -> torch.Tensor:
-        verdict = guard.decide(signals(entropy_change=change))
-        return guarded(backbone, images, source, prediction, verdict)[0]
-
-    assert under(0.0) is prediction.logits
-    assert under(5.0) is source
-    half = under(1.5)
-    blend = backbone.source_parameters().towards(prediction.parameters, 0.5)
-    assert torch.equal(half, backbone(images, blend))
-    assert not torch.allclose(half, source) and not torch.allclose(half, prediction.logits)
-
-
-def test_a_small_share_is_nearly_the_source_model_with_its_own_statistics(
-    guard: Guard, backbone: Backbone, images: torch.Tensor, prediction: Prediction
-) -> None:
-    verdict = guard.decide(signals(entropy_change=2.0 - 1e-9))
-    assert verdict.decision == "blended"
-    found, parameters = guarded(backbone, images, backbone(images), prediction, verdict)
-    assert torch.equal(found, backbone(images, parameters))
-    torch.testing.assert_close(found, backbone(images), atol=1e-6, rtol=0)
