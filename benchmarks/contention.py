@@ -171,18 +171,14 @@ class Work:
         from gformer_cli.train.pretrain import read_source
         from gformer_cli.train.run_folder import RunFolder
         from gformer_cli.train.source_models import SourceModels
-        from gformer_cli.train.source_trainer import SourceTrainer, new_network
+        from gformer_cli.train.source_trainer import SourceTrainer
 
         run, device = RunFolder(options.run), torch.device("cpu")
         settings, source = run.settings(), run.source()
         loaded, _ = read_source(
             find_domains(options.source), source.classes, settings, workers=0, strict=False, progress=Silent()
         )
-        self.pace = pace
         self.trainer = SourceTrainer("all", loaded, settings, run, len(source.classes), device, pace=pace)
-        self.network = new_network(settings, len(source.classes), with_weights=True)
-        self.optimizer = torch.optim.AdamW(self.network.parameters())
-        self.streams = self.trainer.streams()
         models = SourceModels(run, source, settings, device)
         method = build_method(settings.generator, build_generator(settings.generator, models.full))
         own = settings, run, device
@@ -202,7 +198,7 @@ class Work:
     def repeat(self, piece: str, seconds: float) -> float:
         """Pieces a second."""
         do: dict[str, Callable[[int], object]] = {
-            "step": self._step,
+            "step": self.trainer.step,
             "episode": self.meta.learned,
             "batch": lambda _: self.predictor.predict(self.batch, "here"),
         }
@@ -211,10 +207,6 @@ class Work:
             do[piece](count)
             count += 1
         return count / (time.perf_counter() - began)
-
-    def _step(self, number: int) -> None:
-        with self.pace.step():
-            self.trainer._step(self.network, self.optimizer, self.streams, number)
 
 
 if __name__ == "__main__":

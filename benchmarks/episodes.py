@@ -58,10 +58,10 @@ def main() -> None:
     }
     seconds = dict.fromkeys(WAYS, 0.0)
     for start in range(-TURN, options.steps, TURN):  # the first turn is not counted
-        for way, (own, optimizer) in trainers.items():
+        for way, own in trainers.items():
             began = time.perf_counter()
             for number in range(start + TURN, start + 2 * TURN):
-                own.step(number, optimizer)
+                own.step(number)
             if start >= 0:
                 seconds[way] += time.perf_counter() - began
     episodes = -(-options.steps // TURN) * TURN * base.meta_train.episodes_per_step
@@ -75,17 +75,14 @@ def main() -> None:
         print(f"| {cell['way']} | {cell['episodes_per_second']:.2f} |")
 
 
-def trainer(
-    settings: Settings, run: RunFolder, source: SourceData, domains: list[LabelledDomain]
-) -> tuple[MetaTrainer, torch.optim.Optimizer]:
+def trainer(settings: Settings, run: RunFolder, source: SourceData, domains: list[LabelledDomain]) -> MetaTrainer:
     torch.manual_seed(settings.seed)
     models = SourceModels(run, source, settings, CPU)
     generator = build_generator(settings.generator, models.full)
     method = build_method(settings.generator, generator)
-    made = MetaTrainer(
+    return MetaTrainer(
         method, models, domains, settings, run, CPU, label="generator", leave_one_out=source.leave_one_out
     )
-    return made, torch.optim.AdamW(generator.parameters(), lr=settings.meta_train.learning_rate)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from gformer_cli.metrics import mean
 from gformer_cli.progress import Progress
 from gformer_cli.seeding import derive_seed
 from gformer_cli.train.divergence import Divergence
-from gformer_cli.train.episode_work import EpisodeWork, flat, put
+from gformer_cli.train.episodes import EpisodeWork, flat, put
 from gformer_cli.train.meta_trainer import GENERATOR
 from gformer_cli.train.source_models import SourceModels, source_divergence
 

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from gformer_cli.compute.crew import Alone, Crew, Processes
-from gformer_cli.compute.device import crew_size, make_deterministic, pick_pace
+from gformer_cli.compute.device import make_deterministic
 from gformer_cli.compute.threads import Cores
 from gformer_cli.config import Settings
 from gformer_cli.data.labelled import LabelledDomain, load_labelled
-from gformer_cli.data.shared import SharedImages
-from gformer_cli.errors import InputError, Interrupted
+from gformer_cli.errors import InputError
 from gformer_cli.folders.domains import Domain, check_names, class_names
 from gformer_cli.images.preprocessing import Skipped
-from gformer_cli.progress import Progress, Silent, StopRequest, stoppable
+from gformer_cli.progress import Progress, Silent
 from gformer_cli.train.run_folder import ALL, OTHER_IMAGES, RunFolder, SourceData
+from gformer_cli.train.source_crew import train_source_models
 from gformer_cli.train.source_images import SourceImages
-from gformer_cli.train.source_trainer import Leg, SourceWork, build_source_work, new_network, preprocessing_of
+from gformer_cli.train.source_models import new_network, preprocessing_of
 from gformer_cli.train.trial import try_training_of
-
-_POLL = 0.1
-"""Seconds between two looks at what the processes have said."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +106,7 @@ def pretrain(
     _check_validation(parts, loaded)
     images = SourceImages.of(loaded)
     run.claim(settings, resume=resume, overwrite=overwrite, images=images)
-    accuracies = _train(parts, loaded, settings, run, len(classes), device, cores, progress)
+    accuracies = train_source_models(parts, loaded, settings, run, len(classes), device, cores, progress)
     source = SourceData(
         classes=classes,
         domains={d.name: {c: int((d.labels == i).sum()) for i, c in enumerate(classes)} for d in loaded},
@@ -133,78 +128,6 @@ def _check_validation(parts: Mapping[str, Sequence[str]], loaded: Sequence[Label
                 f"nothing to validate model {label!r} on: every class of {', '.join(names)} has one readable image",
                 "Add images: some of each class are held out, and the best model is chosen by them.",
             )
-
-
-def _train(
-    parts: Mapping[str, Sequence[str]],
-    loaded: Sequence[LabelledDomain],
-    settings: Settings,
-    run: RunFolder,
-    num_classes: int,
-    device: torch.device,
-    cores: Cores | None,
-    progress: Progress,
-) -> dict[str, float]:
-    """Train the models of `parts`, which names the domains of each; returns their accuracies."""
-    crew: Crew[SourceWork]
-    with stoppable() as stop:
-        size = crew_size(cores, len(parts), device)
-        if size == 1:
-            domains = {domain.name: domain for domain in loaded}
-            mine = {label: [domains[name] for name in names] for label, names in parts.items()}
-            pace = pick_pace(cores, device, progress)
-            crew = Alone(SourceWork(settings, run, num_classes, device, mine, progress, stop, pace, by_legs=False))
-            return _share_out(crew, parts, settings.pretrain.steps, stop, Silent())
-        assert cores is not None
-        threads, steps = cores.count // size, settings.pretrain.steps
-        progress.detail(f"{size} processes of {threads} threads each train the models")
-        begun = [run.load_checkpoint(label) for label in parts]
-        done = sum(saved["step"] for saved in begun if saved is not None)
-        done += steps * sum(run.model_path(label).is_file() for label in parts)
-        progress.begin(f"training {len(parts)} models, {size} at a time", steps * len(parts), done)
-        with SharedImages.of(loaded, run.pixels_path) as shared:
-            own = settings, run.place, num_classes, shared, parts, threads, cores.fixed
-            with Processes(size, threads, build_source_work, *own) as crew:
-                accuracies = _share_out(crew, parts, steps, stop, progress)
-        progress.end()
-        return accuracies
-
-
-def _share_out(
-    crew: Crew[SourceWork], parts: Iterable[str], steps: int, stop: StopRequest, progress: Progress
-) -> dict[str, float]:
-    """Let the crew train each model, always the one that is furthest back, until all are done."""
-    left = dict.fromkeys(parts, steps)
-    running: dict[Future[Leg], str] = {}
-    accuracies: dict[str, float] = {}
-    interrupted: Interrupted | None = None
-    while left or running:
-        waiting = [label for label in left if label not in running.values()]
-        while waiting and len(running) < crew.size and not stop.requested:
-            label = max(waiting, key=left.__getitem__)
-            waiting.remove(label)
-            running[crew.submit(SourceWork.leg, label)] = label
-        if stop.requested:
-            crew.stop()
-        finished, _ = wait(running, timeout=_POLL, return_when=FIRST_COMPLETED)
-        for note in crew.notes():
-            progress.advance(note)
-        for future in finished:
-            label = running.pop(future)
-            try:
-                leg = future.result()
-            except Interrupted as error:
-                interrupted = interrupted or error
-                continue
-            left[label] = steps - leg.step
-            if leg.accuracy is not None:
-                accuracies[label] = leg.accuracy
-                del left[label]
-        if stop.requested and not running:
-            break
-    if interrupted is not None or left:
-        raise interrupted or Interrupted("stopped between two models", "Go on with the same command and --resume.")
-    return {label: accuracies[label] for label in parts}
 
 
 def read_source(

@@ -1,14 +1,41 @@
-"""The frozen source models of a run, by the domain they have not seen."""
+"""Source models: the network that the settings ask for, and the trained ones of a run, by what they have not seen."""
 
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from gformer_cli.config import Settings
 from gformer_cli.core.backbone import Backbone
+from gformer_cli.errors import InputError
+from gformer_cli.images.depth import Depth
+from gformer_cli.images.preprocessing import Preprocessing
+from gformer_cli.networks.build import build_network
+from gformer_cli.networks.weights import load_weights
+from gformer_cli.seeding import derive_seed
 from gformer_cli.train.divergence import Divergence
 from gformer_cli.train.run_folder import ALL, RunFolder, SourceData
-from gformer_cli.train.source_trainer import trained_network
+
+
+def preprocessing_of(settings: Settings) -> Preprocessing:
+    """The part of the settings that says how a file becomes an input."""
+    data = settings.data
+    return Preprocessing(data.image_size, data.resize, data.mean, data.std, Depth(data.white_level))
+
+
+def new_network(settings: Settings, num_classes: int, *, with_weights: bool) -> nn.Module:
+    """The settings' backbone, with its starting weights or freshly initialised from the seed."""
+    torch.manual_seed(derive_seed(settings.seed, "network"))
+    backbone = settings.backbone
+    network = build_network(backbone.name, num_classes, stem=backbone.stem, width=backbone.width)
+    if backbone.width != 1.0 and backbone.weights == "default":
+        raise InputError(
+            f"there are no default weights for backbone.width={backbone.width}",
+            "Use --weights none, or a file that was saved at this width.",
+        )
+    if with_weights:
+        load_weights(network, backbone.name, backbone.weights)
+    return network
 
 
 class SourceModels:
@@ -27,7 +54,9 @@ class SourceModels:
 
     @staticmethod
     def _load(run: RunFolder, label: str, source: SourceData, settings: Settings, device: torch.device) -> Backbone:
-        return Backbone(trained_network(run, label, settings, len(source.classes))).freeze().to(device)
+        network = new_network(settings, len(source.classes), with_weights=False)
+        run.put_model(label, network)
+        return Backbone(network).freeze().to(device)
 
 
 def source_divergence(settings: Settings) -> Divergence:

@@ -201,8 +201,8 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
     from gformer_cli.train.source_trainer import SourceTrainer
 
     def arrange(stage: str, count: int) -> None:
-        owner, name = (SourceTrainer, "_step") if stage == "pretrain" else (MetaTrainer, "step")
-        original, taken = getattr(owner, name), []
+        owner = SourceTrainer if stage == "pretrain" else MetaTrainer
+        original, taken = owner.step, []
 
         def step(*arguments: Any) -> Any:
             result = original(*arguments)
@@ -211,6 +211,6 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
                 os.kill(os.getpid(), signal.SIGINT)
             return result
 
-        monkeypatch.setattr(owner, name, step)
+        monkeypatch.setattr(owner, "step", step)
 
     return arrange

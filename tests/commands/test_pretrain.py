@@ -321,17 +321,17 @@ def test_ctrl_c_says_how_to_go_on(pretrain: Pretrain, tmp_path: Path, stop_after
 def test_a_crash_costs_the_steps_since_the_last_validation_only(
     pretrain: Pretrain, finished_pretrain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = SourceTrainer._step
+    original = SourceTrainer.step
     taken: list[int] = []
 
-    def step(self: SourceTrainer, network: Any, optimizer: Any, streams: Any, number: int) -> float:
+    def step(self: SourceTrainer, number: int) -> float:
         if number == 3 and not taken.count(3):
             taken.append(number)
             raise RuntimeError("power cut")
         taken.append(number)
-        return original(self, network, optimizer, streams, number)
+        return original(self, number)
 
-    monkeypatch.setattr(SourceTrainer, "_step", step)
+    monkeypatch.setattr(SourceTrainer, "step", step)
     assert pretrain(tmp_path / "run", "--no-leave-one-out").status == 1
     assert pretrain(tmp_path / "run", "--no-leave-one-out", "--resume").status == 0
     assert taken == [0, 1, 2, 3, 2, 3]

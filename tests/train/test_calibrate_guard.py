@@ -17,8 +17,7 @@ from gformer_cli.progress import Silent
 from gformer_cli.train.calibrate_guard import GuardCalibration
 from gformer_cli.train.meta_train import meta_train
 from gformer_cli.train.run_folder import RunFolder
-from gformer_cli.train.source_models import SourceModels
-from gformer_cli.train.source_trainer import preprocessing_of
+from gformer_cli.train.source_models import SourceModels, preprocessing_of
 
 CPU = torch.device("cpu")
 

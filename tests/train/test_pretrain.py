@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,19 +9,19 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
-from gformer_cli.compute.threads import Cores
 from gformer_cli.config import Settings, resolve
 from gformer_cli.data.labelled import LabelledDomain
-from gformer_cli.errors import InputError, Interrupted, WorkError
+from gformer_cli.errors import InputError
 from gformer_cli.folders.domains import Domain
 from gformer_cli.train import pretrain as stage
 from gformer_cli.train.pretrain import pretrain
 from gformer_cli.train.run_folder import RunFolder
-from gformer_cli.train.source_trainer import SourceTrainer, preprocessing_of
+from gformer_cli.train.source_trainer import SourceTrainer
 
 CPU = torch.device("cpu")
+
+
 LABELS = ["all", "without-blue", "without-green", "without-red"]
 
 
@@ -48,8 +46,8 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str, tuple[int
         found.append((doing[0], doing[1], self.name, tuple(positions)))
         return original(self, positions)
 
-    note("_step", "train")
-    note("_accuracy", "validate")
+    note("step", "train")
+    note("validate", "validate")
     monkeypatch.setattr(LabelledDomain, "pixels", pixels)
     return found
 
@@ -107,34 +105,15 @@ def test_the_model_that_was_best_on_validation_is_kept(
 ) -> None:
     states: list[dict[str, torch.Tensor]] = []
 
-    def accuracy(self: SourceTrainer, network: nn.Module) -> float:
-        states.append({name: tensor.clone() for name, tensor in network.state_dict().items()})
+    def accuracy(self: SourceTrainer) -> float:
+        states.append({name: tensor.clone() for name, tensor in self.network.state_dict().items()})
         return ([*accuracies, 0.0])[len(states) - 1]
 
-    monkeypatch.setattr(SourceTrainer, "_accuracy", accuracy)
+    monkeypatch.setattr(SourceTrainer, "validate", accuracy)
     train("pretrain.leave_one_out=false")
     kept = RunFolder(tmp_path / "run").load_model("all")
     assert all(torch.equal(kept[name], tensor) for name, tensor in states[best - 1].items())
     assert any(not torch.equal(kept[name], tensor) for name, tensor in states[best - 2].items())
-
-
-def test_validation_accuracy_counts_every_domain_alike(
-    tiny: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One right of four in one domain, one right of one in the other: 5/8, not 2/5."""
-    preprocessing = preprocessing_of(tiny)
-
-    def domain(name: str, labels: list[int]) -> LabelledDomain:
-        pixels = [torch.zeros(3, 8, 8, dtype=torch.uint8) for _ in labels]
-        return LabelledDomain(name, [], torch.tensor(labels), [], [], list(range(len(labels))), preprocessing, pixels)
-
-    class First(nn.Module):
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return torch.tensor([[1.0, 0.0]]).expand(len(images), 2)
-
-    parts = [domain("a", [0, 1, 1, 1]), domain("b", [0])]
-    trainer = SourceTrainer("all", parts, tiny, RunFolder(tmp_path), 2, CPU)
-    assert trainer._accuracy(First()) == pytest.approx((0.25 + 1.0) / 2)
 
 
 def test_the_result_counts_readable_images(train: Callable[..., Any]) -> None:
@@ -172,64 +151,3 @@ def test_a_model_without_any_validation_image_is_told_before_training(
     with pytest.raises(InputError, match=f"nothing to validate model '{label}' on"):
         pretrain(few, tiny, run, device=CPU, workers=0)
     assert not run.root.exists()
-
-
-# --- shared among processes
-
-
-def test_the_models_are_the_same_to_the_bit_however_many_processes_train_them(
-    domains: list[Domain], tiny: Settings, tmp_path: Path
-) -> None:
-    """Also with dropout, which draws from the generator of the process."""
-    settings = resolve(base=tiny, assignments=["backbone.name=mobilenet_v2", "backbone.stem=standard"])
-    settings = resolve(base=settings, assignments=["backbone.width=1", "data.image_size=16", "pretrain.steps=3"])
-    runs = {count: RunFolder(tmp_path / str(count)) for count in (1, 2)}
-    results = {
-        count: pretrain(domains, settings, run, device=CPU, workers=0, cores=Cores(count, True, "here"))
-        for count, run in runs.items()
-    }
-    for label in LABELS:
-        one, two = (run.load_model(label) for run in runs.values())
-        assert all(torch.equal(one[name], two[name]) for name in one), label
-    assert results[1] == results[2]
-    assert not runs[2].checkpoints.exists()
-    lines = [sorted(run.pretrain_log.read_text().splitlines(), key=_place) for run in runs.values()]
-    assert [_place(line) for line in lines[0]] == [_place(line) for line in lines[1]]
-
-
-def _place(line: str) -> tuple[str, int]:
-    found = json.loads(line)
-    return found["model"], found["step"]
-
-
-def test_what_fails_in_a_process_is_told_as_it_would_be_in_this_one(
-    domains: list[Domain], tiny: Settings, tmp_path: Path
-) -> None:
-    settings = resolve(base=tiny, assignments=["pretrain.learning_rate=1e9"])
-    with pytest.raises(WorkError, match="diverged at step") as told:
-        pretrain(domains, settings, RunFolder(tmp_path), device=CPU, workers=0, cores=Cores(2, True, "here"))
-    assert "pretrain.learning_rate" in told.value.hint
-
-
-def test_a_run_that_one_process_began_is_finished_by_two(
-    domains: list[Domain], tiny: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole, parts = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "parts")
-    pretrain(domains, tiny, whole, device=CPU, workers=0)
-    taken: list[int] = []
-    step = SourceTrainer._step
-
-    def stop_after_six(self: SourceTrainer, *arguments: Any) -> float:
-        taken.append(1)
-        if len(taken) == 6:
-            os.kill(os.getpid(), signal.SIGINT)
-        return step(self, *arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(SourceTrainer, "_step", stop_after_six)
-        with pytest.raises(Interrupted, match="after step 2 of 4 of model without-blue"):
-            pretrain(domains, tiny, parts, device=CPU, workers=0)
-    pretrain(domains, tiny, parts, device=CPU, workers=0, resume=True, cores=Cores(2, True, "here"))
-    for label in LABELS:
-        one, two = whole.load_model(label), parts.load_model(label)
-        assert all(torch.equal(one[name], two[name]) for name in one), label

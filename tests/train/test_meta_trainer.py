@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from gformer_cli.progress import Silent
+from gformer_cli.train.meta_trainer import MetaTrainer
+from gformer_cli.train.run_folder import RunFolder
+
+CPU = torch.device("cpu")
+
+
+def gradients_of_a_step(trainer: MetaTrainer) -> list[torch.Tensor]:
+    found: list[torch.Tensor] = []
+
+    class Capture(torch.optim.SGD):
+        def step(self, closure: Any = None) -> None:
+            found.extend(parameter.grad.clone() for group in self.param_groups for parameter in group["params"])
+
+    trainer.optimizer = Capture(trainer.method.generator.parameters(), lr=1.0)
+    trainer.step(4)
+    return found
+
+
+def test_a_step_averages_its_episodes_and_weighs_the_terms(make_trainer: Callable[..., MetaTrainer]) -> None:
+    trainer = make_trainer("meta_train.huber_weight=0.7", "meta_train.episodes_per_step=3", "meta_train.clip=1e9")
+    losses = [trainer.loss(trainer.sampler.draw(number)) for number in (12, 13, 14)]
+    total = sum(loss.cross_entropy + 0.7 * loss.huber for loss in losses) / 3
+    expected = torch.autograd.grad(total, list(trainer.method.generator.parameters()), allow_unused=True)
+    for found, wanted in zip(gradients_of_a_step(trainer), expected, strict=True):
+        torch.testing.assert_close(found, torch.zeros_like(found) if wanted is None else wanted, atol=1e-6, rtol=1e-4)
+
+
+def test_clip_bounds_the_norm_of_a_step(make_trainer: Callable[..., MetaTrainer]) -> None:
+    found = gradients_of_a_step(make_trainer("meta_train.clip=0.001"))
+    assert math.sqrt(sum(float(gradient.square().sum()) for gradient in found)) == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_accuracy_is_counted_by_hand(make_trainer: Callable[..., MetaTrainer]) -> None:
+    trainer = make_trainer()
+    shares = []
+    for episode in trainer.validation:
+        logits = trainer.models.unaware_of(episode.domain.name)(episode.inputs(CPU))
+        right = sum(int(row.argmax()) == int(label) for row, label in zip(logits, episode.labels(CPU), strict=True))
+        shares.append(right / len(logits))
+    assert trainer.accuracy("source") == pytest.approx(sum(shares) / len(shares))
+
+
+def test_what_is_kept_is_the_average_of_the_weights(
+    make_trainer: Callable[..., MetaTrainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ema 0.5: half of the average so far and half of the new weights, after each step."""
+    trainer = make_trainer("meta_train.ema=0.5", "meta_train.steps=3", "meta_train.validate_every=3")
+    scores = iter([0.0, 0.1, 0.1, 0.9])
+    monkeypatch.setattr(trainer, "accuracy", lambda _method: next(scores))
+    weights: list[dict[str, torch.Tensor]] = []
+    step = trainer.step
+
+    def stepped(number: int) -> float:
+        loss = step(number)
+        weights.append({name: value.clone() for name, value in trainer.method.generator.state_dict().items()})
+        return loss
+
+    monkeypatch.setattr(trainer, "step", stepped)
+    trainer.train(Silent())
+    for name, value in trainer.method.generator.state_dict().items():
+        first, second, third = (one[name] for one in weights)
+        torch.testing.assert_close(value, 0.25 * first + 0.25 * second + 0.5 * third, msg=name)
+
+
+def test_patience_stops_after_so_many_validations_without_a_better_one(
+    make_trainer: Callable[..., MetaTrainer], run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer("meta_train.patience=2", "meta_train.steps=9", "meta_train.validate_every=1")
+    scores = iter([0.0, 0.1, 0.1, 0.5, 0.4, 0.6, 0.6, 0.5, 0.9])  # untrained, source, bn, then each step's
+    monkeypatch.setattr(trainer, "accuracy", lambda _method: next(scores))
+    assert trainer.train(Silent())["gformer"] == 0.6
+    assert len(run.meta_train_log.read_text().splitlines()) == 5
+
+
+class Listener(Silent):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+        self.notes: list[str] = []
+
+    def advance(self, note: str = "") -> None:
+        self.notes.append(note)
+
+    def warning(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+@pytest.mark.parametrize(("score", "warned"), [(0.5, True), (0.7, False)])
+def test_keeping_the_untrained_generator_is_told(
+    make_trainer: Callable[..., MetaTrainer], monkeypatch: pytest.MonkeyPatch, score: float, warned: bool
+) -> None:
+    trainer, listener = make_trainer("meta_train.steps=1"), Listener()
+    scores = iter([0.6, 0.25, 0.5, score])
+    monkeypatch.setattr(trainer, "accuracy", lambda _method: next(scores))
+    trainer.train(listener)
+    assert all("beat the untrained one" in text for text in listener.warnings)
+    assert bool(listener.warnings) == warned
+    assert "(source 25.0%, bn 50.0%)" in listener.notes[-1] and "episodes/s" in listener.notes[-1]
