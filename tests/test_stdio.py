@@ -54,7 +54,7 @@ def test_a_closed_stdout_is_nobody_but_for_a_document(arguments: list[str]) -> N
 def test_a_stderr_that_takes_nothing_stops_nothing(redirected: str) -> None:
     done = shell(redirected, "presets", "list")
     assert done.returncode == 0 and b"quick" in done.stdout
-    done = shell(redirected, "inspect", "no-such-file")
+    done = shell(redirected, "presets", "show", "no-such-preset")
     assert done.returncode == 2
 
 
