@@ -35,6 +35,8 @@ FAMILIES = {
     "timm:regnety_002": 32,
 }
 """A member of each family, and the pixels it is run at."""
+LARGE = ("wide_resnet50_2", "vgg11_bn")
+"""Of 66 and 128 million weights; the others have at most 23."""
 
 
 def step(backbone: Backbone, generator: Generator, images: torch.Tensor, *, single_pass: bool) -> None:
@@ -55,15 +57,30 @@ def step(backbone: Backbone, generator: Generator, images: torch.Tensor, *, sing
     assert all(torch.equal(tensor, before[name]) for name, tensor in backbone.network.state_dict().items())
 
 
-@pytest.mark.parametrize("kind", ["single pass", "channel", "vector"])
-@pytest.mark.parametrize("name", FAMILIES)
-def test_every_family_is_generated_for_and_trained_on(name: str, kind: str) -> None:
+@pytest.fixture(scope="module")
+def family(request: pytest.FixtureRequest) -> tuple[str, Backbone]:
+    """A network by name, made once for all kinds of generators: the largest take a second to initialise."""
+    name: str = request.param
     if name.startswith("timm:"):
         pytest.importorskip("timm")
     torch.manual_seed(0)
-    backbone = Backbone(build_network(name, 3)).freeze()
+    return name, Backbone(build_network(name, 3)).freeze()
+
+
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [
+        pytest.param(name, kind, marks=[pytest.mark.slow] if name in LARGE and kind != "single pass" else [])
+        for name in FAMILIES
+        for kind in ("single pass", "channel", "vector")
+    ],
+    indirect=["family"],
+)
+def test_every_family_is_generated_for_and_trained_on(family: tuple[str, Backbone], kind: str) -> None:
+    name, backbone = family
     small = {"width": 8, "depth": 1, "heads": 2, "feed_forward": 8}
     reads = Reads(gradients=kind != "single pass")
+    torch.manual_seed(0)
     generator = (
         VectorGenerator(backbone, **small, reads=reads)
         if kind == "vector"
