@@ -24,8 +24,8 @@ def resident():
     return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() >> 20
 
 memory = allocator.KeptMemory()
-faults(20)  # until blocks of these sizes have found their places
-each, held = faults(20), resident()
+faults(5)  # until blocks of these sizes have found their places
+each, held = faults(5), resident()
 memory._due = 0.0
 print(memory.active, each, memory.give_back_if_due(), held - resident())
 """
