@@ -12,7 +12,7 @@ demo: $(VENV)/.installed
 	$(BIN)/gformer demo --out $(DEMO) --overwrite
 
 test: lint
-	$(PYTEST) -m "not slow"
+	$(PYTEST) --dist worksteal -m "not slow"
 
 test-slow: $(VENV)/.installed
 	$(PYTEST) --dist loadfile -m slow
