@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +14,10 @@ from gformer_cli.commands.locations import pick_model, pick_static
 from gformer_cli.commands.targets import check_targets, find_targets
 from gformer_cli.console import Terminal
 from gformer_cli.errors import InputError
-from gformer_cli.folders.domains import Known, Layout, count_suffixes
+from gformer_cli.folders.domains import Domain, Known, Layout, count_suffixes
+
+if TYPE_CHECKING:
+    from gformer_cli.adapt.freeze import FreezeResult
 
 
 def freeze(
@@ -82,12 +86,7 @@ def freeze(
     known = Known(bundle.header.classes, bundle.header.data.domains)
     found = find_targets(terminal, [target], layout, known, strict=strict)
     domains, left_aside = found.domains, count_suffixes(found.aside)
-    if len(domains) > 1:
-        names = ", ".join(domain.name for domain in domains[:5])
-        raise InputError(
-            f"{target} holds {len(domains)} domains ({names}), and a static bundle is for one condition",
-            "Freeze them one by one; or, if they are one condition, add --layout flat.",
-        )
+    _check_one_condition(target, domains)
     bundle.check_memory(min(batch_size, limit, len(domains[0].files)), where)
     stage.check_freeze(model, bundle, out, batch_size=batch_size, limit=limit, overwrite=overwrite)
     if dry_run:
@@ -111,6 +110,19 @@ def freeze(
             strict=strict,
             progress=progress,
         )
+    _show(terminal, done, out, batch_size, left_aside)
+
+
+def _check_one_condition(target: Path, domains: Sequence[Domain]) -> None:
+    if len(domains) > 1:
+        names = ", ".join(domain.name for domain in domains[:5])
+        raise InputError(
+            f"{target} holds {len(domains)} domains ({names}), and a static bundle is for one condition",
+            "Freeze them one by one; or, if they are one condition, add --layout flat.",
+        )
+
+
+def _show(terminal: Terminal, done: FreezeResult, out: Path, batch_size: int, left_aside: Mapping[str, int]) -> None:
     terminal.skipped([(item.path, item.reason) for item in done.skipped])
     if done.static.images < batch_size:
         terminal.warning(f"a sample of {done.static.images} images is small: what is kept may suit these images alone")
@@ -119,7 +131,7 @@ def freeze(
             "out": str(out),
             **done.static.model_dump(),
             "skipped": [{"path": item.path, "reason": item.reason} for item in done.skipped],
-            "left_aside": left_aside,
+            "left_aside": dict(left_aside),
         },
         f"{done.static.images} images of {done.static.target} in {done.static.batches} batches. Wrote {out}",
         f"Next: gformer evaluate --model {out} --target DIR, on labelled images of the same condition",

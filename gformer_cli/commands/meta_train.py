@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gformer_cli.commands.source_model import SourceTraining
     from gformer_cli.config import Settings
     from gformer_cli.train.meta_train import MetaTrainResult
+    from gformer_cli.train.pretrain import PretrainResult
     from gformer_cli.train.run_folder import RunFolder
 
 _NETWORK = "backbone.name"
@@ -59,7 +60,7 @@ def meta_train(
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
     check_folders_exist(source)
 
-    from gformer_cli.commands.source_model import SourceTraining, accuracies, document
+    from gformer_cli.commands.source_model import SourceTraining
     from gformer_cli.compute.device import pick_device, pick_workers
     from gformer_cli.train.run_folder import RunFolder
 
@@ -110,24 +111,7 @@ def meta_train(
         return
     pretrained = training.train() if first else None
     done = _train(training, settings)
-    terminal.result(
-        {
-            "bundle": str(folder.bundle),
-            "generator_parameters": done.generator_parameters,
-            "validation_accuracy": done.validation,
-            "skipped": [{"path": item.path, "reason": item.reason} for item in done.skipped],
-            "left_aside": left_aside,
-            "pretrained": None if pretrained is None else document(folder, pretrained),
-        },
-        *([] if pretrained is None else [accuracies(pretrained), ""]),
-        table(
-            "Accuracy on held-out source images under unseen conditions",
-            ["method", "%"],
-            [[name, percent(value)] for name, value in done.validation.items()],
-        ),
-        f"\nWrote {folder.bundle} (generator: {done.generator_parameters:,} parameters)",
-        f"Next: gformer adapt --target DIR{again(run)}" + options.own_backbone_again(settings.backbone.name),
-    )
+    _show(terminal, folder, done, pretrained, left_aside, settings.backbone.name)
 
 
 def _fixed(folder: RunFolder, backbone: str | None, assignments: Sequence[str]) -> Settings:
@@ -172,3 +156,33 @@ def _train(training: SourceTraining, settings: Settings) -> MetaTrainResult:
         )
     training.terminal.skipped([(item.path, item.reason) for item in done.skipped])
     return done
+
+
+def _show(
+    terminal: Terminal,
+    folder: RunFolder,
+    done: MetaTrainResult,
+    pretrained: PretrainResult | None,
+    left_aside: Mapping[str, int],
+    network: str,
+) -> None:
+    from gformer_cli.commands.source_model import accuracies, document
+
+    terminal.result(
+        {
+            "bundle": str(folder.bundle),
+            "generator_parameters": done.generator_parameters,
+            "validation_accuracy": done.validation,
+            "skipped": [{"path": item.path, "reason": item.reason} for item in done.skipped],
+            "left_aside": dict(left_aside),
+            "pretrained": None if pretrained is None else document(folder, pretrained),
+        },
+        *([] if pretrained is None else [accuracies(pretrained), ""]),
+        table(
+            "Accuracy on held-out source images under unseen conditions",
+            ["method", "%"],
+            [[name, percent(value)] for name, value in done.validation.items()],
+        ),
+        f"\nWrote {folder.bundle} (generator: {done.generator_parameters:,} parameters)",
+        f"Next: gformer adapt --target DIR{again(folder.root)}" + options.own_backbone_again(network),
+    )

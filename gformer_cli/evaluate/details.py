@@ -17,8 +17,6 @@ from gformer_cli.folders.domains import ImageFile
 from gformer_cli.images.thumbnails import thumbnail
 from gformer_cli.metrics import probabilities
 
-EXAMINED = "gformer"
-"""The method that is looked into."""
 STREAMS = 12
 """So many streams are looked into, the first ones: what is kept must not grow with the plan."""
 BATCHES = 24

@@ -20,6 +20,29 @@ TOLERANCE = 0.005
 """Accuracy that a method may lose to a baseline before it counts as a regression."""
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What results are held against."""
+
+    least: Mapping[str, float]
+    """Accuracy, by method."""
+    most_harm: float | None
+    """Of `JUDGED`."""
+    baseline: Sequence[Mapping[str, Any]]
+    """The summaries of an earlier results.json; none without one."""
+
+
+def read_limits(plan: Plan, *, fail_under: Sequence[str], fail_harm: float | None, baseline: Path | None) -> Limits:
+    """The limits that the command line sets. Raises `InputError` for one that `plan` cannot be held against."""
+    least = parse_limits(fail_under, plan.methods)
+    check_harm(fail_harm, plan.methods)
+    if baseline is None:
+        return Limits(least, fail_harm, [])
+    before = read_baseline(baseline)
+    check_comparable(before, plan)
+    return Limits(least, fail_harm, before)
+
+
 def parse_limits(texts: Sequence[str], methods: Sequence[str]) -> dict[str, float]:
     """`METHOD=VALUE` texts as least accuracies; raises `InputError` for anything else."""
     limits: dict[str, float] = {}

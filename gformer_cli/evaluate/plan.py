@@ -14,9 +14,14 @@ from gformer_cli.folders.domains import Domain
 from gformer_cli.folders.targets import check_batch_size, check_known_classes
 from gformer_cli.methods import METHODS
 
+EXAMINED = "gformer"
+"""The method that a report looks into."""
 SHIFTS = "shifts"
 """The stream of `--shifts`: source images under the catalogue of corruptions, no target."""
 ALL = "all"
+DEFAULT_METHODS = ("source", "bn", "tent", "constant", "gformer")
+"""Without `constant` where the bundle holds no control."""
+DEFAULT_STREAMS = ("stationary",)
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,16 @@ class Plan:
     """Whether to keep what a report shows of the inside of `gformer`, and images whose label changed."""
 
     @property
+    def choices(self) -> dict[str, object]:
+        """What was chosen, as results and --dry-run tell it."""
+        return {
+            "methods": list(self.methods),
+            "streams": list(self.streams),
+            "batch_size": self.batch_size,
+            "seeds": list(self.seeds),
+        }
+
+    @property
     def measured(self) -> list[str]:
         """The methods, and the one that they are measured against."""
         return list(dict.fromkeys([REFERENCE, *self.methods]))
@@ -49,6 +64,55 @@ class Plan:
         if name == SHIFTS:
             return shifts(self.source, self.batch_size, seed)
         return STREAMS[name](StreamOptions(self.targets, self.batch_size, seed, self.skew, self.source))
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the command line asks for, before anything is known of the bundle and the images."""
+
+    methods: Sequence[str] | None
+    """Words such as `a,b` or `all`; None for the usual ones. So are the streams."""
+    streams: Sequence[str] | None
+    shifts: bool
+    """The stream `SHIFTS` alone."""
+    batch_size: int
+    seeds: Sequence[int]
+    skew: float
+    limit: int | None
+    """Most images of each target."""
+    examine: bool
+    reported: bool
+    """Whether there will be a report, which shows what `examine` keeps."""
+
+
+def make_plan(wish: Wish, bundle: Bundle, targets: Sequence[Domain], *, has_source: bool) -> Plan:
+    """The plan that is wished for. Raises `InputError` where it cannot be carried out."""
+    methods, streams = impossible_methods(bundle), impossible_streams(has_source=has_source)
+    defaults = [name for name in DEFAULT_METHODS if name not in methods]
+    plan = Plan(
+        methods=choose(wish.methods or defaults, METHODS, "method", methods),
+        streams=[SHIFTS] if wish.shifts else choose(wish.streams or DEFAULT_STREAMS, STREAMS, "stream", streams),
+        targets=limited(targets, wish.limit),
+        batch_size=wish.batch_size,
+        seeds=list(dict.fromkeys(wish.seeds)),
+        skew=wish.skew,
+        examine=wish.examine or wish.reported,
+    )
+    check_plan(plan, bundle)
+    if wish.examine and EXAMINED not in plan.methods:
+        raise InputError(f"--examine looks into {EXAMINED!r}, which is not measured", "Leave it out.")
+    return plan
+
+
+def left_out(wish: Wish, bundle: Bundle, *, has_source: bool) -> list[str]:
+    """What `all` cannot mean here, and why."""
+    cannot = (wish.methods, impossible_methods(bundle)), (wish.streams, impossible_streams(has_source=has_source))
+    return [
+        f"left out: {name}. {why}."
+        for words, impossible in cannot
+        if ALL in _named(words or [])
+        for name, why in impossible.items()
+    ]
 
 
 def choose(words: Sequence[str], known: Iterable[str], noun: str, impossible: Mapping[str, str]) -> list[str]:
@@ -67,11 +131,6 @@ def choose(words: Sequence[str], known: Iterable[str], noun: str, impossible: Ma
     if not names:
         raise InputError(f"no {noun} named", f"Known: {', '.join([*known, ALL])}.")
     return [name for name in known if name not in impossible] if ALL in names else names
-
-
-def asks_for_all(words: Sequence[str]) -> bool:
-    """Whether `all` is among the words that `choose` takes."""
-    return ALL in _named(words)
 
 
 def impossible_methods(bundle: Bundle) -> dict[str, str]:

@@ -15,10 +15,10 @@ from gformer_cli.compute.pace import Pace
 from gformer_cli.data.streams import Condition, Item, Stream, StreamBatch
 from gformer_cli.errors import WorkError
 from gformer_cli.evaluate.cost import PassCounter, counting, peak_memory
-from gformer_cli.evaluate.details import EXAMINED, STREAMS, Examiner
+from gformer_cli.evaluate.details import STREAMS, Examiner
 from gformer_cli.evaluate.loading import Loaded, Loader
 from gformer_cli.evaluate.parts import parts_of
-from gformer_cli.evaluate.plan import Plan
+from gformer_cli.evaluate.plan import EXAMINED, Plan
 from gformer_cli.evaluate.results import REFERENCE, Cell, Details
 from gformer_cli.images.preprocessing import Skipped
 from gformer_cli.methods import METHODS, Method

@@ -10,14 +10,17 @@ from gformer_cli.bundle import Bundle, StaticHeader
 from gformer_cli.data.corruptions import CORRUPTIONS
 from gformer_cli.data.streams import STREAMS
 from gformer_cli.errors import InputError
+from gformer_cli.evaluate import plan as module
 from gformer_cli.evaluate.plan import (
+    DEFAULT_METHODS,
     SHIFTS,
     Plan,
-    asks_for_all,
+    Wish,
     check_plan,
     choose,
     impossible_methods,
     impossible_streams,
+    left_out,
     limited,
     remarks,
 )
@@ -35,7 +38,45 @@ def test_choose_takes_lists_and_repeated_words_and_drops_repetitions() -> None:
 def test_all_is_everything_that_can_be_had() -> None:
     assert choose(["all"], KNOWN, "stream", {}) == KNOWN
     assert choose(["mixed", "all"], KNOWN, "stream", WHY) == ["stationary", "mixed"]
-    assert asks_for_all(["mixed,all"]) and not asks_for_all(["mixed", "small"])
+
+
+@pytest.fixture
+def wish() -> Wish:
+    """Nothing but defaults."""
+    usual = {"batch_size": 4, "seeds": [0], "skew": 0.1, "limit": None, "examine": False, "reported": False}
+    return Wish(methods=None, streams=None, shifts=False, **usual)  # type: ignore[arg-type]
+
+
+def test_what_is_wished_for_is_planned(wish: Wish, bundle: Bundle, domains: list[Domain]) -> None:
+    usual = module.make_plan(wish, bundle, domains, has_source=False)
+    assert usual.methods == list(DEFAULT_METHODS) and usual.streams == ["stationary"] and usual.targets == domains
+    without = module.make_plan(wish, replace(bundle, control=None), domains, has_source=False)
+    assert "constant" not in without.methods
+    own = replace(wish, methods=["bn"], streams=["mixed"], batch_size=3, seeds=[4, 4, 5], skew=0.5, limit=2)
+    plan = module.make_plan(own, bundle, domains, has_source=False)
+    assert (plan.methods, plan.streams, plan.skew) == (["bn"], ["mixed"], 0.5)
+    assert plan.choices == {"methods": ["bn"], "streams": ["mixed"], "batch_size": 3, "seeds": [4, 5]}
+    assert [len(target.files) for target in plan.targets] == [2, 2, 2]
+    assert module.make_plan(replace(wish, shifts=True), bundle, [], has_source=True).streams == [SHIFTS]
+
+
+def test_a_report_looks_into_gformer_where_it_is_measured(wish: Wish, bundle: Bundle) -> None:
+    assert [module.make_plan(replace(wish, **{name: True}), bundle, [], has_source=False).examine
+            for name in ("examine", "reported", "shifts")] == [True, True, False]  # fmt: skip
+    other = replace(wish, methods=["bn"])
+    assert module.make_plan(replace(other, reported=True), bundle, [], has_source=False).methods == ["bn"]
+    with pytest.raises(InputError, match="--examine looks into 'gformer', which is not measured"):
+        module.make_plan(replace(other, examine=True), bundle, [], has_source=False)
+
+
+def test_what_all_cannot_mean_is_told(wish: Wish, bundle: Bundle) -> None:
+    everything = replace(wish, methods=["bn,all"], streams=["all"])
+    assert left_out(wish, bundle, has_source=False) == []
+    assert left_out(everything, bundle, has_source=True) == []
+    (line,) = left_out(everything, bundle, has_source=False)
+    assert line == "left out: forgetting. It needs the source images: add --source DIR."
+    (line,) = left_out(everything, replace(bundle, control=None), has_source=True)
+    assert line.startswith("left out: constant. This bundle holds no control;")
 
 
 @pytest.mark.parametrize("words", [["forgetting"], ["all", "forgetting"], ["mixed,forgetting"]])

@@ -1,0 +1,146 @@
+"""The options of `gformer evaluate` that no other command has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gformer_cli.errors import InputError
+from gformer_cli.seeding import LARGEST_SEED
+
+Targets = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--target",
+        metavar="DIR",
+        help="Labelled images of unseen conditions: a domain or a root of domains. Repeatable.",
+        show_default=False,
+    ),
+]
+Sources = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--source",
+        metavar="DIR",
+        help="The source images, for --shifts, --tune, the stream 'forgetting' and EATA. Repeatable.",
+        show_default=False,
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="Folder for results.json and results.csv; must be new or empty. Default: RUN/results, or none where "
+        "--model is given.",
+        show_default=False,
+    ),
+]
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--methods",
+        metavar="NAMES",
+        help="Methods to measure: a,b,c or all. Repeatable. Default: source,bn,tent,constant,gformer.",
+        show_default=False,
+    ),
+]
+Streams = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--streams",
+        metavar="NAMES",
+        help="Streams to measure on: a,b,c or all. Repeatable. Default: stationary.",
+        show_default=False,
+    ),
+]
+Shifts = Annotated[
+    bool,
+    typer.Option("--shifts", help="Measure on held-out source images under simulated shifts; needs no target."),
+]
+Tune = Annotated[
+    bool,
+    typer.Option("--tune", help="Choose the methods' settings first, on held-out source images."),
+]
+LabelSkew = Annotated[
+    float,
+    typer.Option(help="Of the stream 'label-shift': Dirichlet concentration; 0 is one class at a time."),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", metavar="N", help="Most images of each target. Default: all.", show_default=False),
+]
+Seeds = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--seed",
+        min=0,
+        max=LARGEST_SEED,
+        help="Seed of the images' order. Repeatable. Default: 0.",
+        show_default=False,
+    ),
+]
+FailUnder = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-under",
+        metavar="METHOD=VALUE",
+        help="Exit with 1 when the method's average accuracy (0 to 1) is lower on any stream. Repeatable.",
+        show_default=False,
+    ),
+]
+FailHarm = Annotated[
+    float | None,
+    typer.Option(
+        "--fail-harm",
+        metavar="VALUE",
+        help="Exit with 1 when gformer loses more accuracy than this to source on any target.",
+        show_default=False,
+    ),
+]
+Baseline = Annotated[
+    Path | None,
+    typer.Option(
+        "--baseline",
+        metavar="FILE",
+        help="An earlier results.json: show what changed, exit with 1 when something got worse.",
+        show_default=False,
+    ),
+]
+Examine = Annotated[
+    bool,
+    typer.Option(
+        "--examine",
+        help="Keep in the results what gformer report shows of layers and changed images; --report does so too.",
+    ),
+]
+Jobs = Annotated[
+    int,
+    typer.Option(
+        "--jobs",
+        min=1,
+        help="Streams at once, each in a process with its share of the threads: faster for small networks.",
+    ),
+]
+
+
+def check_choice(
+    target: Sequence[Path] | None,
+    source: Sequence[Path] | None,
+    streams: Sequence[str] | None,
+    *,
+    shifts: bool,
+    tune: bool,
+) -> None:
+    """Raises `InputError` for options that exclude each other or lack another."""
+    if not target and not shifts:
+        raise InputError("no --target given", "Name labelled target folders, or use --shifts with --source.")
+    if target and shifts:
+        raise InputError("--shifts measures on source images, so it takes no --target", "Run the two one by one.")
+    if shifts and streams:
+        raise InputError("--shifts is a stream of its own, so it takes no --streams", "Leave out one of them.")
+    if (tune or shifts) and not source:
+        raise InputError(f"--{'tune' if tune else 'shifts'} needs the source images", "Add --source DIR.")
