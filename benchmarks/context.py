@@ -2,7 +2,7 @@
 
     python benchmarks/context.py --model run/model.gformer --target data/targets [--batch-size 1] [--context 0 ...]
 
-The labelled images of each target come in a shuffled order in batches of `--batch-size`, as `gformer adapt --watch`
+The labelled images of each target come in a shuffled order in batches of `--batch-size`, as `gformer watch`
 would see them, without the guard. Every context sees the same batches; targets follow one another.
 """
 

@@ -1,4 +1,4 @@
-"""Kill `gformer adapt --watch` again and again: is every image predicted once, and as without kills?
+"""Kill `gformer watch` again and again: is every image predicted once, and as without kills?
 
     python benchmarks/watch_kill.py --model run/model.gformer --images data/targets [--count 2000] [--kills 50]
 
@@ -123,7 +123,7 @@ class Life:
     def __init__(self, options: argparse.Namespace, work: Path, folder: str, out: str, *more: object) -> None:
         self.log = work / "log.txt"
         self.log.unlink(missing_ok=True)
-        command = ["adapt", "--model", options.model, "--watch", work / folder, "--out", work / out]
+        command = ["watch", work / folder, "--model", options.model, "--out", work / out]
         command += ["--batch-size", options.batch_size, "--probabilities", "--settle", 0.3, "--workers", 0, *more]
         words = [str(part) for part in command]
         self.forked = options.forked

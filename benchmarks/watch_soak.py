@@ -1,4 +1,4 @@
-"""Many images through `gformer adapt --watch`: how much does its memory grow after warm-up? Linux only.
+"""Many images through `gformer watch`: how much does its memory grow after warm-up? Linux only.
 
     python benchmarks/watch_soak.py --model run/model.gformer --images data/targets [--count 20000] [--move]
 
@@ -34,7 +34,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         (work / "in").mkdir()
-        command = [sys.executable, "-m", "gformer_cli", "adapt", "--model", options.model, "--watch", work / "in"]
+        command = [sys.executable, "-m", "gformer_cli", "watch", work / "in", "--model", options.model]
         command += ["--out", work / "p.csv", "--until-idle", 5, "--settle", 0.2, "--batch-size", options.batch_size]
         command += ["--json", "--context", options.context]
         command += ["--move-to", work / "moved"] if options.move else []

@@ -26,7 +26,9 @@ from gformer_cli.commands import (
     meta_train,
     presets,
     pretrain,
+    renamed,
     report,
+    watch,
 )
 from gformer_cli.commands.options import remember_command, wants_traceback
 from gformer_cli.compute.threads import short_spin
@@ -43,7 +45,8 @@ app = typer.Typer(
 )
 app.command("pretrain")(pretrain.pretrain)
 app.command("meta-train")(meta_train.meta_train)
-app.command("adapt")(adapt.adapt)
+app.command("adapt", cls=renamed.Adapt)(adapt.adapt)
+app.command("watch")(watch.watch)
 app.command("audit")(audit.audit)
 app.command("evaluate")(evaluate.evaluate)
 app.command("report")(report.report)

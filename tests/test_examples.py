@@ -20,7 +20,7 @@ from PIL import Image
 from gformer_cli.app import app
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-UNIT = EXAMPLES / "gformer-adapt.service"
+UNIT = EXAMPLES / "gformer-watch.service"
 JOB = EXAMPLES / "github-actions.yml"
 SCRIPT = EXAMPLES / "pipeline.sh"
 
@@ -52,16 +52,9 @@ def unit() -> configparser.ConfigParser:
     return parser
 
 
-WATCHES = {"--watch", "--audit", "--max-wait"} <= options_of(["adapt"])
-
-
 @pytest.mark.parametrize(
     ("example", "count"),
-    [
-        pytest.param(UNIT, 2, marks=pytest.mark.xfail(not WATCHES, reason="adapt does not watch yet", strict=True)),
-        (JOB, 3),
-        (SCRIPT, 5),
-    ],
+    [(UNIT, 2), (JOB, 3), (SCRIPT, 5)],
     ids=lambda value: getattr(value, "name", None),
 )
 def test_every_option_exists(example: Path, count: int) -> None:

@@ -173,10 +173,10 @@ def _watched(root: Path, there: Truth) -> Iterator[str]:
     some = [name for name, node in there.files.items() if isinstance(node, File) and node.is_image is None]
     if sorted(set(taken) - set(some)) != sorted(there.images) or len(set(taken)) != len(taken):
         yield f"watched: {sorted(set(taken) ^ set(there.images))[:5]} differ"
-    if len(taken) + incoming.left_aside.total() != len(there.files):
-        yield f"watched: {len(taken)} images, {incoming.left_aside} left aside, of {len(there.files)}"
-    if len(incoming.unreadable) != len(there.too_deep):
-        yield f"watched: {incoming.unreadable} not looked into"
+    if len(taken) + incoming.contents.left_aside.total() != len(there.files):
+        yield f"watched: {len(taken)} images, {incoming.contents.left_aside} left aside, of {len(there.files)}"
+    if len(incoming.contents.unreadable) != len(there.too_deep):
+        yield f"watched: {incoming.contents.unreadable} not looked into"
 
 
 def _pixels(found: Found, there: Truth, skipped: set[str]) -> Iterator[str]:

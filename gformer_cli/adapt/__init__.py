@@ -3,10 +3,9 @@
 `folder.py` is where it starts. Folders that fill are followed by `gformer_cli.watch`.
 """
 
-from gformer_cli.adapt.appending import held
 from gformer_cli.adapt.folder import AdaptResult, adapt
 from gformer_cli.adapt.guarding import choose_guard
-from gformer_cli.adapt.output import Row, check_output, write_csv, write_rows
+from gformer_cli.adapt.output import Row, check_output, reserved, write_csv, write_rows
 from gformer_cli.adapt.parameters import ParameterFolder
 from gformer_cli.adapt.predictor import OVERFLOW, Outcome, Predictor, Sink
 from gformer_cli.adapt.sample import Sample
@@ -23,7 +22,7 @@ __all__ = [
     "adapt",
     "check_output",
     "choose_guard",
-    "held",
+    "reserved",
     "write_csv",
     "write_rows",
 ]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from gformer_cli.adapt.appending import held
 from gformer_cli.errors import InputError
-from gformer_cli.files import atomic_path, check_appendable, check_writable, json_line
+from gformer_cli.files import atomic_path, check_appendable, check_writable, json_line, make_folder
 from gformer_cli.guard.rule import GENERATED
 
 FORMATS = (".csv", ".jsonl")
@@ -48,6 +49,18 @@ def check_output(out: Path, *, overwrite: bool, continued: bool = False) -> None
     check_writable(out)
     with held(out):
         pass
+
+
+@contextmanager
+def reserved(out: Path | None) -> Iterator[bool]:
+    """Within the block nobody else writes to the predictions file. Whether that is sure: there was a file to hold, or
+    none is written (None). Its folder is made."""
+    if out is None:
+        yield True
+        return
+    make_folder(out.parent)
+    with held(out) as ours:
+        yield ours
 
 
 def write_rows(

@@ -2,48 +2,84 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gformer_cli.commands import adapt_folder, adapt_watch, options, trust
-from gformer_cli.commands.adapt_folder import Order
-from gformer_cli.commands.adapt_request import Request
+from gformer_cli.commands import options, trust
+from gformer_cli.commands.dry_run import show_prediction_plan
 from gformer_cli.commands.locations import STDOUT, pick_model, pick_predictions
-from gformer_cli.console import Terminal
-from gformer_cli.folders.domains import Layout
+from gformer_cli.commands.prediction import Prediction
+from gformer_cli.commands.targets import check_targets, find_targets
+from gformer_cli.console import Terminal, table
+from gformer_cli.errors import InputError
+from gformer_cli.folders.domains import Known, Layout, count_suffixes
+
+if TYPE_CHECKING:
+    from gformer_cli.adapt import AdaptResult, Sample
+    from gformer_cli.bundle import Bundle
+
+
+class Order(str, Enum):
+    """In which order images form batches."""
+
+    shuffle = "shuffle"
+    name = "name"
+
+
+Targets = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--target",
+        metavar="DIR",
+        help="Images of one unseen condition (a flat folder or class folders, whose names are not read), or a "
+        "root of such domains; - reads a list of files from stdin, one a line. Repeatable.",
+        show_default=False,
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        help="Predictions: .csv or .jsonl; - writes CSV to stdout. Default: predictions.csv.",
+        show_default=False,
+    ),
+]
+OrderOption = Annotated[
+    Order, typer.Option(help="shuffle mixes the images (repeatably); name keeps the order of arrival.")
+]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is predicted, and where to."""
+
+    targets: Sequence[Path]
+    layout: Layout
+    out: Path
+    report: Path | None
+    batch_size: int
+    order: str
+    seed: int
+    probabilities: bool
+    strict: bool
+    overwrite: bool
 
 
 def adapt(
-    context: typer.Context,
-    target: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--target",
-            metavar="DIR",
-            help="Images of one unseen condition (a flat folder or class folders, whose names are not read), or a "
-            "root of such domains; - reads a list of files from stdin, one a line. Repeatable.",
-            show_default=False,
-        ),
-    ] = None,
+    target: Targets = None,
     model: options.Model = None,
     run: options.Run = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="FILE",
-            help="Predictions: .csv or .jsonl; - writes CSV to stdout. Default: predictions.csv.",
-            show_default=False,
-        ),
-    ] = None,
+    out: Out = None,
     batch_size: options.BatchSize = 64,
-    order: Annotated[
-        Order,
-        typer.Option(help="shuffle mixes the images (repeatably); name keeps the order of arrival."),
-    ] = Order.shuffle,
-    probabilities: Annotated[bool, typer.Option("--probabilities", help="Add one column per class.")] = False,
+    order: OrderOption = Order.shuffle,
+    probabilities: options.Probabilities = False,
     report: options.Report = None,
     backbone: options.OwnBackbone = None,
     white_level: options.WhiteLevel = None,
@@ -60,12 +96,6 @@ def adapt(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     debug: options.Debug = False,
-    watch: adapt_watch.Watch = None,
-    max_wait: adapt_watch.MaxWait = 10.0,
-    settle: adapt_watch.Settle = 1.0,
-    move_to: adapt_watch.MoveTo = None,
-    context_batches: adapt_watch.ContextBatches = 0,
-    until_idle: adapt_watch.UntilIdle = None,
     guard: trust.GuardOption = trust.GuardMode.on,
     guard_limit: trust.GuardLimits = None,
     audit: trust.Audit = None,
@@ -75,34 +105,179 @@ def adapt(
     """Predict every readable image of a folder, generating parameters for each batch. Needs no labels.
 
     Rows are in name order: path, label, confidence, batch, source_label (the unadapted model's answer), decision
-    (the guard's: generated, blended or source). With --watch they are in order of arrival, and the file is continued
-    by the next call.
+    (the guard's: generated, blended or source). For a folder that fills there is gformer watch.
 
     Example: gformer adapt --target incoming
 
     Example: find incoming -name '*.jpg' | gformer adapt --target - --out - | cut -d, -f1,2
     """
-    adapt_watch.check_choice(context, target, watch)
-    if out == STDOUT:
-        adapt_folder.check_stdout(as_json=json, watched=watch is not None)
+    if not target:
+        raise InputError("no images are named", "Give --target DIR. For a folder that fills: gformer watch DIR")
+    if out == STDOUT and json:
+        raise InputError("--out - and --json both want stdout", "Name a file with --out, or leave out --json.")
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose, aside=out == STDOUT)
-    request = Request(
-        model=pick_model(terminal, model, run),
-        backbone=backbone,
-        white_level=white_level,
-        out=pick_predictions(terminal, out, watched=watch is not None),
+    how = Prediction(pick_model(terminal, model, run), backbone, white_level, device, precision.value, workers, threads)
+    job = _Job(
+        targets=target,
+        layout=layout,
+        out=pick_predictions(terminal, out),
+        report=report,
         batch_size=batch_size,
-        trust=trust.Trust(guard, guard_limit or [], audit, audit_append, save_parameters),
+        order=order.value,
+        seed=seed or 0,
         probabilities=probabilities,
         strict=strict,
-        device=device,
-        precision=precision.value,
-        workers=workers,
-        threads=threads,
+        overwrite=overwrite,
     )
-    if watch is not None:
-        watched = adapt_watch.Watched(watch, max_wait, settle, move_to, context_batches, until_idle)
-        adapt_watch.watch_folder(terminal, request, watched, dry_run=dry_run)
+    trusted = trust.Trust(guard, guard_limit or [], audit, audit_append, save_parameters)
+    _predict(terminal, how, job, trusted, dry_run=dry_run)
+
+
+def _predict(terminal: Terminal, how: Prediction, job: _Job, trusted: trust.Trust, *, dry_run: bool) -> None:
+    """Check, load, predict, write, sum up."""
+    check_targets(job.targets)
+
+    from gformer_cli import adapt as stage
+    from gformer_cli.compute.device import make_deterministic
+
+    _check_outputs(job)
+    bundle, device, workers, cores = how.load(terminal)
+    classes = bundle.header.classes
+    known = Known(classes, bundle.header.data.domains)
+    found = find_targets(terminal, job.targets, job.layout, known, strict=job.strict)
+    domains, left_aside = found.domains, count_suffixes(found.aside)
+    bundle.check_memory(min(job.batch_size, max(len(domain.files) for domain in domains)), device)
+    settings = how.settings(batch_size=job.batch_size, order=job.order, seed=job.seed)
+    guard, kept = trusted.prepare(terminal, bundle, how.model, device, settings, out=job.out, overwrite=job.overwrite)
+    if dry_run:
+        outputs = [job.out, *kept.outputs, *([job.report] if job.report else [])]
+        choices = {"batch_size": job.batch_size, "order": job.order, "guard": trusted.guard.value}
+        show_prediction_plan(terminal, domains, device, workers, outputs, choices, left_aside)
         return
-    folders = adapt_folder.Folders(target or [], order.value, report, layout, seed or 0, overwrite)
-    adapt_folder.predict_folders(terminal, request, folders, dry_run=dry_run)
+    make_deterministic(job.seed)
+    sample = None if job.report is None else stage.Sample(classes)
+    with (
+        stage.reserved(None if job.out == STDOUT else job.out) as ours,
+        terminal.progress() as progress,
+        kept.open() as sinks,
+    ):
+        done = stage.adapt(
+            bundle,
+            domains,
+            batch_size=job.batch_size,
+            order=job.order,
+            seed=job.seed,
+            device=device,
+            workers=workers,
+            cores=cores,
+            strict=job.strict,
+            guard=guard,
+            obeyed=trusted.obeyed,
+            precision=how.precision,
+            sinks=[*sinks, *([sample] if sample is not None else [])],
+            progress=progress,
+        )
+        if not ours:  # a file may have come meanwhile
+            stage.check_output(job.out, overwrite=job.overwrite)
+        _write(terminal, job, classes, done, name_targets=len(domains) > 1)
+    if job.report is not None and sample is not None:
+        made = {"command": options.command_line(), **settings, "guard": trusted.mode(guard), "device": str(device)}
+        _write_page(job.report, sample, bundle, how.model, made)
+    _tell_doubts(terminal, trusted, done)
+    _sum_up(terminal, how.model, job, trusted.mode(guard), done, left_aside)
+
+
+def _check_outputs(job: _Job) -> None:
+    from gformer_cli import adapt as stage
+    from gformer_cli.folders.targets import check_batch_size
+    from gformer_cli.report.page.files import check_report
+    from gformer_cli.stdio import check_open
+
+    check_batch_size(job.batch_size)
+    if job.out == STDOUT:
+        check_open()
+    else:
+        stage.check_output(job.out, overwrite=job.overwrite)
+    if job.report is not None:
+        check_report(job.report, overwrite=job.overwrite)
+
+
+def _write(terminal: Terminal, job: _Job, classes: list[str], done: AdaptResult, *, name_targets: bool) -> None:
+    from gformer_cli import adapt as stage
+
+    shown = {"probabilities": job.probabilities, "name_targets": name_targets}
+    if job.out == STDOUT:
+        text = io.StringIO(newline="")
+        stage.write_csv(text, done.rows, classes, **shown)
+        terminal.document(text.getvalue())
+    else:
+        stage.write_rows(job.out, done.rows, classes, **shown)
+
+
+def _write_page(page: Path, sample: Sample, bundle: Bundle, model: Path, made: dict[str, Any]) -> None:
+    from gformer_cli.bundle import library_versions
+    from gformer_cli.evaluate.records import describe_bundle
+    from gformer_cli.report.page.adaptation import adaptation_page
+    from gformer_cli.report.page.files import write_report
+
+    write_report(page, adaptation_page(sample, describe_bundle(model, bundle), made, library_versions()))
+
+
+def _tell_doubts(terminal: Terminal, trusted: trust.Trust, done: AdaptResult) -> None:
+    """Warn of what was skipped, and of batches that the guard does not trust."""
+    from gformer_cli import adapt as stage
+
+    terminal.skipped([(item.path, item.reason) for item in done.skipped])
+    overflown = sum(stage.OVERFLOW in verdict.reasons for _, _, verdict in done.flagged)
+    if overflown:
+        terminal.warning(
+            f"what was generated gives no finite numbers for {overflown} of {done.batches} batches; "
+            "the source model's answers are written"
+        )
+    if len(done.flagged) > overflown:
+        terminal.warning(
+            f"the guard does not trust what was generated for {len(done.flagged) - overflown} of {done.batches} batches"
+            + ("; with --guard warn they are predicted with it all the same" if not trusted.obeyed else "")
+        )
+    if done.flagged:
+        terminal.listed(
+            [f"{target}, batch {number}: {trust.told(verdict)}" for number, target, verdict in done.flagged]
+        )
+
+
+def _sum_up(
+    terminal: Terminal, model: Path, job: _Job, guard: str, done: AdaptResult, left_aside: dict[str, int]
+) -> None:
+    flagged = [
+        {
+            "batch": number,
+            "target": target,
+            "decision": verdict.decision,
+            "share": verdict.share,
+            "reasons": list(verdict.reasons),
+            "signals": verdict.signals,
+        }
+        for number, target, verdict in done.flagged
+    ]
+    wrote = "" if job.out == STDOUT else f". Wrote {job.out}"
+    page = f"{' and' if wrote else '. Wrote'} {job.report}" if job.report is not None else ""
+    terminal.result(
+        {
+            "model": str(model),
+            "out": str(job.out),
+            "images": len(done.rows),
+            "batches": done.batches,
+            "changed": done.changed,
+            "counts": done.counts(),
+            "guard": guard,
+            "decisions": done.decisions,
+            "flagged": flagged,
+            "levels": done.levels,
+            "skipped": [{"path": item.path, "reason": item.reason} for item in done.skipped],
+            "left_aside": left_aside,
+        },
+        table("Predicted labels", ["label", "images"], [[k, str(v)] for k, v in done.counts().items()]),
+        f"\n{len(done.rows)} images in {done.batches} batches; "
+        f"{done.changed} labels differ from the source model's{wrote}{page}",
+        *trust.counted(done.decisions),
+    )

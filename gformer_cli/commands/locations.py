@@ -54,17 +54,22 @@ def model_of(run: Path | None) -> Path:
     )
 
 
-def pick_predictions(terminal: Terminal, out: Path | None, *, watched: bool) -> Path:
-    """The predictions file. Raises `InputError` where it would be continued without having been named."""
+def pick_predictions(terminal: Terminal, out: Path | None) -> Path:
+    """The predictions file."""
     if out is not None:
         return out
-    if watched and PREDICTIONS.exists():
+    terminal.message(f"Predictions: {PREDICTIONS} (--out names another)")
+    return PREDICTIONS
+
+
+def pick_continued(terminal: Terminal, out: Path | None) -> Path:
+    """A predictions file that is added to. Raises `InputError` for one that is there and was not named."""
+    if out is None and PREDICTIONS.exists():
         raise InputError(
             f"{PREDICTIONS} is there already, where predictions go without --out",
             f"To continue it, name it: --out {PREDICTIONS}. Else name another file.",
         )
-    terminal.message(f"Predictions: {PREDICTIONS} (--out names another)")
-    return PREDICTIONS
+    return pick_predictions(terminal, out)
 
 
 def pick_results(terminal: Terminal, out: Path | None, model: Path | None, run: Path | None) -> Path | None:

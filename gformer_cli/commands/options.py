@@ -169,6 +169,7 @@ Seed = Annotated[
     typer.Option("--seed", min=0, max=LARGEST_SEED, help="Seed of every random choice.", show_default=False),
 ]
 BatchSize = Annotated[int, typer.Option("--batch-size", help="Images that are predicted together.")]
+Probabilities = Annotated[bool, typer.Option("--probabilities", help="Add one column per class.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
 Workers = Annotated[
     int | None,

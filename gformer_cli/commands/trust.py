@@ -1,4 +1,4 @@
-"""What `gformer adapt` does to be trusted: the guard, the audit log, and keeping each generated set."""
+"""What `gformer adapt` and `gformer watch` do to be trusted: the guard, the audit log, keeping each generated set."""
 
 from __future__ import annotations
 

@@ -6,19 +6,15 @@ tells that somebody is writing to it, it waits until it is closed. Nothing here 
 
 from __future__ import annotations
 
-import errno
-import heapq
-import stat
-from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from gformer_cli.folders.domains import nfc
-from gformer_cli.folders.sniffing import IMAGE_SUFFIXES, NO_SUFFIX, Kind, kind_of, suffix_of
-from gformer_cli.folders.walking import DEEPEST, is_hidden_path, is_too_far, walk
+from gformer_cli.watch.contents import Contents, domain_of
 from gformer_cli.watch.ledger import Stamp, key_of
+from gformer_cli.watch.queues import Due, Queues
 
 SECOND_LOOK = 10
 """What could not be read is looked at again after so many times the settling time."""
@@ -56,24 +52,6 @@ class Arrival:
         return key_of(self.relative, self.stamp)
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
-    """A batch whose time has come."""
-
-    domain: str
-    count: int
-    """Images."""
-
-
-def domain_of(relative: str, classes: Collection[str] = ()) -> str:
-    """The sub-folder of the watched folder in which an image lies; `.` is the watched folder itself.
-
-    A sub-folder that is called like one of `classes` is no domain of its own: its batches would be of one class.
-    """
-    first, below, _ = relative.partition("/")
-    return nfc(first) if below and nfc(first) not in classes else "."
-
-
 class Incoming:
     """The images below `root` that are not among `known`. Times are seconds of one clock that only goes on.
 
@@ -87,29 +65,16 @@ class Incoming:
     def __init__(
         self, root: Path, *, settle: float, known: Collection[set[bytes]], classes: Collection[str] = ()
     ) -> None:
-        self.root = root
+        self.contents = Contents(root)
         self.settle = settle
         self._known = known
         self._classes = {nfc(name) for name in classes}
         self._settling: dict[str, _Candidate] = {}
         self._complete: dict[str, _Candidate] = {}
         self._written_to: set[str] = set()
-        # per domain (modified_ns, relative, since when complete): the order of arrival
-        self._queues: dict[str, list[tuple[int, str, float]]] = {}
-        self._place = _place(root)
+        self._queues = Queues()
         self.last_arrival = 0.0
         """When a file was last seen to come or to change."""
-        self.unreadable: list[str] = []
-        """What the last scan could not look into, with the reason."""
-        self.left_aside: Counter[str] = Counter()
-        """Files per suffix that the last scan passed over, because they are no images or of a format not read."""
-        self.unread: dict[str, str] = {}
-        """Those that are images, with their formats."""
-        self._kinds: dict[str, tuple[Stamp, Kind]] = {}
-        """Of files without the suffix of an image: looked into once, unless they change."""
-        self.folders: list[str] = []
-        """Sub-folders that the last scan looked into, relative to the root."""
-        self._is_whole = True
 
     @property
     def settling(self) -> int:
@@ -121,23 +86,13 @@ class Incoming:
         """Complete images that no batch has taken."""
         return len(self._complete)
 
-    @property
-    def in_place(self) -> bool:
-        """Whether the watched folder is the one that it was at first."""
-        place = _place(self.root)
-        return place is not None and place == self._place
-
-    def names(self) -> Iterator[str]:
-        """Every image that is there now, complete or not."""
-        return (relative for relative, _ in self._walk())
-
     def domain_of(self, relative: str) -> str:
         """The domain of an image."""
         return domain_of(relative, self._classes)
 
     def notice(self, relative: str, now: float, *, writing: bool) -> None:
         """Somebody told that a file came or changed."""
-        if is_hidden_path(relative) or relative.count("/") > DEEPEST or not self._is_image(relative):
+        if not self.contents.is_image(relative):
             return
         if writing:
             self._written_to.add(relative)
@@ -145,7 +100,7 @@ class Incoming:
             self._written_to.discard(relative)
         if not self._is_candidate(relative):
             with suppress(OSError):
-                self._offer(relative, _stamp(self.root / relative), now)
+                self._offer(relative, self.contents.stamp(relative), now)
             if not self._is_candidate(relative):  # it has gone, or is known
                 self._written_to.discard(relative)
 
@@ -157,14 +112,14 @@ class Incoming:
         """
         present: set[bytes] = set()
         left: list[str] = []
-        for relative, stamp in self._walk():
+        for relative, stamp in self.contents.walk():
             key = key_of(relative, stamp)
             present.add(key)
             if any(key in keys for keys in self._known):
                 left.append(relative)
             elif not self._is_candidate(relative):
                 self._offer(relative, stamp, now)
-        if present and self._is_whole and self.in_place:
+        if present and self.contents.is_whole and self.contents.in_place:
             for keys in self._known:
                 keys.intersection_update(present)
         return left
@@ -179,7 +134,7 @@ class Incoming:
             if now - candidate.since < self.settle * (SECOND_LOOK if candidate.tries else 1):
                 continue
             try:
-                stamp = _stamp(self.root / relative)
+                stamp = self.contents.stamp(relative)
             except OSError:
                 if candidate.tries:
                     gone.append(relative)
@@ -195,16 +150,8 @@ class Incoming:
         return gone
 
     def due(self, now: float, *, batch_size: int, max_wait: float) -> Due | None:
-        """The next batch: a full one, or all images of a domain of which one has waited for `max_wait` seconds.
-
-        Full batches go first, then older images.
-        """
-        found = [
-            (len(queue) < batch_size, queue[0], Due(domain, min(len(queue), batch_size)))
-            for domain, queue in self._queues.items()
-            if len(queue) >= batch_size or now - min(since for _, _, since in queue) >= max_wait
-        ]
-        return min(found)[2] if found else None
+        """The next batch; see `Queues.due`."""
+        return self._queues.due(now, batch_size=batch_size, max_wait=max_wait)
 
     def take(self, domain: str, count: int, now: float) -> tuple[list[Arrival], list[str]]:
         """Up to `count` images of `domain` in order of arrival, and those that have gone meanwhile.
@@ -213,12 +160,11 @@ class Incoming:
         """
         taken: list[Arrival] = []
         gone: list[str] = []
-        queue = self._queues.get(domain, [])
-        while queue and len(taken) < count:
-            _, relative, since = heapq.heappop(queue)
+        while len(taken) < count and (head := self._queues.pop(domain)) is not None:
+            relative, since = head
             candidate = self._complete.pop(relative)
             try:
-                stamp = _stamp(self.root / relative)
+                stamp = self.contents.stamp(relative)
             except OSError:
                 gone.append(relative)
                 continue
@@ -226,8 +172,6 @@ class Incoming:
                 taken.append(Arrival(relative, stamp, candidate.tries, since))
             else:
                 self._settle_anew(relative, stamp, now)
-        if not queue:
-            self._queues.pop(domain, None)
         return taken, gone
 
     def put_back(self, arrival: Arrival) -> None:
@@ -241,7 +185,7 @@ class Incoming:
     def changed(self, arrival: Arrival, now: float) -> bool:
         """Whether a file that was taken is no longer what it was; then it has to settle again."""
         try:
-            stamp = _stamp(self.root / arrival.relative)
+            stamp = self.contents.stamp(arrival.relative)
         except OSError:
             return False  # it was read before it went
         if stamp == arrival.stamp:
@@ -252,7 +196,7 @@ class Incoming:
     def stamp_among(self, keys: set[bytes], relative: str) -> Stamp | None:
         """The stamp of a file as it is now, if its key is one of `keys`."""
         try:
-            stamp = _stamp(self.root / relative)
+            stamp = self.contents.stamp(relative)
         except OSError:
             return None
         return stamp if key_of(relative, stamp) in keys else None
@@ -278,74 +222,7 @@ class Incoming:
 
     def _enqueue(self, relative: str, candidate: _Candidate, now: float) -> None:
         self._complete[relative] = candidate
-        queue = self._queues.setdefault(self.domain_of(relative), [])
-        heapq.heappush(queue, (candidate.stamp.modified_ns, relative, now))
+        self._queues.push(self.domain_of(relative), relative, candidate.stamp.modified_ns, now)
 
     def _is_candidate(self, relative: str) -> bool:
         return relative in self._settling or relative in self._complete
-
-    def _is_image(self, relative: str) -> bool:
-        """Of a file that may have gone, or not be one."""
-        try:
-            return self._kind(relative, _stamp(self.root / relative)).is_read
-        except OSError:
-            return False
-
-    def _kind(self, relative: str, stamp: Stamp) -> Kind:
-        if suffix_of(relative) in IMAGE_SUFFIXES:
-            return Kind(True)
-        before, kind = self._kinds.get(relative, (None, Kind(False)))
-        if before != stamp:
-            kind = kind_of(self.root / relative)
-            self._kinds[relative] = stamp, kind
-        return kind
-
-    def _walk(self) -> Iterator[tuple[str, Stamp]]:
-        """Every image with its stamp; tells on the way what is left aside and what cannot be looked into."""
-        self.unreadable, self._is_whole = [], True
-        self.left_aside, self.unread, self.folders = Counter(), {}, []
-        kinds: dict[str, tuple[Stamp, Kind]] = {}
-
-        def refused(path: str, error: OSError) -> None:
-            self.unreadable.append(f"{path}: {error.strerror}")
-            self._is_whole = self._is_whole and is_too_far(error)
-
-        for relative, entry, is_folder in walk(self.root, refused):
-            if is_folder:
-                self.folders.append(relative)
-                continue
-            kind = Kind(False)
-            try:
-                status = entry.stat()
-                if stat.S_ISREG(status.st_mode):
-                    stamp = Stamp(status.st_size, status.st_mtime_ns)
-                    kind = self._kind(relative, stamp)
-            except FileNotFoundError:
-                if not entry.is_symlink():  # it has gone
-                    continue
-            except OSError:  # a link that leads nowhere
-                pass
-            if relative in self._kinds:
-                kinds[relative] = self._kinds[relative]
-            if kind.is_read:
-                yield relative, stamp
-                continue
-            self.left_aside[suffix_of(relative) or NO_SUFFIX] += 1
-            if kind.unread:
-                self.unread[relative] = kind.unread
-        self._kinds = kinds
-
-
-def _stamp(path: Path) -> Stamp:
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise FileNotFoundError(errno.ENOENT, "not a file", path)
-    return Stamp(status.st_size, status.st_mtime_ns)
-
-
-def _place(folder: Path) -> tuple[int, int] | None:
-    try:
-        status = folder.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino

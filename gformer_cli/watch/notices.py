@@ -141,10 +141,6 @@ class Notices:
         return path.removeprefix(self._prefix).replace(os.sep, "/")
 
 
-def _with_parents(relative: str) -> set[str]:
-    return {relative, *map(str, PurePosixPath(relative).parents)}
-
-
 class _Handler(FileSystemEventHandler):
     def __init__(self, take: Callable[[FileSystemEvent], None]) -> None:
         self._take = take

@@ -499,7 +499,7 @@ def test_a_domain_may_have_a_name_of_245_characters(gformer: Gformer, preset: Pa
 @pytest.mark.parametrize("value", ["nan", "inf", "-1", "x", "1e400"])
 def test_seconds_and_tolerances_are_numbers_from_0_on(gformer: Gformer, value: str, tmp_path: Path) -> None:
     for option in ("--max-wait", "--settle", "--until-idle"):
-        done = gformer("adapt", "--model", "x", "--out", "x.csv", "--watch", tmp_path, option, value)
+        done = gformer("watch", tmp_path, "--model", "x", "--out", "x.csv", option, value)
         refused(done, option, "is not a number from 0 to 1e+09")
     refused(gformer("audit", "x", "--tolerance", value), "--tolerance", "is not a number from 0")
 
@@ -516,6 +516,6 @@ def test_a_batch_that_cannot_fit_in_memory_is_told_before_the_work(
 
 
 @pytest.mark.parametrize("threads", ["0", "-1", "257", "many", "1.5"])
-@pytest.mark.parametrize("command", ["pretrain", "meta-train", "adapt", "evaluate", "freeze"])
+@pytest.mark.parametrize("command", ["pretrain", "meta-train", "adapt", "watch", "evaluate", "freeze"])
 def test_a_number_of_threads_that_is_none(gformer: Gformer, command: str, threads: str) -> None:
     refused(gformer(command, "--threads", threads), "--threads")

@@ -145,7 +145,7 @@ def test_images_of_any_suffix_are_read_and_the_rest_is_named(
 def test_an_image_that_is_not_read_is_an_error_with_strict_and_another_file_is_not(
     adapt: Gformer, gformer: Gformer, bundle: Path, mixed: Path, tmp_path: Path
 ) -> None:
-    watch = ["adapt", "--model", bundle, "--watch", mixed, "--out", tmp_path / "w.csv", "--until-idle", "0"]
+    watch = ["watch", mixed, "--model", bundle, "--out", tmp_path / "w.csv", "--until-idle", "0"]
     for done in (adapt(mixed, options=("--strict",)), gformer(*watch, "--strict", "--settle", "0")):
         assert done.status == 2 and f"image that is not read: {mixed / 'circle' / 'a.heic'} (HEIF)" in done.err
     for path in mixed.rglob("*.heic"):
@@ -157,7 +157,7 @@ def test_an_image_that_is_not_read_is_an_error_with_strict_and_another_file_is_n
 def test_a_watched_folder_names_what_it_leaves_aside(
     gformer: Gformer, bundle: Path, mixed: Path, tmp_path: Path
 ) -> None:
-    watch = ["adapt", "--model", bundle, "--watch", mixed, "--until-idle", "0", "--settle", "0", "--out"]
+    watch = ["watch", mixed, "--model", bundle, "--until-idle", "0", "--settle", "0", "--out"]
     done = gformer(*watch, tmp_path / "w.csv", "--json")
     assert (done.json["images"], done.json["left_aside"]) == (30, ASIDE)
     assert done.err.count(LINE) == 1
@@ -211,7 +211,7 @@ def test_a_deep_tree_ends_no_command(
     adapt: Gformer, gformer: Gformer, bundle: Path, fog: Path, tmp_path: Path, make_deep: Callable[[Path], Path]
 ) -> None:
     shutil.copy(fog / "circle" / "00.png", make_deep(fog / "circle" / "deep"))
-    watch = ["adapt", "--model", bundle, "--watch", fog, "--until-idle", "0", "--settle", "0"]
+    watch = ["watch", fog, "--model", bundle, "--until-idle", "0", "--settle", "0"]
     for done in (
         adapt(fog),
         gformer("data", "check", fog),

@@ -17,6 +17,7 @@ COMMANDS = [
     ("pretrain",),
     ("meta-train",),
     ("adapt",),
+    ("watch",),
     ("audit",),
     ("evaluate",),
     ("report",),

@@ -74,9 +74,7 @@ def test_what_training_found_is_kept_and_used_image_by_image(
     assert "white is 4095 as in training; --white-level sets another" in done.err
     flat = tmp_path / "incoming"
     shutil.copytree(deep / "targets" / "night", flat)
-    done = gformer(
-        "adapt", *same, "--watch", flat, "--out", tmp_path / "b.csv", "--settle", 0, "--until-idle", 0, "--max-wait", 0
-    )
+    done = gformer("watch", flat, *same, "--out", tmp_path / "b.csv", "--settle", 0, "--until-idle", 0, "--max-wait", 0)
     assert done.status == 0 and done.err.count("white is 4095 as in training") == 1
     found = [{row["path"]: row["confidence"] for row in read_csv(tmp_path / name)} for name in ("a.csv", "b.csv")]
     assert found[0] == found[1]

@@ -69,7 +69,7 @@ PICTURES = (
 
 
 def adaptations() -> dict[str, tuple[str, ...]]:
-    """Options of `gformer adapt` by the name of the file that holds what it wrote."""
+    """Options of `gformer adapt` or `gformer watch` by the name of the file that holds what it wrote."""
     found: dict[str, tuple[str, ...]] = {}
     for size in BATCH_SIZES:
         for name in BUNDLES:
@@ -88,20 +88,16 @@ def bundle_of(name: str) -> Path:
 
 
 def adapted(name: str, scratch: Path) -> list[dict[str, str]]:
-    """The rows that `gformer adapt` writes now."""
+    """The rows that `gformer adapt` writes now, and with a context `gformer watch`."""
     options = adaptations()[name]
     if "--context" in options:
-        watched = ("--settle", "0", "--max-wait", "0", "--until-idle", "0")
-        options = (*options, "--watch", str(arrived(scratch)), *watched)
+        command = ("watch", str(arrived(scratch)), "--settle", "0", "--max-wait", "0", "--until-idle", "0")
     else:
         # of single images, those of one domain will do
-        options = (
-            *options,
-            "--target",
-            str(HERE / "images" / ("night" if name.rsplit("-", maxsplit=1)[-1] == "1" else "")),
-        )
+        one = name.rsplit("-", maxsplit=1)[-1] == "1"
+        command = ("adapt", "--target", str(HERE / "images" / ("night" if one else "")))
     out = scratch / "predictions.csv"
-    status = run(["adapt", "--model", str(bundle_of(name)), "--out", str(out), "--probabilities", *COMMON, *options])
+    status = run([*command, "--model", str(bundle_of(name)), "--out", str(out), "--probabilities", *COMMON, *options])
     assert status == 0
     return read_rows(out)
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from gformer_cli.folders.walking import DEEPEST
-from gformer_cli.watch.incoming import LONGEST_WRITE, SECOND_LOOK, Arrival, Due, Incoming, domain_of
+from gformer_cli.watch.contents import domain_of
+from gformer_cli.watch.incoming import LONGEST_WRITE, SECOND_LOOK, Arrival, Incoming
+from gformer_cli.watch.queues import Due
 
 Put = Callable[..., Path]
 
@@ -60,28 +62,28 @@ def test_which_paths_are_images(incoming: Incoming, put: Put) -> None:
     for name in [*wanted, *hidden, *others, "a.txt", "b.heic"]:
         incoming.notice(name, 0.0, writing=False)
     assert sorted(all_due(incoming, 1.0)) == sorted(wanted)
-    assert sorted(incoming.names()) == sorted(wanted)
-    assert incoming.left_aside == {".part": 1, ".tmp": 1, ".png~": 1, ".txt": 1, ".heic": 1}
-    assert incoming.unread == {"b.heic": "HEIF"}
+    assert sorted(incoming.contents.names()) == sorted(wanted)
+    assert incoming.contents.left_aside == {".part": 1, ".tmp": 1, ".png~": 1, ".txt": 1, ".heic": 1}
+    assert incoming.contents.unread == {"b.heic": "HEIF"}
 
 
 def test_a_file_of_another_suffix_is_an_image_once_it_begins_as_one(incoming: Incoming, put: Put) -> None:
     put("a.dat", b"", time=1)
     incoming.scan(0.0)
-    assert all_due(incoming, 1.0) == [] and incoming.left_aside == {".dat": 1}
+    assert all_due(incoming, 1.0) == [] and incoming.contents.left_aside == {".dat": 1}
     put("a.dat", JPEG, time=2)
     incoming.scan(2.0)
-    assert all_due(incoming, 3.0) == ["a.dat"] and incoming.left_aside == {}
+    assert all_due(incoming, 3.0) == ["a.dat"] and incoming.contents.left_aside == {}
 
 
 def test_a_pipe_is_left_aside_and_never_opened(incoming: Incoming, put: Put) -> None:
     put("a.png")
     for name in ("b.png", "c", "d.dat"):
-        os.mkfifo(incoming.root / name)
+        os.mkfifo(incoming.contents.root / name)
     incoming.scan(0.0)
     incoming.notice("c", 0.0, writing=False)
     assert all_due(incoming, 1.0) == ["a.png"]
-    assert incoming.left_aside == {".png": 1, "(none)": 1, ".dat": 1}
+    assert incoming.contents.left_aside == {".png": 1, "(none)": 1, ".dat": 1}
 
 
 def test_a_tree_that_is_too_deep_is_told_and_the_rest_is_found(
@@ -93,7 +95,7 @@ def test_a_tree_that_is_too_deep_is_told_and_the_rest_is_found(
     incoming = Incoming(tmp_path, settle=1.0, known=(done,))
     incoming.scan(0.0)
     assert all_due(incoming, 1.0) == ["a.png"]
-    assert len(incoming.unreadable) == 1 and "more than 100 folders deep" in incoming.unreadable[0]
+    assert len(incoming.contents.unreadable) == 1 and "more than 100 folders deep" in incoming.contents.unreadable[0]
     assert done == set()  # what is never looked into does not make the keys grow for ever
 
 
@@ -103,7 +105,7 @@ def test_links_are_followed_under_their_names_but_not_in_circles(tmp_path: Path,
         (tmp_path / name).symlink_to("store")
     (tmp_path / "store" / "again").symlink_to(tmp_path)
     incoming = Incoming(tmp_path, settle=0.0, known=())
-    assert list(incoming.names()) == ["store/a.png", "one/a.png", "two/a.png"]
+    assert list(incoming.contents.names()) == ["store/a.png", "one/a.png", "two/a.png"]
 
 
 def test_folders_of_the_names_of_classes_are_no_domains(tmp_path: Path, put: Put) -> None:
@@ -121,9 +123,9 @@ def test_a_domain_is_the_first_folder_below_the_watched_one() -> None:
 def test_a_scan_finds_all_images_and_no_more(incoming: Incoming, put: Put) -> None:
     for name in ("a.png", "yard/b.png", "yard/deep/c.png", ".d.png", ".hidden/e.png", "f.txt"):
         put(name)
-    os.mkfifo(incoming.root / "pipe.png")
-    (incoming.root / "nowhere.png").symlink_to(incoming.root / "missing.png")
-    assert sorted(incoming.names()) == ["a.png", "yard/b.png", "yard/deep/c.png"]
+    os.mkfifo(incoming.contents.root / "pipe.png")
+    (incoming.contents.root / "nowhere.png").symlink_to(incoming.contents.root / "missing.png")
+    assert sorted(incoming.contents.names()) == ["a.png", "yard/b.png", "yard/deep/c.png"]
 
 
 def test_a_file_is_complete_when_it_has_not_changed_for_the_settling_time(incoming: Incoming, put: Put) -> None:
@@ -171,7 +173,7 @@ def test_a_passing_file_is_forgotten(incoming: Incoming, put: Put) -> None:
     incoming.notice("a.png", 0.0, writing=True)
     put("b.png")
     incoming.scan(0.0)
-    (incoming.root / "b.png").unlink()
+    (incoming.contents.root / "b.png").unlink()
     assert all_due(incoming, 5.0) == [] and incoming.settling == incoming.waiting == 0
 
 
@@ -248,7 +250,7 @@ def test_files_that_vanish_or_change_before_they_are_taken(incoming: Incoming, p
         put(name)
     incoming.scan(0.0)
     incoming.update(1.0)
-    (incoming.root / "a.png").unlink()
+    (incoming.contents.root / "a.png").unlink()
     put("b.png", b"another")
     taken, gone = incoming.take(".", 3, 1.0)
     assert (names(taken), gone) == (["c.png"], ["a.png"])
@@ -261,7 +263,7 @@ def test_a_file_that_goes_after_it_was_read_in_vain_is_told(incoming: Incoming, 
     incoming.scan(0.0)
     incoming.update(1.0)
     incoming.look_again(incoming.take(".", 1, 1.0)[0][0], 1.0)
-    (incoming.root / "a.png").unlink()
+    (incoming.contents.root / "a.png").unlink()
     assert incoming.update(20.0) == ["a.png"]
     assert incoming.update(40.0) == [] and incoming.settling == 0
 
@@ -323,7 +325,7 @@ def test_a_share_that_is_not_mounted_makes_nothing_forgotten(tmp_path: Path) -> 
     incoming.scan(1.0)
     share.rename(elsewhere)
     incoming.scan(2.0)
-    assert incoming.unreadable and len(done) == 1
+    assert incoming.contents.unreadable and len(done) == 1
     share.mkdir()
     incoming.scan(3.0)
     (share / "other.png").write_bytes(b"x")
@@ -352,4 +354,4 @@ def test_a_notice_from_beyond_the_depth_that_is_looked_into_counts_for_nothing(i
     for depth, name in ((DEEPEST, "a.png"), (DEEPEST + 1, "b.png")):
         incoming.notice("/".join("d" * depth) + "/" + name, 0.0, writing=False)
     assert [name[-5:] for name in all_due(incoming, 1.0)] == ["a.png"]
-    assert [name[-5:] for name in incoming.names()] == ["a.png"]
+    assert [name[-5:] for name in incoming.contents.names()] == ["a.png"]

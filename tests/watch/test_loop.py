@@ -19,8 +19,10 @@ from gformer_cli.bundle import Bundle
 from gformer_cli.errors import InputError, WorkError
 from gformer_cli.folders.domains import Domain
 from gformer_cli.progress import Silent, StopRequest
-from gformer_cli.watch.loop import WatchOptions, WatchResult, watch
+from gformer_cli.watch.batches import WatchResult
+from gformer_cli.watch.loop import watch
 from gformer_cli.watch.moving import move
+from gformer_cli.watch.options import WatchOptions
 
 CPU = torch.device("cpu")
 Run = Callable[..., WatchResult]
@@ -65,7 +67,6 @@ def run(bundle: Bundle, folder: Path) -> Run:
         out: str = "p.jsonl", *, sinks: list[Callable[[Outcome], None]] | None = None, **changes: object
     ) -> WatchResult:
         stop = changes.pop("stop", StopRequest())
-        context = changes.pop("context", 0)
         progress = changes.pop("progress", None)
         options = {"batch_size": 4, "settle": 0.0, "until_idle": 0.0, "max_wait": 100.0} | changes
         return watch(
@@ -74,7 +75,6 @@ def run(bundle: Bundle, folder: Path) -> Run:
             device=CPU,
             workers=0,
             stop=stop,  # type: ignore[arg-type]
-            context=context,  # type: ignore[arg-type]
             sinks=sinks or [],
             progress=progress,  # type: ignore[arg-type]
         )
@@ -172,9 +172,9 @@ def test_a_kill_at_any_moment_loses_nothing_doubles_nothing_and_keeps_the_batche
         elif moment == "after the sinks":
             sinks = [kill(lambda _: None)]
         elif moment == "after writing":
-            patch.setattr("gformer_cli.watch.loop._Watch._move", kill(lambda *_: None))
+            patch.setattr("gformer_cli.watch.batches.Batches._move", kill(lambda *_: None))
         else:
-            patch.setattr("gformer_cli.watch.loop.move", kill(move))
+            patch.setattr("gformer_cli.watch.batches.move", kill(move))
         (folder.parent / "done").mkdir()
         with pytest.raises(Killed):
             run(move_to=folder.parent / "done", sinks=sinks)
@@ -302,7 +302,7 @@ def test_what_cannot_be_moved_stays_and_is_not_predicted_again(
     def refuse(*_: object) -> Path:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("gformer_cli.watch.loop.move", refuse)
+    monkeypatch.setattr("gformer_cli.watch.batches.move", refuse)
     run(move_to=folder.parent / "done")
     assert run(move_to=folder.parent / "done").images == 0
     assert len(read()) == 2 and all((folder / name).exists() for name in names)

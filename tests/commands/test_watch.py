@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -38,7 +39,7 @@ def watch(gformer: Watch, bundle: Path, incoming: Path, tmp_path: Path) -> Watch
 
     def call(*options: object) -> Any:
         return gformer(
-            *("adapt", "--model", bundle, "--watch", incoming, "--out", tmp_path / "p.csv", "--batch-size", 4),
+            *("watch", incoming, "--model", bundle, "--out", tmp_path / "p.csv", "--batch-size", 4),
             *("--settle", 0, "--until-idle", 0, *options),
         )
 
@@ -110,11 +111,11 @@ def test_a_dry_run_touches_nothing(watch: Watch, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--target", "."], "--target and --watch exclude each other"),
-        (["--overwrite"], "--overwrite does not go with --watch"),
-        (["--order", "name"], "--order does not go with --watch"),
-        (["--seed", "1"], "--seed does not go with --watch"),
-        (["--layout", "flat"], "--layout does not go with --watch"),
+        (["--target", "."], "No such option: --target"),
+        (["--overwrite"], "No such option: --overwrite"),
+        (["--order", "name"], "No such option: --order"),
+        (["--seed", "1"], "No such option: --seed"),
+        (["--layout", "flat"], "No such option: --layout"),
         (["--batch-size", "0"], "batch size must be 1 or more"),
         (["--max-wait", "-1"], "--max-wait"),
         (["--context", "-1"], "--context"),
@@ -131,7 +132,29 @@ def test_options_that_make_no_sense(watch: Watch, tmp_path: Path, options: list[
 )
 def test_options_for_watching_alone(gformer: Watch, bundle: Path, incoming: Path, option: list[object]) -> None:
     done = gformer("adapt", "--model", bundle, "--target", incoming, "--out", "p.csv", *option)
-    assert done.status == 2 and f"{option[0]} does not go with --target" in done.err
+    assert done.status == 2 and f"No such option: {option[0]}" in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "now"),
+    [
+        (["--watch", "in"], "gformer watch in"),
+        (["--model", "a b", "--watch", "in", "--max-wait", "3"], "gformer watch in --model 'a b' --max-wait 3"),
+        (["--until-idle=0", "--watch=in coming"], "gformer watch 'in coming' --until-idle=0"),
+        (["--quiet", "--watch"], "gformer watch DIR --quiet"),
+    ],
+)
+def test_a_call_from_before_is_told_the_command_of_now(gformer: Watch, words: list[str], now: str) -> None:
+    done = gformer("adapt", *words)
+    assert done.status == 2 and done.out == ""
+    assert done.err == f"error: adapt --watch is a command of its own now\n  Run: {now}\n"
+
+
+def test_the_command_that_is_told_works(gformer: Watch, bundle: Path, incoming: Path, tmp_path: Path) -> None:
+    words = ["--model", bundle, "--watch", incoming, "--out", tmp_path / "p.csv", "--settle", 0, "--until-idle", 0]
+    told = gformer("adapt", *words).err.split("Run: ")[1]
+    done = gformer(*shlex.split(told)[1:])
+    assert done.status == 0 and "8 images in 2 batches" in done.out
 
 
 def test_folders_that_make_no_sense(gformer: Watch, watch: Watch, bundle: Path, incoming: Path, tmp_path: Path) -> None:
@@ -139,10 +162,12 @@ def test_folders_that_make_no_sense(gformer: Watch, watch: Watch, bundle: Path, 
         done = watch("--move-to", move_to)
         assert done.status == 2 and "lie within each other" in done.err
     for folder, told in ((tmp_path / "none", "no such folder"), (bundle, "not a folder")):
-        done = gformer("adapt", "--model", bundle, "--watch", folder, "--out", tmp_path / "p.csv")
+        done = gformer("watch", folder, "--model", bundle, "--out", tmp_path / "p.csv")
         assert done.status == 2 and told in done.err
     done = gformer("adapt", "--model", bundle, "--out", tmp_path / "p.csv")
-    assert done.status == 2 and "no images are named" in done.err and "--watch DIR" in done.err
+    assert done.status == 2 and "no images are named" in done.err and "gformer watch DIR" in done.err
+    done = gformer("watch", "--model", bundle, "--out", tmp_path / "p.csv")
+    assert done.status == 2 and "Missing argument 'DIR'" in done.err
 
 
 def test_adapt_leaves_a_file_alone_that_is_watched_into(
@@ -167,19 +192,19 @@ def test_what_cannot_be_written_is_told_before_the_work_and_in_a_dry_run(
     (tmp_path / "file").write_text("old")
     options = {"--out": tmp_path / "p.csv"}
     for place in ("/proc/x/p.csv", tmp_path / "file" / "p.csv"):
-        for way in ("--watch", "--target"):
+        for command in (["watch"], ["adapt", "--target"]):
             given = [word for pair in (options | {option: place}).items() for word in pair]
-            if option == "--move-to" and way == "--target":
+            if option == "--move-to" and command[0] == "adapt":
                 continue
             for extra in ([], ["--dry-run"]):
-                done = gformer("adapt", "--model", bundle, way, incoming / "fog", *given, *extra)
+                done = gformer(*command, incoming / "fog", "--model", bundle, *given, *extra)
                 assert done.status == 2 and f"error: cannot write {place}: " in done.err
                 assert "batch" not in done.err and "adapting" not in done.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "incoming"]
 
 
 def start(bundle: Path, folder: Path, out: Path, *options: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "gformer_cli", "adapt", "--model", bundle, "--watch", folder, "--out", out]
+    command = [sys.executable, "-m", "gformer_cli", "watch", folder, "--model", bundle, "--out", out]
     words = [str(word) for word in [*command, "--settle", 0.1, *options]]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -221,7 +246,7 @@ def test_a_full_disk_ends_with_status_1_and_a_restart_loses_nothing(
     import resource
 
     out = tmp_path / "p.jsonl"
-    command = [sys.executable, "-m", "gformer_cli", "adapt", "--model", bundle, "--watch", incoming, "--out", out]
+    command = [sys.executable, "-m", "gformer_cli", "watch", incoming, "--model", bundle, "--out", out]
     command += ["--settle", "0", "--until-idle", "0", "--batch-size", "2"]
     limited = subprocess.run(
         command,
