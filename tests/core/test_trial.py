@@ -87,7 +87,14 @@ def test_a_network_that_does_not_do_is_refused_in_two_lines(what: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5", "efficientnet_b0", "vgg11_bn"]
+    "name",
+    [
+        "resnet18",
+        "mobilenet_v3_small",
+        "shufflenet_v2_x0_5",
+        "efficientnet_b0",
+        pytest.param("vgg11_bn", marks=pytest.mark.slow),  # 128 million weights
+    ],
 )
 def test_the_libraries_networks_pass(name: str) -> None:
     network = build_network(name, 3)
