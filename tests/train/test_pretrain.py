@@ -75,7 +75,7 @@ def test_a_leave_one_out_model_never_sees_its_domain(train: Callable[..., Any], 
 
 
 def test_no_validation_image_is_trained_on(train: Callable[..., Any], read: list[Any]) -> None:
-    train("pretrain.steps=8")
+    train("pretrain.steps=8", "pretrain.validate_every=8")
     for domain in ("blue", "green", "red"):
         used = {
             what: {p for _, w, d, ps in read if (w, d) == (what, domain) for p in ps} for what in ("train", "validate")
