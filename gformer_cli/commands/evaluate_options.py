@@ -53,7 +53,8 @@ Streams = Annotated[
     typer.Option(
         "--streams",
         metavar="NAMES",
-        help="Streams to measure on: a,b,c or all. Repeatable. Default: stationary.",
+        help="Streams to measure on: a,b,c or all. Repeatable. Default: stationary. Benchmarks' names work too: "
+        "mixed_domains is mixed, correlated is label-shift.",
         show_default=False,
     ),
 ]

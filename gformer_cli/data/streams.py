@@ -179,6 +179,14 @@ STREAMS: dict[str, Callable[[StreamOptions], list[Stream]]] = {
     "forgetting": forgetting,
 }
 NEEDS_SOURCE = ("forgetting",)
+ALIASES = {"mixed-domains": "mixed", "correlated": "label-shift"}
+"""What benchmarks of test-time adaptation call some of `STREAMS`."""
+
+
+def stream_name(word: str) -> str:
+    """The name in `STREAMS` that `word` stands for, where there is one: an alias, or `_` in the place of `-`."""
+    name = word.replace("_", "-")
+    return ALIASES.get(name, name)
 
 
 def shifts(source: Sequence[Domain], batch_size: int, seed: int) -> list[Stream]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gformer_cli.bundle import Bundle, StaticHeader
-from gformer_cli.data.streams import NEEDS_SOURCE, STREAMS, Stream, StreamOptions, arrival_order, shifts
+from gformer_cli.data.streams import NEEDS_SOURCE, STREAMS, Stream, StreamOptions, arrival_order, shifts, stream_name
 from gformer_cli.errors import InputError, did_you_mean
 from gformer_cli.evaluate.results import REFERENCE
 from gformer_cli.folders.domains import Domain
@@ -91,7 +91,9 @@ def make_plan(wish: Wish, bundle: Bundle, targets: Sequence[Domain], *, has_sour
     defaults = [name for name in DEFAULT_METHODS if name not in methods]
     plan = Plan(
         methods=choose(wish.methods or defaults, METHODS, "method", methods),
-        streams=[SHIFTS] if wish.shifts else choose(wish.streams or DEFAULT_STREAMS, STREAMS, "stream", streams),
+        streams=[SHIFTS]
+        if wish.shifts
+        else choose(wish.streams or DEFAULT_STREAMS, STREAMS, "stream", streams, named=stream_name),
         targets=limited(targets, wish.limit),
         batch_size=wish.batch_size,
         seeds=list(dict.fromkeys(wish.seeds)),
@@ -115,19 +117,29 @@ def left_out(wish: Wish, bundle: Bundle, *, has_source: bool) -> list[str]:
     ]
 
 
-def choose(words: Sequence[str], known: Iterable[str], noun: str, impossible: Mapping[str, str]) -> list[str]:
-    """Names from words such as `a,b` or `all`, without repetition.
+def choose(
+    words: Sequence[str],
+    known: Iterable[str],
+    noun: str,
+    impossible: Mapping[str, str],
+    *,
+    named: Callable[[str], str] = str,
+) -> list[str]:
+    """Names from words such as `a,b` or `all`, without repetition. `named` gives the name that a word stands for.
 
     `impossible` tells why some of `known` cannot be had here: `all` leaves them out. Raises `InputError` for one of
     them that is named, and for an unknown name.
     """
     known = list(known)
-    names = _named(words)
-    for name in names:
+    names: list[str] = []
+    for word in _named(words):
+        name = named(word)
         if name not in (*known, ALL):
-            raise InputError(f"unknown {noun}: {name!r}", did_you_mean(name, [*known, ALL]))
+            raise InputError(f"unknown {noun}: {word!r}", did_you_mean(word, [*known, ALL]))
         if name in impossible:
             raise InputError(f"the {noun} {name!r} cannot be measured here", f"{impossible[name]}.")
+        if name not in names:
+            names.append(name)
     if not names:
         raise InputError(f"no {noun} named", f"Known: {', '.join([*known, ALL])}.")
     return [name for name in known if name not in impossible] if ALL in names else names

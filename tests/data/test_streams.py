@@ -10,6 +10,7 @@ import pytest
 
 from gformer_cli.data.corruptions import CORRUPTIONS
 from gformer_cli.data.streams import (
+    ALIASES,
     BATCH_SIZES,
     NEEDS_SOURCE,
     ROUNDS,
@@ -20,6 +21,7 @@ from gformer_cli.data.streams import (
     StreamOptions,
     arrival_order,
     shifts,
+    stream_name,
 )
 from gformer_cli.folders.domains import Domain, ImageFile
 
@@ -241,3 +243,23 @@ def test_a_single_image_is_enough_for_every_stream(kinds: dict[str, Any]) -> Non
     for name, kind in kinds.items():
         found = kind(options(targets=[domain("one", ["a"])], source=[domain("site", ["b"])]))
         assert all(stream.batches for stream in found), name
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [
+        ("mixed_domains", "mixed"),
+        ("mixed-domains", "mixed"),
+        ("correlated", "label-shift"),
+        ("label_shift", "label-shift"),
+        ("batch_sizes", "batch-sizes"),
+        ("recurring", "recurring"),
+        ("continual", "continual"),  # no stream goes through the domains just once and stops there
+    ],
+)
+def test_benchmarks_names_stand_for_ours(word: str, name: str) -> None:
+    assert stream_name(word) == name
+
+
+def test_an_alias_hides_no_stream() -> None:
+    assert set(ALIASES.values()) <= set(STREAMS) and not set(ALIASES) & set(STREAMS)

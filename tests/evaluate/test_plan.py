@@ -40,6 +40,13 @@ def test_all_is_everything_that_can_be_had() -> None:
     assert choose(["mixed", "all"], KNOWN, "stream", WHY) == ["stationary", "mixed"]
 
 
+def test_streams_may_go_by_the_benchmarks_names(wish: Wish, bundle: Bundle) -> None:
+    own = replace(wish, streams=["mixed_domains,correlated", "mixed"])
+    assert module.make_plan(own, bundle, [], has_source=False).streams == ["mixed", "label-shift"]
+    with pytest.raises(InputError, match="unknown stream: 'mixed_domain'"):
+        module.make_plan(replace(wish, streams=["mixed_domain"]), bundle, [], has_source=False)
+
+
 @pytest.fixture
 def wish() -> Wish:
     """Nothing but defaults."""
