@@ -13,15 +13,15 @@ from gformer_cli.compute.pace import Pace
 from gformer_cli.errors import Interrupted
 from gformer_cli.files import append_json_line
 from gformer_cli.progress import Progress, StopRequest
+from gformer_cli.train.checkpoint import Checkpoint
 from gformer_cli.train.divergence import Divergence
-from gformer_cli.train.run_folder import RunFolder
 
 
 class Training(Protocol):
     """What a loop trains. A step depends on its number and on what `state` holds, on nothing else: so it can go on."""
 
     label: str
-    """Of its checkpoint and of its lines in the log."""
+    """Of its lines in the log."""
     title: str
     """What messages call it."""
     task: str
@@ -58,12 +58,12 @@ class Training(Protocol):
 
 
 class Loop:
-    """Where a training stands, and its way on: from its checkpoint in `run`, or from the start."""
+    """Where a training stands, and its way on: from its checkpoint, or from the start."""
 
     def __init__(
         self,
         training: Training,
-        run: RunFolder,
+        checkpoint: Checkpoint,
         log: Path,
         *,
         steps: int,
@@ -75,7 +75,7 @@ class Loop:
         Raises `InputError` where the checkpoint is of something else.
         """
         self.training = training
-        self.run = run
+        self.checkpoint = checkpoint
         self.log = log
         self.steps = steps
         self.validate_every = validate_every
@@ -84,12 +84,12 @@ class Loop:
         """Steps that are done."""
         self.idle = 0
         """Validations since the best one."""
-        saved = run.load_checkpoint(training.label)
+        saved = checkpoint.load()
         if saved is None:
             self.best_accuracy = training.start()
             self.best = _copy(training.kept_weights())
             return
-        with run.restoring(training.label):
+        with checkpoint.restoring():
             training.restore(saved)
             self.step, self.best_accuracy, self.best = saved["step"], saved["best_accuracy"], saved["best_state"]
             self.idle = saved.get("idle", 0)  # earlier versions did not count those of source models
@@ -145,7 +145,7 @@ class Loop:
         training = self.training
         training.divergence.check_state(self.step, training.weights())
         own = {"step": self.step, "best_accuracy": self.best_accuracy, "best_state": self.best, "idle": self.idle}
-        self.run.save_checkpoint(training.label, {**training.state(), **own})
+        self.checkpoint.save({**training.state(), **own})
 
 
 def _copy(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

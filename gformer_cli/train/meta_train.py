@@ -191,13 +191,13 @@ def _guard(trainer: MetaTrainer, progress: Progress) -> GuardHeader | None:
 
 def check_claim(run: RunFolder, *, resume: bool, overwrite: bool) -> None:
     """Raises `InputError` where meta-training `run` would overwrite something unasked; touches nothing."""
-    started = run.bundle.exists() or run.has_checkpoint(GENERATOR)
+    started = run.bundle.exists() or run.checkpoint(GENERATOR).exists
     if started and not (resume or overwrite):
         raise InputError(
             f"{run.root} has been meta-trained already, or in part",
             "Continue with --resume, train a new generator with --overwrite, or use another --run.",
         )
-    if resume and run.bundle.exists() and not run.has_checkpoint(GENERATOR):
+    if resume and run.bundle.exists() and not run.checkpoint(GENERATOR).exists:
         raise InputError(f"nothing to resume: {run.bundle} is finished", "Train a new one with --overwrite.")
     check_writable(run.bundle)
     check_appendable(run.meta_train_log)

@@ -64,7 +64,7 @@ class MetaTrainer(EpisodeWork):
         options = self.options
         loop = Loop(
             self,
-            self.run,
+            self.run.checkpoint(self.label),
             self.run.meta_train_log,
             steps=options.steps,
             validate_every=options.validate_every,

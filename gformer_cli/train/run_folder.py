@@ -13,15 +13,14 @@ RUN/next/                   the run that is to replace this one, unfinished
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 import textwrap
 import unicodedata
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 import yaml
@@ -44,8 +43,9 @@ from gformer_cli.files import (
     write_text,
     writing_to,
 )
-from gformer_cli.networks.torch_files import load_plain, unusable
+from gformer_cli.networks.torch_files import unusable
 from gformer_cli.preset_files import parse_yaml
+from gformer_cli.train.checkpoint import Checkpoint
 from gformer_cli.train.source_images import SourceImages
 
 ALL = "all"
@@ -210,52 +210,9 @@ class RunFolder:
             reason = textwrap.shorten(str(error), 200)
             raise InputError(f"{path} does not fit: {reason}", "Run gformer pretrain again.") from None
 
-    def save_checkpoint(self, label: str, state: dict[str, Any]) -> None:
-        make_folder(self.checkpoints)
-        with atomic_path(self._checkpoint_path(label)) as temporary:
-            content = io.BytesIO()  # torch.save to a file does not raise OSError
-            torch.save(state, content)
-            temporary.write_bytes(content.getbuffer())
-
-    def has_checkpoint(self, label: str) -> bool:
-        """Whether the training of `label` was interrupted."""
-        return self._checkpoint_path(label).is_file()
-
-    def load_checkpoint(self, label: str) -> dict[str, Any] | None:
-        """The state of unfinished training, or None; tensors and plain values only, nothing is unpickled.
-
-        Raises `InputError` for anything else, and for weights that are not finite.
-        """
-        path = self._checkpoint_path(label)
-        if not path.is_file():
-            return None
-        try:
-            state = load_plain(path)
-        except Exception as error:
-            raise self._bad_checkpoint(label, error) from None
-        if not isinstance(state, dict) or not isinstance(state.get("step"), int) or state["step"] < 0:
-            raise self._bad_checkpoint(label, "it holds no state of training")
-        for part in state.values():  # state dicts; an optimizer's own is nested, and may well hold an infinite moment
-            broken = unusable(part) if _is_state_dict(part) else None
-            if broken is not None:
-                raise self._bad_checkpoint(label, broken)
-        return state
-
-    @contextmanager
-    def restoring(self, label: str) -> Iterator[None]:
-        """Turn what fails on taking over a checkpoint's parts into an `InputError`: they are of something else."""
-        try:
-            yield
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            raise self._bad_checkpoint(label, f"it does not fit: {textwrap.shorten(str(error), 200)}") from None
-
-    def _bad_checkpoint(self, label: str, what: object) -> InputError:
-        return InputError(
-            f"cannot use checkpoint {self._checkpoint_path(label)}: {what}", "Start again with --overwrite."
-        )
-
-    def _checkpoint_path(self, label: str) -> Path:
-        return _file(self.checkpoints, label, ".pt")
+    def checkpoint(self, label: str) -> Checkpoint:
+        """Of the training of `label`."""
+        return Checkpoint(_file(self.checkpoints, label, ".pt"))
 
     def finish(self) -> None:
         """The run is complete: it takes the place of the one before it."""
@@ -293,10 +250,6 @@ def _file(folder: Path, label: str, suffix: str) -> Path:
         if folder.is_dir() and any(path.name == label + suffix for path in folder.iterdir()):
             name = label
     return folder / f"{name}{suffix}"
-
-
-def _is_state_dict(part: object) -> TypeGuard[dict[str, torch.Tensor]]:
-    return isinstance(part, dict) and all(isinstance(value, torch.Tensor) for value in part.values())
 
 
 def _clear(folder: Path, *, but: Path | None = None) -> None:

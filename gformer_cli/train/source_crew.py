@@ -135,7 +135,7 @@ def _steps_done(run: RunFolder, label: str, steps: int) -> int:
     """Of the model `label`: all, some or none."""
     if run.model_path(label).is_file():
         return steps
-    saved = run.load_checkpoint(label)
+    saved = run.checkpoint(label).load()
     return 0 if saved is None else int(saved["step"])
 
 

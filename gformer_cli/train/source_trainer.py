@@ -61,8 +61,8 @@ class SourceTrainer:
 
         At the end the model that was best on validation images is written.
         """
-        options, log = self.options, self.run.pretrain_log
-        loop = Loop(self, self.run, log, steps=options.steps, validate_every=options.validate_every)
+        options, checkpoint, log = self.options, self.run.checkpoint(self.label), self.run.pretrain_log
+        loop = Loop(self, checkpoint, log, steps=options.steps, validate_every=options.validate_every)
         loop.train(progress, stop, to_checkpoint=to_checkpoint)
         if loop.finished:
             self.run.save_model(self.label, loop.best)

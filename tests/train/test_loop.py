@@ -83,7 +83,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def loop_of(training: Sum, run: RunFolder, *, steps: int = 5, every: int = 2, patience: int | None = None) -> Loop:
-    return Loop(training, run, run.pretrain_log, steps=steps, validate_every=every, patience=patience)
+    return Loop(training, run.checkpoint("sum"), run.pretrain_log, steps=steps, validate_every=every, patience=patience)
 
 
 def log(run: RunFolder) -> list[tuple[str, int, float, int]]:
@@ -173,14 +173,14 @@ def test_weights_that_are_not_finite_reach_no_file(run: RunFolder) -> None:
 def test_a_checkpoint_of_something_else_is_refused(run: RunFolder) -> None:
     saved = {"step": 1, "best_accuracy": 0.0, "best_state": {}}
     for network in ({"network": {"bias": torch.zeros(1)}}, {"network": {"weight": torch.zeros(3)}}, {}):
-        run.save_checkpoint("sum", saved | network)
+        run.checkpoint("sum").save(saved | network)
         with pytest.raises(InputError, match=r"cannot use checkpoint .*sum\.pt: it does not fit"):
             loop_of(Sum([]), run)
 
 
 def test_a_checkpoint_of_an_earlier_version_has_no_count_of_idle_validations(run: RunFolder) -> None:
     weights = {"weight": torch.full((1,), 6.0)}
-    run.save_checkpoint("sum", {"network": weights, "step": 4, "best_accuracy": 0.4, "best_state": weights})
+    run.checkpoint("sum").save({"network": weights, "step": 4, "best_accuracy": 0.4, "best_state": weights})
     training = Sum([0.5])
     loop = loop_of(training, run)
     loop.train(Silent(), StopRequest())

@@ -100,7 +100,7 @@ def test_overwrite_refuses_a_foreign_folder(tmp_path: Path) -> None:
 
 
 def test_overwrite_clears_a_run(run: RunFolder) -> None:
-    run.save_checkpoint("pretrain-all", {"step": 1})
+    run.checkpoint("pretrain-all").save({"step": 1})
     run.claim(validate({"seed": 9}), resume=False, overwrite=True)
     assert list(contents(run.root)) == ["settings.yaml"]
     assert run.settings().seed == 9
@@ -172,36 +172,8 @@ def test_missing_and_broken_models_are_input_errors(run: RunFolder) -> None:
             run.load_model(label)
 
 
-def test_checkpoints_survive_the_round_trip_and_can_be_dropped(run: RunFolder) -> None:
-    assert run.load_checkpoint("pretrain") is None
-    run.save_checkpoint("pretrain", {"step": 3, "model": {"w": torch.arange(4)}, "best": 0.5})
-    found = run.load_checkpoint("pretrain")
-    assert found is not None and found["step"] == 3 and found["best"] == 0.5
-    assert torch.equal(found["model"]["w"], torch.arange(4))
-    run.drop_checkpoints()
-    assert run.load_checkpoint("pretrain") is None and not run.checkpoints.exists()
-    run.drop_checkpoints()
-
-
-class Payload:
-    """Touches a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Path.touch, (self.path,))
-
-
-def test_a_checkpoint_with_code_is_refused_and_not_run(tmp_path: Path, run: RunFolder) -> None:
-    run.save_checkpoint("pretrain", {"payload": Payload(tmp_path / "touched")})
-    with pytest.raises(InputError, match="cannot use checkpoint"):
-        run.load_checkpoint("pretrain")
-    assert not (tmp_path / "touched").exists()
-
-
 def test_a_full_disk_is_told_and_keeps_the_old_files(run: RunFolder) -> None:
-    run.save_checkpoint("pretrain", {"step": 3})
+    run.checkpoint("pretrain").save({"step": 3})
     before = contents(run.root)
     large = {"weight": torch.zeros(100_000)}
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -210,7 +182,7 @@ def test_a_full_disk_is_told_and_keeps_the_old_files(run: RunFolder) -> None:
         with pytest.raises(WorkError, match=r"cannot write .*all\.safetensors: File too large"):
             run.save_model("all", large)
         with pytest.raises(WorkError, match=r"cannot write .*pretrain\.pt: File too large"):
-            run.save_checkpoint("pretrain", large)
+            run.checkpoint("pretrain").save(large)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert contents(run.root) == before
@@ -223,23 +195,6 @@ def test_a_model_that_is_not_finite_is_refused(run: RunFolder) -> None:
     run.save_model("all", BROKEN)
     with pytest.raises(InputError, match=r"all\.safetensors: weight holds values that are not finite"):
         run.put_model("all", torch.nn.Linear(2, 1, bias=False))
-
-
-@pytest.mark.parametrize(
-    ("state", "match"),
-    [
-        ({"step": 3, "network": BROKEN}, "weight holds values that are not finite"),
-        ({"step": 3, "best_state": BROKEN}, "weight holds values that are not finite"),
-        ({"step": -1}, "no state of training"),
-        ({"network": {}}, "no state of training"),
-        ([1, 2], "no state of training"),
-    ],
-)
-def test_a_checkpoint_that_cannot_be_gone_on_from_is_refused(run: RunFolder, state: Any, match: str) -> None:
-    run.save_checkpoint("all", state)
-    with pytest.raises(InputError, match=match) as caught:
-        run.load_checkpoint("all")
-    assert "--overwrite" in caught.value.hint
 
 
 NAMES = [
@@ -269,10 +224,10 @@ def test_every_domain_has_a_file_of_its_own_whatever_it_is_called(run: RunFolder
     assert paths[0].name == "without-site.safetensors"
     for number, name in enumerate(NAMES):
         run.save_model(f"without-{name}", {"number": torch.tensor(number)})
-        run.save_checkpoint(f"without-{name}", {"step": number})
+        run.checkpoint(f"without-{name}").save({"step": number})
     for number, name in enumerate(NAMES):
         assert run.load_model(f"without-{name}")["number"] == number
-        assert run.load_checkpoint(f"without-{name}") == {"step": number}
+        assert run.checkpoint(f"without-{name}").load() == {"step": number}
 
 
 def test_models_of_earlier_versions_are_found_under_their_names(run: RunFolder) -> None:
