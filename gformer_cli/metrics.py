@@ -1,7 +1,7 @@
 """Figures that judge predictions, and how far to trust them.
 
 Everything is computed in float64 on the CPU. `Scores` takes one batch at a time and keeps sums only, so that a long
-stream needs no more memory than a short one; `measure` does the same for images that are all at hand.
+stream needs no more memory than a short one.
 """
 
 from __future__ import annotations
@@ -30,11 +30,6 @@ def mean(values: Iterable[float]) -> float:
     return sum(found) / len(found) if found else float("nan")
 
 
-def confusion_matrix(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Images counted by label (row) and prediction (column), from logits (N, K), labels (N,): int64 (K, K)."""
-    return _confusion(probabilities(logits), labels.cpu())
-
-
 def balanced_accuracy(confusion: torch.Tensor) -> float:
     """Mean recall over the classes that occur in the labels, from a confusion matrix (K, K); in [0, 1]."""
     labelled = confusion.sum(dim=1)
@@ -50,21 +45,6 @@ def macro_f1(confusion: torch.Tensor) -> float:
     occurrences = confusion.sum(dim=0) + confusion.sum(dim=1)
     present = occurrences > 0
     return float((2.0 * confusion.diagonal()[present].double() / occurrences[present]).mean())
-
-
-def negative_log_likelihood(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """Mean of -log p(label) in nats, from logits (N, K), labels (N,). Finite: see `LEAST_PROBABILITY`."""
-    return measure(logits, labels).nll
-
-
-def brier_score(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """Squared distance of the probabilities to the one-hot label, mean over images; in [0, 2]. (Brier 1950.)"""
-    return measure(logits, labels).brier
-
-
-def expected_calibration_error(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """Mean |accuracy - confidence| over `BINS`, weighted by images; in [0, 1]. (Guo et al. 2017, arXiv 1706.04599.)"""
-    return measure(logits, labels).ece
 
 
 def probabilities(logits: torch.Tensor) -> torch.Tensor:
@@ -87,11 +67,12 @@ class Measures:
     macro_f1: float
     """Mean F1 over the classes that occur in labels or predictions."""
     nll: float
-    """Negative log-likelihood of the label, in nats an image."""
+    """Negative log-likelihood of the label, in nats an image. Finite: see `LEAST_PROBABILITY`."""
     ece: float
-    """Expected calibration error of the top-1 confidence."""
+    """Expected calibration error: mean |accuracy - confidence| over `BINS`, weighted by images, from 0 to 1 (Guo et al.
+    2017, arXiv 1706.04599)."""
     brier: float
-    """Squared distance of the probabilities to the one-hot label, from 0 to 2."""
+    """Squared distance of the probabilities to the one-hot label, from 0 to 2 (Brier 1950)."""
 
 
 @dataclass(frozen=True)
@@ -167,13 +148,6 @@ class Scores:
             for number, (count, confidence, correct) in enumerate(self._bins.T.tolist())
             if count
         ]
-
-
-def measure(logits: torch.Tensor, labels: torch.Tensor) -> Measures:
-    """All figures at once, from logits (N, K) and labels (N,)."""
-    scores = Scores(logits.shape[1])
-    scores.add(logits, labels)
-    return scores.measures()
 
 
 def standard_error(values: Iterable[float]) -> float:

@@ -13,16 +13,12 @@ from sklearn import metrics as sklearn_metrics
 
 from gformer_cli.metrics import (
     BINS,
+    Measures,
     Scores,
     accuracy,
     balanced_accuracy,
-    brier_score,
-    confusion_matrix,
-    expected_calibration_error,
     macro_f1,
     mean,
-    measure,
-    negative_log_likelihood,
     paired_bootstrap,
     probabilities,
     standard_error,
@@ -40,11 +36,15 @@ def _predictions(count: int = 200, seed: int = 0) -> tuple[torch.Tensor, torch.T
     return logits, labels
 
 
-def _scores(logits: torch.Tensor, labels: torch.Tensor, cuts: list[int]) -> Scores:
-    scores = Scores(CLASSES)
-    for start, stop in pairwise([0, *cuts, len(labels)]):
+def _scores(logits: torch.Tensor, labels: torch.Tensor, cuts: list[int] | None = None) -> Scores:
+    scores = Scores(logits.shape[1])
+    for start, stop in pairwise([0, *(cuts or []), len(labels)]):
         scores.add(logits[start:stop], labels[start:stop])
     return scores
+
+
+def _measure(logits: torch.Tensor, labels: torch.Tensor) -> Measures:
+    return _scores(logits, labels).measures()
 
 
 def test_a_ratio_and_a_mean_of_nothing_are_not_numbers() -> None:
@@ -60,8 +60,8 @@ def test_measures_are_those_of_scikit_learn(seed: int) -> None:
     logits, labels = _predictions(seed=seed)
     truth, guess = labels.numpy(), logits.argmax(dim=1).numpy()
     expected = sklearn_metrics.confusion_matrix(truth, guess, labels=range(CLASSES))
-    np.testing.assert_array_equal(confusion_matrix(logits, labels).numpy(), expected)
-    found = measure(logits, labels)
+    np.testing.assert_array_equal(_scores(logits, labels).confusion.numpy(), expected)
+    found = _measure(logits, labels)
     assert found.n == len(labels)
     assert found.accuracy == pytest.approx(sklearn_metrics.accuracy_score(truth, guess))
     assert found.balanced_accuracy == pytest.approx(sklearn_metrics.balanced_accuracy_score(truth, guess))
@@ -72,7 +72,7 @@ def test_measures_are_those_of_scikit_learn(seed: int) -> None:
 
 def test_a_class_that_occurs_nowhere_counts_nowhere() -> None:
     # labels 0 0 1, predictions 0 2 1; class 3 occurs on neither side
-    confusion = confusion_matrix(torch.eye(4)[[0, 2, 1]], torch.tensor([0, 0, 1]))
+    confusion = _scores(torch.eye(4)[[0, 2, 1]], torch.tensor([0, 0, 1])).confusion
     assert balanced_accuracy(confusion) == pytest.approx((1 / 2 + 1) / 2)
     assert macro_f1(confusion) == pytest.approx((2 / 3 + 1 + 0) / 3)
 
@@ -82,21 +82,22 @@ def test_confidence_measures_are_those_of_their_formulas() -> None:
     chances = torch.softmax(logits, dim=1)
     true = chances[torch.arange(len(labels)), labels]
     one_hot = torch.eye(CLASSES, dtype=torch.float64)[labels]
-    assert negative_log_likelihood(logits, labels) == pytest.approx(-true.log().mean().item())
-    assert brier_score(logits, labels) == pytest.approx((chances - one_hot).square().sum(dim=1).mean().item())
+    found = _measure(logits, labels)
+    assert found.nll == pytest.approx(-true.log().mean().item())
+    assert found.brier == pytest.approx((chances - one_hot).square().sum(dim=1).mean().item())
     gap = 0.0
     for number in range(BINS):
         inside = [i for i, row in enumerate(chances) if number / BINS < row.max() <= (number + 1) / BINS]
         if inside:
             right = mean(float(chances[i].argmax() == labels[i]) for i in inside)
             gap += len(inside) / len(labels) * abs(right - mean(chances[i].max().item() for i in inside))
-    assert expected_calibration_error(logits, labels) == pytest.approx(gap)
+    assert found.ece == pytest.approx(gap)
 
 
 @pytest.mark.parametrize("cuts", [[100], [1, 2, 199], [0, 70, 70, 140], list(range(1, 200))])
 def test_any_split_into_batches_gives_the_same(cuts: list[int]) -> None:
     logits, labels = _predictions()
-    whole, parts = _scores(logits, labels, []), _scores(logits, labels, cuts)
+    whole, parts = _scores(logits, labels), _scores(logits, labels, cuts)
     assert torch.equal(whole.confusion, parts.confusion)
     assert astuple(parts.measures()) == pytest.approx(astuple(whole.measures()), rel=1e-12)
     for one, other in zip(whole.calibration(), parts.calibration(), strict=True):
@@ -107,8 +108,10 @@ def test_the_order_of_images_and_the_precision_of_logits_do_not_matter() -> None
     logits, labels = _predictions()
     logits = logits.float()  # sums over them are still in float64
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(1))
-    assert astuple(measure(logits[order], labels[order])) == pytest.approx(astuple(measure(logits, labels)), rel=1e-12)
-    assert astuple(measure(logits.double(), labels)) == astuple(measure(logits, labels))
+    assert astuple(_measure(logits[order], labels[order])) == pytest.approx(
+        astuple(_measure(logits, labels)), rel=1e-12
+    )
+    assert astuple(_measure(logits.double(), labels)) == astuple(_measure(logits, labels))
 
 
 def test_memory_does_not_grow_with_the_images() -> None:
@@ -146,7 +149,7 @@ def test_certainty_is_in_the_last_bin() -> None:
 @pytest.mark.parametrize("wrong", [1000.0, float("inf"), float("nan")])
 def test_a_certain_mistake_is_finite(wrong: float) -> None:
     # an infinite or missing logit is what a method gives that has broken down
-    found = measure(torch.tensor([[0.0, 0.0, wrong], [0.0, 5.0, 0.0]]), torch.tensor([1, 1]))
+    found = _measure(torch.tensor([[0.0, 0.0, wrong], [0.0, 5.0, 0.0]]), torch.tensor([1, 1]))
     assert all(math.isfinite(value) for value in astuple(found))
     assert found.accuracy == 0.5
     assert found.nll == pytest.approx((-math.log(np.finfo(float).eps) + math.log(1 + 2 * math.exp(-5))) / 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from gformer_cli.errors import InputError
@@ -50,27 +49,17 @@ def compare(a: Document, b: Document) -> Comparison:
         before, now = one[key], other[key]
         targets = {name: (before.targets[name], now.targets[name]) for name in before.targets if name in now.targets}
         if targets:
-            found = _difference(a, b, key, list(targets), mean(y - x for x, y in targets.values()))
-            rows.append(Row(*key, targets, found, before, now))
+            stream, size, method = key
+            theirs, mine = (
+                [cell for cell in document.of((stream, size), method) if cell.target in targets] for document in (a, b)
+            )
+            rows.append(Row(*key, targets, paired_difference("a", mine, theirs), before, now))
     if not rows:
         raise InputError(
             "the two results have no stream, method and target in common",
             "Evaluate both with the same --methods, --streams, --batch-size and --target.",
         )
     return Comparison(rows, _only(one, other), _only(other, one))
-
-
-def _difference(a: Document, b: Document, key: tuple[str, int, str], targets: list[str], change: float) -> Difference:
-    """With an interval where each of the cells has its pair, measured on batches of the same sizes."""
-    stream, size, method = key
-    before, now = (
-        {cell.place: cell for cell in document.of((stream, size), method) if cell.target in targets}
-        for document in (a, b)
-    )
-    paired = before.keys() == now.keys() and all(before[k].batch_images == now[k].batch_images for k in before)
-    if not paired:
-        return Difference("a", change, math.nan, math.nan)
-    return paired_difference("a", [(now[place], cell) for place, cell in before.items()])
 
 
 def _only(one: dict[tuple[str, int, str], Summary], other: dict[tuple[str, int, str], Summary]) -> list[str]:

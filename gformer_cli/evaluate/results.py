@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -253,25 +254,36 @@ class Results:
 
     def _difference(self, method: str, other: str, setting: tuple[str, int], target: str | None = None) -> Difference:
         """Over all targets, or on one alone."""
-        cells = [cell for cell in self.of(method, setting) if target in (None, cell.target)]
-        theirs = {cell.place: cell for cell in self.of(other, setting)}
-        return paired_difference(other, [(cell, theirs[cell.place]) for cell in cells])
+        mine, theirs = (
+            [cell for cell in self.of(name, setting) if target in (None, cell.target)] for name in (method, other)
+        )
+        return paired_difference(other, mine, theirs)
 
 
-def paired_difference(name: str, pairs: Sequence[tuple[Cell, Cell]]) -> Difference:
-    """Accuracy of the first cells less that of the second, called `name`, both on the same batches.
+def paired_difference(name: str, mine: Sequence[Cell], theirs: Sequence[Cell]) -> Difference:
+    """Accuracy of `mine` less that of `theirs`, called `name`, on the same targets. Each target counts alike.
 
-    Each target counts alike; the interval is a bootstrap over batches.
+    The interval is a bootstrap over batches; there is none where the two were measured on batches of other sizes.
     """
+    pair = {cell.place: cell for cell in mine}
+    same = 0 < len(pair) == len(theirs) and all(
+        cell.place in pair and pair[cell.place].batch_images == cell.batch_images for cell in theirs
+    )
+    if not same:
+        before, now = _averages(theirs), _averages(mine)
+        return Difference(
+            name, mean(now[target] - before[target] for target in before if target in now), math.nan, math.nan
+        )
     targets = Counter[str]()
-    for mine, _ in pairs:
-        targets[mine.target] += mine.n
+    for cell in mine:
+        targets[cell.target] += cell.n
     differences: list[float] = []
     weights: list[float] = []
-    for mine, their in pairs:
-        for images, right, theirs in zip(mine.batch_images, mine.batch_correct, their.batch_correct, strict=True):
-            differences.append((right - theirs) / images)
-            weights.append(images / targets[mine.target])
+    for other in theirs:
+        cell = pair[other.place]
+        for images, one, two in zip(cell.batch_images, cell.batch_correct, other.batch_correct, strict=True):
+            differences.append((one - two) / images)
+            weights.append(images / targets[cell.target])
     low, high = paired_bootstrap(differences, weights)
     total = sum(d * w for d, w in zip(differences, weights, strict=True))
     return Difference(name, total / sum(weights), low, high)
