@@ -73,7 +73,8 @@ def evaluate(
     if resume and out is None:
         raise InputError("--resume needs the --out folder of the evaluation to go on with", "Add --out DIR.")
     model = pick_model(terminal, model, run)
-    check_folders_exist([*(target or []), *(source or [])])
+    for named in (target, source):  # each by itself: the same images may be both
+        check_folders_exist(named or [])
 
     from gformer_cli.bundle import load_bundle
     from gformer_cli.compute.device import pick_device, pick_workers

@@ -141,6 +141,12 @@ def test_forgetting_ends_at_home(evaluate: Evaluate, data: Path) -> None:
     assert {c["target"]: c["n"] for c in done.json["cells"]} == {"fog": 30, "night": 30, "(source again)": 18}
 
 
+def test_the_same_folder_may_be_target_and_source(evaluate: Evaluate, data: Path) -> None:
+    folder = data / "sources"
+    options = ("--methods", "source", "--streams", "forgetting", "--limit", 4, "--dry-run")
+    assert evaluate(*options, "--source", folder, target=folder).status == 0
+
+
 @pytest.mark.slow
 def test_all_methods_are_measured_and_eata_without_source_is_told(evaluate: Evaluate, bundle: Path, data: Path) -> None:
     from gformer_cli.methods import METHODS
