@@ -9,11 +9,8 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from torch import nn
 
-from gformer_cli.bundle import Bundle, build_generator, control_settings, load_bundle
-from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.generalizeformer import GeneralizeFormer
+from gformer_cli.bundle import Bundle
 from gformer_cli.evaluate import Plan, measure
 from gformer_cli.evaluate.records import Records
 from gformer_cli.folders.domains import Domain, find_domains
@@ -24,13 +21,8 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def bundle(_bundle_file: Path, make_network: Callable[..., nn.Module]) -> Bundle:
-    """The trained bundle with a network of two layers in the place of its own, which is ten times slower."""
-    trained = load_bundle(_bundle_file)
-    backbone = Backbone(make_network(classes=2).float()).freeze()
-    blind = build_generator(control_settings(trained.header.generator.settings), backbone)
-    control = GeneralizeFormer(blind, prior_count=16.0).eval().requires_grad_(False)
-    return Bundle(trained.header, backbone, trained.method, control)
+def bundle(shallow_bundle: Bundle) -> Bundle:
+    return shallow_bundle
 
 
 class Fake:
