@@ -69,6 +69,8 @@ class BackboneSettings(_Section):
     """`small`: a 3x3 convolution of stride 1 and no pooling, for images under 64 pixels."""
     width: Annotated[float, Field(gt=0.0, le=4.0)] = 1.0
     """Multiplies every stage's channels; other than 1 needs weights: none."""
+    head: str | None = None
+    """The name of the layer that answers, as in the network's state dict; null: found by running the network."""
     weights: str = "default"
     """`default` (the library's download), `none` (from scratch), or a state-dict file."""
 
@@ -114,11 +116,7 @@ class GeneratorSettings(_Section):
     """What comes before the prediction: `none`: nothing, each layer's parameters are generated as the batch reaches it;
     `forward`: a pass of the source model; `backward`: that and a backward pass, for gradient features."""
     probe_images: Share = 1.0
-    """Share of a batch's images that are probed. With a probe alone, as the next two."""
-    probe_scale: Share = 1.0
-    """Of the images' sides in the probe."""
-    gradient_layers: Count | None = None
-    """Gradient features of so many BatchNorm layers nearest to the classifier only; null for all."""
+    """Share of a batch's images that are probed. With a probe alone."""
     statistics: bool = True
     """Read how far each layer's batch statistics lie from the source's."""
     features: bool = True
@@ -134,6 +132,17 @@ class GeneratorSettings(_Section):
     prior_count: Positive = 16.0
     """How many images the source statistics count as when the probe mixes them with the batch's."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_what_is_gone(cls, values: Any) -> Any:
+        """Runs and bundles of before hold settings that are no more, most of them at values of no effect."""
+        if not isinstance(values, Mapping):
+            return values
+        for name, idle in {"probe_scale": 1.0, "gradient_layers": None}.items():
+            if name in values and values[name] != idle:
+                raise ValueError(f"generator.{name} is no more, and this was trained with {values[name]}")
+        return {key: value for key, value in values.items() if key not in ("probe_scale", "gradient_layers")}
+
     @model_validator(mode="after")
     def _heads_divide_width(self) -> GeneratorSettings:
         if self.width % self.heads:
@@ -144,10 +153,8 @@ class GeneratorSettings(_Section):
     def _kind_allows_probe(self) -> GeneratorSettings:
         if self.kind == "vector" and self.probe == "none":
             raise ValueError("generator.kind vector needs generator.probe forward or backward")
-        if self.probe == "none" and (self.probe_images, self.probe_scale) != (1.0, 1.0):
-            raise ValueError("generator.probe_images and probe_scale need generator.probe forward or backward")
-        if self.probe != "backward" and self.gradient_layers is not None:
-            raise ValueError("generator.gradient_layers needs generator.probe backward")
+        if self.probe == "none" and self.probe_images != 1.0:
+            raise ValueError("generator.probe_images needs generator.probe forward or backward")
         return self
 
 

@@ -13,7 +13,6 @@ from gformer_cli.core.generators import (
     Scope,
     VectorGenerator,
 )
-from gformer_cli.core.probe import Economy
 
 
 def build_generator(settings: GeneratorSettings, backbone: Backbone) -> Generator:
@@ -46,7 +45,7 @@ def build_method(settings: GeneratorSettings, generator: Generator) -> Generaliz
         generator,
         prior_count=settings.prior_count,
         single_pass=settings.probe == "none",
-        economy=Economy(settings.probe_images, settings.probe_scale, settings.gradient_layers),
+        probe_images=settings.probe_images,
     )
 
 

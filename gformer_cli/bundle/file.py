@@ -41,6 +41,7 @@ from gformer_cli.guard.rule import Guard
 from gformer_cli.images.depth import Depth, Kind, Levels
 from gformer_cli.images.preprocessing import Preprocessing
 from gformer_cli.networks.build import OnMeta, build_network
+from gformer_cli.networks.head import last_linear
 from gformer_cli.networks.own_code import check_own_code, own_code
 
 
@@ -120,7 +121,7 @@ def save_bundle(
     """
     own = settings.backbone.name if own_code(settings.backbone.name) else None
     # where files lie on this machine is nobody's business elsewhere; their names are
-    places = {"weights": Path(settings.backbone.weights).name}
+    places = {"weights": Path(settings.backbone.weights).name, "head": backbone.classifier_name}
     if own is not None:
         places["name"] = Path(own).name
     settings = settings.model_copy(update={"backbone": settings.backbone.model_copy(update=places)})
@@ -293,4 +294,6 @@ def _static(header: BundleHeader, backbone: Backbone, parts: Mapping[str, dict[s
 
 def _backbone(name: str, header: BundleHeader) -> Backbone:
     settings = header.backbone
-    return Backbone(build_network(name, len(header.classes), stem=settings.stem, width=settings.width))
+    network = build_network(name, len(header.classes), stem=settings.stem, width=settings.width)
+    # bundles that do not say which layer their head is were written when it was the linear layer defined last
+    return Backbone(network, head=settings.head or last_linear(network))

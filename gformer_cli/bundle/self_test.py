@@ -44,7 +44,7 @@ def self_test() -> list[str]:
     images = torch.rand(4, 3, 16, 16)
     problems: list[str] = []
     untrained = method(backbone, images).logits
-    mixed = backbone.source_parameters().with_mix(prior_mix(backbone, len(images), 16.0))
+    mixed = backbone.source_parameters().with_mix(prior_mix(backbone.source_parameters(), len(images), 16.0))
     if not torch.equal(untrained, backbone(images, mixed)):
         problems.append("an untrained generator does not give the source model")
     optimizer = torch.optim.SGD(method.parameters(), lr=0.1)

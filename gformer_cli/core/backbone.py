@@ -1,76 +1,56 @@
-"""Any BatchNorm CNN with a linear classifier, seen as f(x; θ): which tensors are θ, and how to run with another θ."""
+"""Any classifier with normalisation layers and a linear head, seen as f(x; θ): which tensors are θ, and how to run with
+another θ."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import nn
 
 from gformer_cli.core.parameters import Parameters
-from gformer_cli.core.stem import RememberedConvolution
+from gformer_cli.core.session import Session
+from gformer_cli.core.statistics import Statistics, pool
 from gformer_cli.errors import InputError
-from gformer_cli.networks.norms import MixedBatchNorm2d, Statistics
-
-LayerAdapter = Callable[
-    [int, torch.Tensor, torch.Tensor],
-    tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
-]
-Classifier = Callable[[torch.Tensor], torch.Tensor]
-
-
-@dataclass
-class Observation:
-    """What one pass showed on its way."""
-
-    features: torch.Tensor | None = None
-    """Input of the classifier, (B, D)."""
-    means: dict[int, torch.Tensor] = field(default_factory=dict)
-    """Per BatchNorm layer the batch mean, (C_l,)."""
-    variances: dict[int, torch.Tensor] = field(default_factory=dict)
-    """Per BatchNorm layer the biased batch variance, (C_l,)."""
+from gformer_cli.networks.head import Head, find_head, make_head
+from gformer_cli.networks.norms import AdaptiveNorm, make_adaptive
 
 
 class Backbone(nn.Module):
     """A network whose θ (γ, β, mixing, classifier) can be exchanged for one pass without writing to it.
 
-    `network` maps images (B, 3, H, W) to logits (B, K). Its `nn.BatchNorm2d` layers become
-    `MixedBatchNorm2d` in place; its state dict keeps its names. The classifier is the last `nn.Linear`.
+    `network` maps images (B, 3, H, W) to logits (B, K). Its normalisation layers and its head become adaptive in place
+    (see `networks.norms`); its state dict keeps its names. What belongs to a pass is in its `Session`:
+    threads may share a backbone.
 
-    Raises `InputError` for a network without BatchNorm or without a final linear layer.
+    Args:
+        network: as it was built or loaded.
+        image_size: of the images that it is run on to find its head; None tries some.
+        head: the name of its head, which is then not looked for.
+
+    Raises `InputError` for a network without a layer that can be adapted, or without a linear head.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, *, image_size: int | None = None, head: str | None = None) -> None:
         super().__init__()
-        _convert_batchnorm(network)
         self.network = network
-        found = {name: m for name, m in network.named_modules() if isinstance(m, MixedBatchNorm2d)}
-        self.layer_names = list(found)
-        self.layers = list(found.values())
-        """The BatchNorm layers in the order of their definition."""
-        linears = [name for name, m in network.named_modules() if isinstance(m, nn.Linear)]
-        if not self.layer_names or not linears:
-            missing = "BatchNorm layers" if not self.layer_names else "linear classifier"
-            raise InputError(
-                f"{type(network).__name__} has no {missing}, so there is nothing to generate",
-                "Supported: CNNs with BatchNorm2d layers and a final linear layer (resnet, densenet, vgg_bn, "
-                "mobilenet, efficientnet, mnasnet, regnet, shufflenet, googlenet, inception, and timm's like them).",
-            )
-        self.classifier_name = linears[-1]
-        if self.classifier.bias is None:
-            self.classifier.bias = nn.Parameter(self.classifier.weight.new_zeros(self.num_classes))
+        layers, self.unadapted = adaptive_layers(network)
+        """Why a layer that normalises is not adapted, by its name."""
+        self.layer_names = list(layers)
+        self.layers = list(layers.values())
+        """The adaptive normalisation layers in the order of their definition."""
+        self.classifier_name = find_head(network, image_size) if head is None else head
+        make_head(network, self.classifier_name)
 
     @property
-    def classifier(self) -> nn.Linear:
+    def classifier(self) -> Head:
         layer = self.network.get_submodule(self.classifier_name)
-        assert isinstance(layer, nn.Linear)
+        assert isinstance(layer, Head)
         return layer
 
     @property
     def num_classes(self) -> int:
-        return self.classifier.out_features
+        return self.classifier.num_classes
 
     def freeze(self) -> Backbone:
         """Eval mode, no gradients: the state in which a source model is adapted."""
@@ -78,14 +58,21 @@ class Backbone(nn.Module):
 
     def source_parameters(self) -> Parameters:
         """θ_s: the model's own tensors (not copies) under source statistics."""
-        layers = self.layers
+        layers, head = self.layers, self.classifier
         return Parameters(
             gammas=tuple(layer.weight for layer in layers),
             betas=tuple(layer.bias for layer in layers),
             mix=None,
-            weight=self.classifier.weight,
-            bias=self.classifier.bias,
+            weight=head.matrix,
+            bias=head.bias,
         )
+
+    def mixing_batchnorm(self, share: float | torch.Tensor) -> Parameters:
+        """θ_s where each BatchNorm mixes the batch's statistics in by `share`, in [0, 1], and the layers that normalise
+        each image by itself stay as they are. With 1 it is how training normalises."""
+        source = self.source_parameters()
+        of_batch = [float(layer.of_batch) for layer in self.layers]
+        return source.with_mix(share * source.weight.new_tensor(of_batch) if any(of_batch) else None)
 
     def forward(
         self,
@@ -95,14 +82,12 @@ class Backbone(nn.Module):
     ) -> torch.Tensor:
         """Logits (B, K) of images (B, 3, H, W) under `parameters`, or under the model's own.
 
-        `earlier` holds per BatchNorm layer the statistics of other images, which those of `images` are pooled with
-        wherever `parameters` mix batch statistics in.
+        `earlier` holds per layer the statistics of other images, which those of `images` are pooled with wherever
+        `parameters` mix batch statistics in.
         """
-        with self._pooling(earlier):
-            if parameters is None:
-                logits = self.network(images)
-            else:
-                logits = torch.func.functional_call(self.network, self.assignment(parameters), (images,))
+        if parameters is not None:
+            return Session(parameters, earlier=earlier).run(self.network, images)
+        logits = self.network(images)
         assert isinstance(logits, torch.Tensor)
         return logits
 
@@ -111,46 +96,33 @@ class Backbone(nn.Module):
         images: torch.Tensor,
         parameters: Parameters | None = None,
         earlier: Sequence[Statistics] | None = None,
-    ) -> tuple[torch.Tensor, Observation]:
-        """As `forward`, and what the pass showed of `images`: classifier input and each layer's batch statistics."""
-        with self._observing() as seen:
-            logits = self(images, parameters, earlier)
-        return logits, seen
+    ) -> tuple[torch.Tensor, Session]:
+        """As `forward`, and the pass, which holds what `images` showed: features and each layer's batch statistics."""
+        session = Session(parameters or self.source_parameters(), earlier=earlier, observing=True)
+        return session.run(self.network, images), session
 
-    def generate(self, images: torch.Tensor, adapt_layer: LayerAdapter, classify: Classifier) -> torch.Tensor:
-        """Logits (B, K) of images (B, 3, H, W) under parameters that are made as the batch reaches them.
-
-        `adapt_layer(index, mean, variance)` gets the batch's statistics at a BatchNorm layer, (C_l,) both, under
-        what was made for the layers before, and returns the (γ, β, mix) and the (mean, variance) to normalise with;
-        `classify` maps the features (B, D) to the classifier's output (B, K).
-        """
-        layers = self.layers
-        handle = self.classifier.register_forward_hook(lambda _module, inputs, _output: classify(inputs[0]))
-        try:
-            for index, layer in enumerate(layers):
-                layer.adapter = lambda mean, var, index=index: adapt_layer(index, mean, var)
-            return self(images)  # type: ignore[no-any-return]
-        finally:
-            handle.remove()
-            for layer in layers:
-                layer.adapter = None
-
-    @contextmanager
-    def sharing_stem(self) -> Iterator[None]:
-        """Passes of the same images inside share what the first convolution makes of them, whatever their θ.
-
-        The results are the same to the bit. Of ResNet-18 at 224 pixels it saves a tenth of a pass, for 1.4 times the
-        memory: the widest activation is held. A convolution whose forward was replaced, as by this, is left alone.
-        """
-        first = next((m for m in self.network.modules() if isinstance(m, nn.Conv2d)), None)
-        if first is None or "forward" in vars(first):
-            yield
+    @torch.no_grad()
+    def record(self, batches: Iterable[torch.Tensor]) -> None:
+        """Record what LayerNorm and GroupNorm show of source images, batches (B, 3, H, W), in place of their source
+        statistics. BatchNorm has its own. Without such layers nothing is read."""
+        wanted = [layer for layer in self.layers if not layer.of_batch]
+        if not wanted:
             return
-        first.forward = RememberedConvolution(first)  # type: ignore[method-assign]
-        try:
-            yield
-        finally:
-            del first.forward
+        total: list[Statistics] = []
+        for images in batches:
+            _, session = self.observe(images)
+            seen = [
+                Statistics(
+                    len(images),
+                    session.means[layer.index].cpu().double(),
+                    session.variances[layer.index].cpu().double(),
+                )
+                for layer in wanted
+            ]
+            total = [pool(both) for both in zip(total, seen, strict=True)] if total else seen
+        for layer, statistics in zip(wanted, total, strict=True):
+            layer.running_mean.copy_(statistics.mean)
+            layer.running_var.copy_(statistics.variance)
 
     def assignment(self, parameters: Parameters) -> dict[str, torch.Tensor]:
         """`parameters` by their names in the network's state dict; and `LAYER.mix`, which is never in it."""
@@ -163,79 +135,54 @@ class Backbone(nn.Module):
             if parameters.means is not None and parameters.variances is not None:
                 tensors[f"{name}.running_mean"] = parameters.means[index]
                 tensors[f"{name}.running_var"] = parameters.variances[index]
-        tensors[f"{self.classifier_name}.weight"] = parameters.weight
+        tensors[f"{self.classifier_name}.weight"] = parameters.weight.view_as(self.classifier.weight)
         tensors[f"{self.classifier_name}.bias"] = parameters.bias
         return tensors
 
     def parameters_from(self, tensors: Mapping[str, torch.Tensor]) -> Parameters:
-        """The opposite of `assignment`, for parameters with statistics of their own and without mixing.
+        """The opposite of `assignment`, for parameters with a mixing or with statistics of their own.
 
         Raises `KeyError` for a tensor that is missing or too many, `ValueError` for one of another shape.
         """
         state = self.network.state_dict()
         left = dict(tensors)
 
-        def take(name: str) -> torch.Tensor:
-            if left[name].shape != state[name].shape:
-                raise ValueError(f"{name} has shape {tuple(left[name].shape)}, not {tuple(state[name].shape)}")
+        def take(name: str, shape: torch.Size) -> torch.Tensor:
+            if left[name].shape != shape:
+                raise ValueError(f"{name} has shape {tuple(left[name].shape)}, not {tuple(shape)}")
             return left.pop(name)
 
         def per_layer(part: str) -> tuple[torch.Tensor, ...]:
-            return tuple(take(f"{name}.{part}") for name in self.layer_names)
+            return tuple(take(f"{name}.{part}", state[f"{name}.{part}"].shape) for name in self.layer_names)
 
+        mixed = f"{self.layer_names[0]}.mix" in left
+        head = {part: f"{self.classifier_name}.{part}" for part in ("weight", "bias")}
         made = Parameters(
             gammas=per_layer("weight"),
             betas=per_layer("bias"),
-            mix=None,
-            weight=take(f"{self.classifier_name}.weight"),
-            bias=take(f"{self.classifier_name}.bias"),
-            means=per_layer("running_mean"),
-            variances=per_layer("running_var"),
+            mix=torch.stack([take(f"{name}.mix", torch.Size()) for name in self.layer_names]) if mixed else None,
+            weight=take(head["weight"], state[head["weight"]].shape).flatten(1),
+            bias=take(head["bias"], state[head["bias"]].shape),
+            means=None if mixed else per_layer("running_mean"),
+            variances=None if mixed else per_layer("running_var"),
         )
         for name in left:
             raise KeyError(name)
         return made
 
-    @contextmanager
-    def _pooling(self, earlier: Sequence[Statistics] | None) -> Iterator[None]:
-        if earlier is None:
-            yield
-            return
-        layers = self.layers
-        try:
-            for layer, statistics in zip(layers, earlier, strict=True):
-                layer.earlier = statistics
-            yield
-        finally:
-            for layer in layers:
-                layer.earlier = None
 
-    @contextmanager
-    def _observing(self) -> Iterator[Observation]:
-        seen = Observation()
+def adaptive_layers(network: nn.Module) -> tuple[dict[str, AdaptiveNorm], dict[str, str]]:
+    """The normalisation layers of `network`, made adaptive, and why others are not (see `networks.norms`).
 
-        def keep_features(_module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            seen.features = inputs[0]
-
-        handle = self.classifier.register_forward_pre_hook(keep_features)
-        layers = self.layers
-        try:
-            for index, layer in enumerate(layers):
-                layer.observer = lambda mean, var, index=index: _keep(seen, index, mean, var)
-            yield seen
-        finally:
-            handle.remove()
-            for layer in layers:
-                layer.observer = None
-
-
-def _keep(seen: Observation, index: int, mean: torch.Tensor, variance: torch.Tensor) -> None:
-    seen.means[index] = mean
-    seen.variances[index] = variance
-
-
-def _convert_batchnorm(network: nn.Module) -> None:
-    for module in list(network.modules()):
-        for name, child in list(module.named_children()):
-            if MixedBatchNorm2d.can_replace(child):
-                setattr(module, name, MixedBatchNorm2d.from_batchnorm(child))
+    Raises `InputError` where there is none.
+    """
+    layers, left = make_adaptive(network)
+    if not layers:
+        found = "; ".join(f"{name}: {reason}" for name, reason in list(left.items())[:3])
+        raise InputError(
+            f"{type(network).__name__} has no normalisation layer that can be adapted, so there is nothing to "
+            f"generate{f' ({found})' if found else ''}",
+            "Supported: BatchNorm, LayerNorm and GroupNorm with scale and shift, as in ResNets, DenseNets, MobileNets, "
+            "EfficientNets, VGGs with BatchNorm, ConvNeXt, ViT and Swin.",
+        )
+    return layers, left

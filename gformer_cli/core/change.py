@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from gformer_cli.core.generalizeformer import Prediction
 from gformer_cli.core.probe import statistic_shifts
+from gformer_cli.core.statistics import mean_by_layer, owners
 
 FIGURES = ("gamma", "beta", "mixing", "mixing_change", "mean_shift", "spread_shift")
 
 
 @dataclass(frozen=True)
 class Change:
-    """Sizes of what was generated for one batch, on the CPU. L BatchNorm layers."""
+    """Sizes of what was generated for one batch, on the CPU. L layers."""
 
     layers: torch.Tensor
     """(L, 6), the columns of `FIGURES`:
@@ -38,11 +38,11 @@ def measure_change(prediction: Prediction) -> Change:
     source = seen.source
     assert source.mix is not None
     gammas = torch.cat(source.gammas)
-    counts = [len(gamma) for gamma in source.gammas]
+    sizes = [len(gamma) for gamma in source.gammas]
     moved, stretched = (torch.cat(parts) for parts in statistic_shifts(seen))
     values = [gammas, torch.cat(made.gammas) - gammas, torch.cat(made.betas) - torch.cat(source.betas)]
-    sums = layer_sums([value.square() for value in (*values, moved, stretched)], counts)
-    unit, gamma, beta, mean, spread = (sums / sums.new_tensor(counts)).sqrt()
+    squares = torch.stack([value.square() for value in (*values, moved, stretched)], dim=1)
+    unit, gamma, beta, mean, spread = mean_by_layer(squares, owners(sizes, gammas.device), sizes).sqrt().unbind(dim=1)
     mix = torch.zeros_like(source.mix) if made.mix is None else made.mix
     tiny = torch.finfo(unit.dtype).tiny
     layers = torch.stack(
@@ -52,12 +52,3 @@ def measure_change(prediction: Prediction) -> Change:
     bias = (made.bias - source.bias).square().mean().sqrt()
     flat = torch.cat([layers.flatten(), weight[None], bias[None]]).cpu()
     return Change(flat[:-2].view(-1, len(FIGURES)), float(flat[-2]), float(flat[-1]))
-
-
-def layer_sums(values: Sequence[torch.Tensor], sizes: Sequence[int]) -> torch.Tensor:
-    """Sums over the channels of each layer: F tensors (ΣC,) to (F, L)."""
-    device = values[0].device
-    owner = torch.repeat_interleave(torch.arange(len(sizes), device=device), torch.tensor(sizes, device=device))
-    empty = values[0].new_zeros(len(values), len(sizes))
-    sums: torch.Tensor = empty.index_add(1, owner, torch.stack(list(values)))
-    return sums

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from gformer_cli.core.backbone import Observation
 from gformer_cli.core.gradients import GradientFeatures
-from gformer_cli.core.probe import Probe, statistic_shift
-from gformer_cli.networks.norms import Statistics, pool
+from gformer_cli.core.probe import Probe
+from gformer_cli.core.session import Session
+from gformer_cli.core.statistics import Statistics, pool, statistic_shift
 
 JUMP = 3.0
 """So many times farther from the others than any remembered batch is from its own others: another domain."""
@@ -31,7 +31,7 @@ class _Batch:
     adapted: list[Statistics]
     """Per layer, in the pass under the generated parameters."""
     signature: torch.Tensor
-    """How the first BatchNorm layer saw it, (2 C_1,): the one layer whose input no parameter has touched."""
+    """How the first layer saw it, (2 C_1,): the one layer whose input no parameter has touched."""
 
     @property
     def count(self) -> int:
@@ -98,7 +98,7 @@ class Context:
             gradients=_mean_gradients(probes),
         )
 
-    def remember(self, seen: Probe, adapted: Observation) -> None:
+    def remember(self, seen: Probe, adapted: Session) -> None:
         """A batch is done: its probe, and what the pass under its own parameters showed. The oldest batch goes."""
         count = len(seen.logits)
         layers = [Statistics(count, adapted.means[i], adapted.variances[i]) for i in range(len(seen.means))]
@@ -134,7 +134,8 @@ def _mean_gradients(probes: Sequence[Probe]) -> GradientFeatures | None:
 
 
 def _signature(seen: Probe) -> torch.Tensor:
-    return torch.cat(statistic_shift(seen.source_means[0], seen.source_variances[0], seen.means[0], seen.variances[0]))
+    source = seen.source_means[0], seen.source_variances[0]
+    return torch.cat(statistic_shift(source, (seen.means[0], seen.variances[0])))
 
 
 def _distance(a: torch.Tensor, b: torch.Tensor) -> float:

@@ -1,9 +1,8 @@
-"""GeneralizeFormer: probe a batch, generate its parameters, predict it with them. No labels, no state of its own."""
+"""GeneralizeFormer: generate the parameters of a batch and predict it with them. No labels, no state of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,10 +10,10 @@ from torch import nn
 
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.context import Context
-from gformer_cli.core.generators import Generator
+from gformer_cli.core.generators import Generator, SinglePass, generate
 from gformer_cli.core.parameters import Parameters
-from gformer_cli.core.probe import Economy, Probe, prior_mix, probe
-from gformer_cli.networks.norms import Statistics
+from gformer_cli.core.probe import Probe, part_of, prior_mix, probe
+from gformer_cli.core.statistics import Statistics
 
 
 @dataclass(frozen=True)
@@ -38,14 +37,18 @@ class GeneralizeFormer(nn.Module):
         generator: turns what a batch shows into parameters.
         prior_count: how many images the source statistics count as where mixing starts (`probe.prior_mix`).
         single_pass: generate while the batch passes, instead of probing the source model with it first.
-        economy: what that probe leaves out.
+        probe_images: the share of a batch's images that are probed, in (0, 1].
+
+    Raises `ValueError` for another share, and for a single pass that a generator cannot do.
     """
 
     def __init__(
-        self, generator: Generator, *, prior_count: float, single_pass: bool = False, economy: Economy | None = None
+        self, generator: Generator, *, prior_count: float, single_pass: bool = False, probe_images: float = 1.0
     ) -> None:
         super().__init__()
-        self.economy = economy or Economy()
+        if not 0.0 < probe_images <= 1.0:
+            raise ValueError(f"the share of the images that are probed must be in (0, 1], not {probe_images:g}")
+        self.probe_images = probe_images
         self.single_pass = single_pass
         self.generator = generator
         self.prior_count = prior_count
@@ -57,37 +60,31 @@ class GeneralizeFormer(nn.Module):
         a part of `context`, and is probed whole. Differentiable in the generator's weights.
         """
         if self.single_pass and (context is None or self.generator.reads_context):
-            return Prediction(*self.generator.single_pass(backbone, images, self.prior_count, context))
-        same = context is not None or self.economy.whole  # are the images that are probed those that are predicted?
-        with backbone.sharing_stem() if same else nullcontext():
-            return self._probed(backbone, images, context)
+            count = images.shape[0]
+            once = SinglePass(self.generator, backbone, count, prior_count=self.prior_count, context=context)
+            logits = once.run(backbone.network, images)
+            return Prediction(logits, once.generated(), once.probe, once.earlier)
+        if context is not None:
+            return self._with_context(backbone, images, context)
+        seen = self._probe(backbone, part_of(images, self.probe_images), None)
+        if self.probe_images < 1.0:  # the mixing starts from the batch that is predicted, not from the part
+            start = prior_mix(seen.source, images.shape[0], self.prior_count)
+            seen = replace(seen, source=seen.source.with_mix(start))
+        parameters = generate(self.generator, seen)
+        return Prediction(backbone(images, parameters), parameters, seen)
 
-    def _probed(self, backbone: Backbone, images: torch.Tensor, context: Context | None) -> Prediction:
-        if context is None:
-            seen = self._probe(backbone, self.economy.part_of(images), None)
-            if not self.economy.whole:  # the mixing starts from the batch that is predicted, not from the part
-                start = prior_mix(backbone, len(images), self.prior_count)
-                seen = replace(seen, source=seen.source.with_mix(start))
-            parameters: Parameters = self.generator(seen)
-            return Prediction(backbone(images, parameters), parameters, seen)
+    def _with_context(self, backbone: Backbone, images: torch.Tensor, context: Context) -> Prediction:
         seen = self._probe(backbone, images, context.probed)
         if context.jumps_to(seen):
             context.forget()
             seen = self._probe(backbone, images, None)
         together = context.with_earlier(seen)
-        parameters = self.generator(together)
+        parameters = generate(self.generator, together)
         earlier = context.adapted
-        logits, shown = backbone.observe(images, parameters, earlier)
-        context.remember(seen, shown)
+        logits, session = backbone.observe(images, parameters, earlier)
+        context.remember(seen, session)
         return Prediction(logits, parameters, together, earlier)
 
     def _probe(self, backbone: Backbone, images: torch.Tensor, earlier: Sequence[Statistics] | None) -> Probe:
         reads = self.generator.reads_gradients
-        return probe(
-            backbone,
-            images,
-            prior_count=self.prior_count,
-            gradients=reads,
-            gradient_layers=self.economy.gradient_layers,
-            earlier=earlier,
-        )
+        return probe(backbone, images, prior_count=self.prior_count, gradients=reads, earlier=earlier)

@@ -26,8 +26,7 @@ class GradientFeatures:
 def gradient_features(logits: torch.Tensor, features: torch.Tensor, leaves: Parameters) -> GradientFeatures:
     """Gradients for logits (B, K) and classifier inputs (B, D) that were computed with `leaves`.
 
-    BatchNorm: one backward pass of the entropy, down to the first layer whose leaves require gradients and no
-    further; layers whose leaves do not get zeros.
+    Normalisation layers: one backward pass of the entropy.
     Classifier: in closed form, because the loss is linear in it up to the softmax:
     dCE/dW = (softmax(z) - onehot(argmax z))^T f / B, so that no second backward pass is needed.
     """
@@ -36,10 +35,6 @@ def gradient_features(logits: torch.Tensor, features: torch.Tensor, leaves: Para
         residual = residual - torch.zeros_like(residual).scatter_(1, logits.argmax(dim=1, keepdim=True), 1.0)
         residual = residual / len(logits)  # (B, K)
         weight, bias = residual.t() @ features, residual.sum(dim=0)
-    asked = [leaf for leaf in (*leaves.gammas, *leaves.betas) if leaf.requires_grad]
-    found = iter(torch.autograd.grad(entropy(logits), asked))
-
-    def per_layer(parts: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        return tuple(next(found) if leaf.requires_grad else torch.zeros_like(leaf) for leaf in parts)
-
-    return GradientFeatures(per_layer(leaves.gammas), per_layer(leaves.betas), weight, bias)
+    found = torch.autograd.grad(entropy(logits), [*leaves.gammas, *leaves.betas])
+    layers = len(leaves.gammas)
+    return GradientFeatures(found[:layers], found[layers:], weight, bias)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -24,7 +23,8 @@ def entropy(logits: torch.Tensor) -> torch.Tensor:
 
 def marginal_entropy(logits: torch.Tensor) -> torch.Tensor:
     """Shannon entropy, in nats, of the mean softmax of logits (B, K): scalar. (SHOT, arXiv 2002.08546.)"""
-    return _entropy_of(logits.log_softmax(dim=1).logsumexp(dim=0) - math.log(len(logits)))
+    count = torch.scalar_tensor(logits.shape[0], dtype=logits.dtype, device=logits.device)  # not baked into a graph
+    return _entropy_of(logits.log_softmax(dim=1).logsumexp(dim=0) - count.log())
 
 
 def _entropy_of(log_probabilities: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.backbone import Backbone, adaptive_layers
+from gformer_cli.core.session import Session
 from gformer_cli.errors import GformerError, InputError, reason
 
 _IMAGES = 3
@@ -22,15 +23,18 @@ _NEAR = 1e-3
 """Of the largest logit: what equal answers may differ by, since batches of other sizes round differently."""
 
 
-def try_network(network: nn.Module, name: str, classes: int, image_size: int, device: torch.device) -> None:
+def try_network(
+    network: nn.Module, name: str, classes: int, image_size: int, device: torch.device, head: str | None = None
+) -> Backbone:
     """Raises `InputError` unless `network` (eval mode, left so) answers images (B, 3, S, S) with logits (B, `classes`).
 
-    Each image's answer must be its own, the same each time, come from the last linear layer, and leave images and
-    network as they were; every BatchNorm layer must take part.
+    Each image's answer must be its own, the same each time, and come from the head (`head`, or the one that is found).
+    Images and network must stay as they were. Every normalisation layer that is adapted must take part. Returns the
+    network as a backbone.
     """
     trial = _Trial(name, classes, image_size)
     network.to(device).eval()
-    backbone = Backbone(network)  # first of all: is there anything to generate?
+    adaptive_layers(network)  # first of all: is there anything to generate?
     images = trial_images(_IMAGES, image_size, device)
     given, before = images.clone(), {key: value.clone() for key, value in network.state_dict().items()}
     with torch.no_grad():
@@ -48,7 +52,11 @@ def try_network(network: nn.Module, name: str, classes: int, image_size: int, de
         alone = torch.cat([trial.logits(network, image[None]) for image in images])
         if not _near(logits, alone):
             raise trial.refused("its answer to an image depends on the others of the batch", "Treat each by itself.")
+    with trial.told():
+        backbone = Backbone(network, image_size=image_size, head=head)
+    with torch.no_grad():
         _try_layers(backbone, trial, images, logits)
+    return backbone
 
 
 def try_training(network: nn.Module, name: str, classes: int, image_size: int, batch_size: int) -> None:
@@ -132,45 +140,42 @@ class _Trial:
         return InputError(f"backbone {self.name} cannot be used: {what}", hint)
 
 
+class _OtherAnswer(Session):
+    """A pass whose head answers something else, and tells what it was given."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__(backbone.source_parameters(), observing=True)
+        self.given: list[tuple[int, ...]] = []
+
+    def classify(self, features: torch.Tensor) -> torch.Tensor:
+        self.given.append(tuple(features.shape))
+        return torch.randn(*features.shape[:-1], len(self.parameters.bias), device=features.device).to(features)
+
+
 def _try_layers(backbone: Backbone, trial: _Trial, images: torch.Tensor, logits: torch.Tensor) -> None:
-    """Whether what is generated for reaches the answer: every BatchNorm layer, and the last linear layer."""
-    last = backbone.classifier_name
+    """Whether what is generated for reaches the answer: every adaptive layer, and the head."""
+    head = backbone.classifier_name
     if backbone.num_classes != trial.classes:
         raise trial.refused(
-            f"its last linear layer, {last}, has {backbone.num_classes} outputs for {trial.classes} classes",
-            "The layer that answers must be the last nn.Linear of the network, with num_classes outputs.",
+            f"its head, {head}, has {backbone.num_classes} outputs for {trial.classes} classes",
+            "It must have one output for each class.",
         )
-    shapes: list[tuple[int, ...]] = []
-
-    def elsewhere(features: torch.Tensor) -> torch.Tensor:
-        shapes.append(tuple(features.shape))
-        return torch.randn(*features.shape[:-1], trial.classes, device=features.device, dtype=features.dtype)
-
+    other = _OtherAnswer(backbone)
     with trial.told():
-        _, seen = backbone.observe(images)
-        moved = backbone.generate(images, lambda index, mean, var: _source(backbone, index), elsewhere)
-    unused = [name for index, name in enumerate(backbone.layer_names) if index not in seen.means]
+        moved = other.run(backbone.network, images)
+    unused = [name for index, name in enumerate(backbone.layer_names) if index not in other.means]
     if unused:
         raise trial.refused(
-            f"its BatchNorm layer {unused[0]} takes no part in the answer", "Remove layers that forward() does not use."
+            f"its normalisation layer {unused[0]} takes no part in the answer",
+            "Remove layers that forward() does not use.",
         )
-    if not shapes or _near(logits, moved):
+    if not other.given or _near(logits, moved):
+        raise trial.refused(f"its head, {head}, does not make the answer", "Name another: --set backbone.head=NAME")
+    if len(other.given) > 1 or len(other.given[0]) != 2:
         raise trial.refused(
-            f"its last linear layer, {last}, does not make the answer",
-            "Define the layer that answers last, and use it.",
-        )
-    if len(shapes) > 1 or len(shapes[0]) != 2:
-        raise trial.refused(
-            f"its last linear layer, {last}, is not given one row of features for each image",
+            f"its head, {head}, is not given one row of features for each image",
             "Flatten what it is given to (B, D), and call it once.",
         )
-
-
-def _source(
-    backbone: Backbone, index: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    layer = backbone.layers[index]
-    return layer.weight, layer.bias, torch.zeros(()), layer.running_mean, layer.running_var
 
 
 def _near(one: torch.Tensor, other: torch.Tensor) -> bool:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import torch
 
-from gformer_cli.core.change import layer_sums
 from gformer_cli.core.generalizeformer import Prediction
 from gformer_cli.core.losses import entropy, marginal_entropy, rms
 from gformer_cli.core.probe import statistic_shifts
+from gformer_cli.core.statistics import mean_by_layer, owners
 
 SIGNALS = (
     "batch_size",
@@ -71,16 +71,17 @@ def batch_signals(images: torch.Tensor, source_logits: torch.Tensor, prediction:
     change = _squares(made.gammas, seen.source.gammas) + _squares(made.betas, seen.source.betas)
     own = torch.cat(seen.source.gammas).square()
     sizes = [len(gamma) for gamma in made.gammas]
-    sums = layer_sums([change, own, moved.abs(), stretched.abs()], sizes)
-    counts = sums.new_tensor(sizes)
+    figures_of = torch.stack([change, own, moved.abs(), stretched.abs()], dim=1)
+    means = mean_by_layer(figures_of, owners(sizes, change.device), sizes)  # (L, 4)
+    changed, size, statistics_moved, statistics_stretched = means.unbind(dim=1)
     certain = entropy(prediction.logits)
     figures = {
         "roughness": _roughness(images),
-        "residual": (sums[0] / (2.0 * sums[1]).clamp_min(1e-12)).max().sqrt(),
+        "residual": (changed / (2.0 * size).clamp_min(1e-12)).max().sqrt(),
         "residual_classifier": rms(made.weight - seen.source.weight) / rms(seen.source.weight),
         "mixing": made.mix.mean(),
-        "statistics_moved": (sums[2] / counts).mean(),
-        "statistics_stretched": (sums[3] / counts).mean().clamp_min(1e-6).log(),
+        "statistics_moved": statistics_moved.mean(),
+        "statistics_stretched": statistics_stretched.mean().clamp_min(1e-6).log(),
         "features_stretched": stretched[-len(made.gammas[-1]) :].mean(),
         "entropy": certain,
         "entropy_change": certain - entropy(source_logits),

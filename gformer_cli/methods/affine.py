@@ -8,12 +8,11 @@ import torch
 
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.parameters import Parameters
-from gformer_cli.methods.bn import batch_statistics_only
 
 
 def trainable_affine(backbone: Backbone) -> Parameters:
-    """The source parameters under batch statistics, with γ and β cloned into leaves that record gradients."""
-    start = batch_statistics_only(backbone)
+    """The source parameters with γ and β cloned into leaves that record gradients; BatchNorm under batch statistics."""
+    start = backbone.mixing_batchnorm(1.0)
     return replace(
         start,
         gammas=tuple(gamma.detach().clone().requires_grad_(True) for gamma in start.gammas),

@@ -5,23 +5,19 @@ from __future__ import annotations
 import torch
 
 from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.parameters import Parameters
 from gformer_cli.methods.base import Method
 
 
 class BatchStatistics(Method):
-    """One forward pass in which every BatchNorm layer uses the mean and variance of the batch at hand."""
+    """One forward pass in which every BatchNorm layer uses the mean and variance of the batch at hand.
+
+    A network without BatchNorm stays the source model.
+    """
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__(backbone)
-        self.parameters = batch_statistics_only(backbone)
+        self.parameters = backbone.mixing_batchnorm(1.0)
 
     @torch.no_grad()
     def predict(self, images: torch.Tensor) -> torch.Tensor:
         return self.backbone(images, self.parameters)  # type: ignore[no-any-return]
-
-
-def batch_statistics_only(backbone: Backbone) -> Parameters:
-    """The source parameters under the batch's statistics alone."""
-    source = backbone.source_parameters()
-    return source.with_mix(torch.ones(len(source.gammas), device=source.weight.device, dtype=source.weight.dtype))

@@ -29,5 +29,6 @@ class MixedStatistics(Method):
 
     @torch.no_grad()
     def predict(self, images: torch.Tensor) -> torch.Tensor:
-        mix = prior_mix(self.backbone, len(images), self.prior_count)  # (L,)
-        return self.backbone(images, self.backbone.source_parameters().with_mix(mix))  # type: ignore[no-any-return]
+        source = self.backbone.source_parameters()
+        mix = prior_mix(source, len(images), self.prior_count)  # (L,)
+        return self.backbone(images, source.with_mix(mix))  # type: ignore[no-any-return]

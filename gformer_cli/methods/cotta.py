@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.methods.augmentations import Augmentation, jitter_views
 from gformer_cli.methods.base import Method, Parts
-from gformer_cli.methods.bn import batch_statistics_only
 
 
 class Cotta(Method):
@@ -125,4 +124,4 @@ def follow(teacher: Backbone, student: Backbone, rate: float) -> None:
 
 
 def _on_batch_statistics(backbone: Backbone, images: torch.Tensor) -> torch.Tensor:
-    return backbone(images, batch_statistics_only(backbone))  # type: ignore[no-any-return]
+    return backbone(images, backbone.mixing_batchnorm(1.0))  # type: ignore[no-any-return]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.session import Session
 
 
 def logits_and_features(backbone: Backbone, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -13,14 +13,7 @@ def logits_and_features(backbone: Backbone, images: torch.Tensor) -> tuple[torch
 
     `Backbone.observe` gives them too, but also computes each layer's batch statistics, which nobody reads here.
     """
-    seen: list[torch.Tensor] = []
-
-    def keep(_module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        seen.append(inputs[0])
-
-    handle = backbone.classifier.register_forward_pre_hook(keep)
-    try:
-        logits: torch.Tensor = backbone(images)
-    finally:
-        handle.remove()
-    return logits, seen[-1]
+    session = Session(backbone.source_parameters())
+    logits = session.run(backbone.network, images)
+    assert session.features is not None
+    return logits, session.features

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
+from torch import nn
 
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.losses import marginal_entropy
-from gformer_cli.core.probe import prior_mix
 from gformer_cli.methods.augmentations import Augmentation, augmix_views
 from gformer_cli.methods.base import Method, Parts
 
@@ -62,6 +62,7 @@ class Memo(Method):
         self.prior_count = prior_count
         self.seed = seed
         self.augment = augment
+        self.mixing = _Mixing(backbone, prior_count)
 
     @classmethod
     def from_parts(cls, parts: Parts, **settings: Any) -> Memo:
@@ -90,7 +91,18 @@ class Memo(Method):
         return marginal_entropy(self._logits(weights, copies))
 
     def _logits(self, weights: Weights, images: torch.Tensor) -> torch.Tensor:
-        shares = prior_mix(self.backbone, 1, self.prior_count)  # (L,)
-        mixes = {f"{name}.mix": share for name, share in zip(self.backbone.layer_names, shares, strict=True)}
-        logits: torch.Tensor = torch.func.functional_call(self.backbone.network, {**weights, **mixes}, (images,))
+        named = {f"backbone.network.{name}": weight for name, weight in weights.items()}
+        logits: torch.Tensor = torch.func.functional_call(self.mixing, named, (images,))
         return logits
+
+
+class _Mixing(nn.Module):
+    """A network whose BatchNorm layers weigh a pass against the source statistics by 1 : N, whatever the batch."""
+
+    def __init__(self, backbone: Backbone, prior_count: float) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.share = 1.0 / (1.0 + prior_count)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.backbone(images, self.backbone.mixing_batchnorm(self.share))  # type: ignore[no-any-return]

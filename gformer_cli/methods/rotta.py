@@ -115,12 +115,11 @@ class Rotta(Method):
 
 def _moving_statistics(model: Backbone, images: torch.Tensor, alpha: float) -> torch.Tensor:
     """Logits (N, K) under running statistics that first move by `alpha` to those of `images` and stay there."""
-    source = model.source_parameters()
-    mix = torch.full((len(source.gammas),), alpha, device=source.weight.device, dtype=source.weight.dtype)
-    logits, seen = model.observe(images, source.with_mix(mix))
+    logits, session = model.observe(images, model.mixing_batchnorm(alpha))
     for index, layer in enumerate(model.layers):
-        layer.running_mean.lerp_(seen.means[index], alpha)
-        layer.running_var.lerp_(seen.variances[index], alpha)
+        if layer.of_batch:
+            layer.running_mean.lerp_(session.means[index], alpha)
+            layer.running_var.lerp_(session.variances[index], alpha)
     return logits
 
 

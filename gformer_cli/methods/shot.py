@@ -10,7 +10,6 @@ import torch
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.losses import entropy, marginal_entropy
 from gformer_cli.methods.base import Method
-from gformer_cli.methods.bn import batch_statistics_only
 
 
 class ShotIM(Method):
@@ -54,7 +53,7 @@ class ShotIM(Method):
 
     @torch.enable_grad()
     def predict(self, images: torch.Tensor) -> torch.Tensor:
-        logits = self.adapted(images, batch_statistics_only(self.adapted))  # (B, K)
+        logits = self.adapted(images, self.adapted.mixing_batchnorm(1.0))  # (B, K)
         if len(logits) > 1:
             self.optimizer.zero_grad(set_to_none=True)
             (entropy(logits) - marginal_entropy(logits)).backward()  # type: ignore[no-untyped-call]

@@ -41,10 +41,10 @@ class T3A(Method):
 
     @torch.no_grad()
     def reset(self) -> None:
-        classifier = self.backbone.classifier
-        self.supports = F.normalize(classifier.weight, dim=1)  # (N, D)
-        self.labels = torch.arange(self.backbone.num_classes, device=classifier.weight.device)  # (N,)
-        self.entropies = entropies(classifier(classifier.weight))  # (N,)
+        source = self.backbone.source_parameters()
+        self.supports = F.normalize(source.weight, dim=1)  # (N, D)
+        self.labels = torch.arange(self.backbone.num_classes, device=source.weight.device)  # (N,)
+        self.entropies = entropies(F.linear(source.weight, source.weight, source.bias))  # (N,)
 
     @torch.no_grad()
     def predict(self, images: torch.Tensor) -> torch.Tensor:

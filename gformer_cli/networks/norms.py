@@ -1,144 +1,314 @@
-"""BatchNorm that can mix the batch's statistics into the source's.
+"""Normalisation layers that the pass they are in may adapt: BatchNorm, LayerNorm and GroupNorm behind one interface.
 
-Mixing is Schneider et al. 2020 (arXiv 2006.16971), with a weight that may be generated per layer.
+A layer shows the batch's statistics per channel to the pass (`Pass`), and is told γ, β and the statistics to normalise
+with. It keeps nothing of that: a pass is handed along in a context variable, so that threads may share one network.
+
+Mixing of BatchNorm's statistics is Schneider et al. 2020 (arXiv 2006.16971), with a weight that may be generated per
+layer. LayerNorm and GroupNorm have no statistics of the source. What their normalised output shows per channel on
+source images stands in for these, once recorded (`core.backbone.Backbone.record`): mixing moves the batch's onto it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeGuard
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-Observer = Callable[[torch.Tensor, torch.Tensor], None]
-Adapter = Callable[
-    [torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
-]
+Moments = tuple[torch.Tensor, torch.Tensor]
+"""Mean and biased variance per channel, (C,) both."""
+_EPSILON = 1e-5
+"""In the ratio of two variances of normalised output."""
+_LIBRARIES = ("torch.", "torchvision.", "timm.")
 
 
-@dataclass(frozen=True)
-class Statistics:
-    """What one layer saw of some images, all of one size."""
+class Affine(NamedTuple):
+    """How one layer normalises in one pass."""
 
-    count: int
-    """Images."""
-    mean: torch.Tensor
+    gamma: torch.Tensor
     """(C,)"""
-    variance: torch.Tensor
-    """Biased, (C,)."""
+    beta: torch.Tensor
+    statistics: Moments | None
+    """What to normalise with; None for the layer's own."""
 
 
-def pool(parts: Sequence[Statistics]) -> Statistics:
-    """The statistics of all images of `parts` together: exact, by the law of total variance."""
-    count = sum(part.count for part in parts)
-    shares = [part.count / count for part in parts]
-    mean = torch.stack([share * part.mean for share, part in zip(shares, parts, strict=True)]).sum(dim=0)
-    spread = [share * (part.variance + (part.mean - mean).square()) for share, part in zip(shares, parts, strict=True)]
-    return Statistics(count, mean, torch.stack(spread).sum(dim=0))
+class Pass(Protocol):
+    """What a layer asks of the pass that it is in."""
+
+    def normalise(self, layer: AdaptiveNorm, measure: Callable[[], Moments]) -> Affine:
+        """How `layer` is to normalise; `measure` computes the batch's statistics where they are wanted."""
+
+    def classify(self, features: torch.Tensor) -> torch.Tensor:
+        """Logits (B, K) of features (B, D)."""
 
 
-class MixedBatchNorm2d(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` with a mixing weight; same parameters, same state dict, same training behaviour.
+_CURRENT: ContextVar[Pass | None] = ContextVar("pass", default=None)
 
-    In eval mode an input (B, C, H, W) is normalised with
 
-        mean = (1 - mix) * running_mean + mix * batch_mean
-        var  = (1 - mix) * running_var  + mix * batch_var        (biased, as BatchNorm itself normalises)
+def current_pass() -> Pass | None:
+    """The pass that this thread is in; None for a plain one."""
+    return _CURRENT.get()
 
-    and with `earlier`, batch_mean and batch_var are those of its images and the input's together.
 
-    `mix` is a 0-dim tensor in [0, 1], or None (the default) for source statistics alone: then the layer is
-    exactly `nn.BatchNorm2d` in eval mode. It is a buffer so that `torch.func.functional_call` can put a
-    generated one in place; it is never saved.
+@contextmanager
+def within(one: Pass) -> Iterator[None]:
+    """Whatever a network computes inside belongs to this pass."""
+    token = _CURRENT.set(one)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
 
-    timm's BatchNorm layers hold their activation (`BatchNormAct2d`: `drop`, then `act`); such a layer keeps it.
+
+class AdaptiveNorm(nn.Module):
+    """A normalisation layer with γ (`weight`), β (`bias`) and source statistics of C channels.
+
+    In training, and in a plain pass, it does what it did before it was made adaptive. An activation that it holds
+    (timm's `BatchNormAct2d`: `drop`, then `act`) comes after it as before.
     """
 
-    mix: torch.Tensor | None
-    running_mean: torch.Tensor
-    running_var: torch.Tensor
     weight: nn.Parameter
     bias: nn.Parameter
-
-    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1) -> None:
-        super().__init__(num_features, eps=eps, momentum=momentum, affine=True, track_running_stats=True)
-        self.register_buffer("mix", None, persistent=False)
-        self.drop: nn.Module | None = None
-        self.act: nn.Module | None = None
-        self.observer: Observer | None = None
-        """Called with the batch's own (mean, variance), both (C,), in each eval-mode pass."""
-        self.adapter: Adapter | None = None
-        """Called likewise; returns the (γ, β, mix) and the (mean, variance) that this pass is normalised with."""
-        self.earlier: Statistics | None = None
-        """Statistics of earlier images of the same domain, that the batch's are pooled with."""
-
-    @classmethod
-    def from_batchnorm(cls, layer: nn.BatchNorm2d) -> MixedBatchNorm2d:
-        """A layer with the same parameters and buffers (shared, not copied)."""
-        mixed = cls(layer.num_features, layer.eps, layer.momentum)
-        mixed.train(layer.training)
-        mixed.weight, mixed.bias = layer.weight, layer.bias
-        assert layer.running_mean is not None and layer.running_var is not None
-        mixed.running_mean, mixed.running_var = layer.running_mean, layer.running_var
-        mixed.num_batches_tracked = layer.num_batches_tracked
-        mixed.drop, mixed.act = getattr(layer, "drop", None), getattr(layer, "act", None)
-        return mixed
-
-    @staticmethod
-    def can_replace(module: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
-        """Whether `module` is BatchNorm, perhaps with an activation, that has parameters and statistics."""
-        if not isinstance(module, nn.BatchNorm2d) or isinstance(module, MixedBatchNorm2d):
-            return False
-        known = type(module) is nn.BatchNorm2d or type(module).__name__ == "BatchNormAct2d"
-        return known and module.affine and module.track_running_stats
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
+    index: int
+    """Its place among the adaptive layers of its network."""
+    of_batch = False
+    """Whether training normalises with the batch's statistics, as BatchNorm does."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        output = self._normalise(input)
-        for after in (self.drop, self.act):
+        one = None if self.training else current_pass()
+        output = self._plain(input) if one is None else self._adapted(input, one)
+        for name in ("drop", "act"):
+            after = getattr(self, name, None)
             if after is not None:
                 output = after(output)
         return output
 
-    def _normalise(self, input: torch.Tensor) -> torch.Tensor:
-        if self.training:
-            return super().forward(input)
-        if self.mix is None and self.observer is None and self.adapter is None:
-            return F.batch_norm(
-                input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
-            )
-        mean, var = batch_statistics(input)
-        if self.observer is not None:
-            self.observer(mean.detach(), var.detach())
-        gamma: torch.Tensor = self.weight
-        beta: torch.Tensor = self.bias
-        mix = self.mix
-        if self.adapter is not None:
-            gamma, beta, mix, mean, var = self.adapter(mean, var)
-        elif self.earlier is not None:
-            together = pool([self.earlier, Statistics(len(input), mean, var)])
-            mean, var = together.mean, together.variance
-        if mix is None:
-            mean, var = self.running_mean, self.running_var
-        else:
-            mean = torch.lerp(self.running_mean, mean, mix.to(mean.dtype))
-            var = torch.lerp(self.running_var, var, mix.to(var.dtype))
+    def mixed(self, batch: Moments, mix: torch.Tensor) -> Moments:
+        """(1 - mix) · source + mix · batch, of means and of variances; `mix` is a scalar in [0, 1]."""
+        mean, var = batch
+        mix = mix.to(mean.dtype)
+        return torch.lerp(self.running_mean, mean, mix), torch.lerp(self.running_var, var, mix)
+
+    def _plain(self, input: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    def _adapted(self, input: torch.Tensor, one: Pass) -> torch.Tensor:
+        raise NotImplementedError
+
+
+class _AdaptiveBatchNorm(AdaptiveNorm):
+    """(B, C, ...) is normalised with mixed statistics in the place of the running ones."""
+
+    of_batch = True
+    eps: float
+
+    def _adapted(self, input: torch.Tensor, one: Pass) -> torch.Tensor:
+        gamma, beta, statistics = one.normalise(self, lambda: batch_statistics(input))
+        if statistics is None:
+            return F.batch_norm(input, self.running_mean, self.running_var, gamma, beta, False, 0.0, self.eps)
+        mean, var = statistics
         scale = gamma * torch.rsqrt(var + self.eps)
-        shift = beta - mean * scale
-        return _scale_and_shift(input, scale, shift)
+        return _scale_and_shift(input, scale, beta - mean * scale)
 
 
-def batch_statistics(input: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and biased variance per channel of (B, C, H, W): two tensors (C,).
+class AdaptiveBatchNorm1d(_AdaptiveBatchNorm, nn.BatchNorm1d):  # type: ignore[misc]  # torch allows for no statistics
+    """Of (B, C) or (B, C, N)."""
+
+    def _plain(self, input: torch.Tensor) -> torch.Tensor:
+        return nn.BatchNorm1d.forward(self, input)
+
+
+class AdaptiveBatchNorm2d(_AdaptiveBatchNorm, nn.BatchNorm2d):  # type: ignore[misc]
+    """Of (B, C, H, W)."""
+
+    def _plain(self, input: torch.Tensor) -> torch.Tensor:
+        return nn.BatchNorm2d.forward(self, input)
+
+
+class AdaptiveSyncBatchNorm(_AdaptiveBatchNorm, nn.SyncBatchNorm):  # type: ignore[misc]
+    """Of (B, C, ...); in training its statistics are those of all processes."""
+
+    def _plain(self, input: torch.Tensor) -> torch.Tensor:
+        return nn.SyncBatchNorm.forward(self, input)
+
+
+class _Recorded(AdaptiveNorm):
+    """A layer that normalises each image by itself; the statistics are those of its output before γ and β."""
+
+    def _adapted(self, input: torch.Tensor, one: Pass) -> torch.Tensor:
+        input = self._to_layout(input)
+        standard: list[torch.Tensor] = []  # made where it is wanted: a pass that reads no statistics needs none
+
+        def measure() -> Moments:
+            standard.append(self._standardise(input, None, None))
+            return self._moments(standard[0])
+
+        gamma, beta, statistics = one.normalise(self, measure)
+        if statistics is None:
+            return self._from_layout(self._standardise(input, gamma, beta))
+        output = standard[0] if standard else self._standardise(input, None, None)
+        mean, var = statistics
+        scale = gamma * ((self.running_var + _EPSILON) / (var + _EPSILON)).sqrt()
+        shift = beta + gamma * self.running_mean - mean * scale
+        return self._from_layout(self._scaled(output, scale, shift))
+
+    def _plain(self, input: torch.Tensor) -> torch.Tensor:
+        return self._from_layout(self._standardise(self._to_layout(input), self.weight, self.bias))
+
+    def _to_layout(self, input: torch.Tensor) -> torch.Tensor:
+        return input
+
+    def _from_layout(self, output: torch.Tensor) -> torch.Tensor:
+        return output
+
+    def _standardise(self, input: torch.Tensor, gamma: torch.Tensor | None, beta: torch.Tensor | None) -> torch.Tensor:
+        raise NotImplementedError
+
+    def _moments(self, output: torch.Tensor) -> Moments:
+        raise NotImplementedError
+
+    def _scaled(self, output: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+
+class AdaptiveLayerNorm(_Recorded, nn.LayerNorm):
+    """Over the last axis of (B, ..., C)."""
+
+    def _standardise(self, input: torch.Tensor, gamma: torch.Tensor | None, beta: torch.Tensor | None) -> torch.Tensor:
+        return F.layer_norm(input, self.normalized_shape, gamma, beta, self.eps)
+
+    def _moments(self, output: torch.Tensor) -> Moments:
+        if output.dtype in (torch.bfloat16, torch.float16):
+            output = output.float()
+        var, mean = torch.var_mean(output, dim=tuple(range(output.dim() - 1)), correction=0)
+        return mean, var
+
+    def _scaled(self, output: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+        return torch.addcmul(shift, output, scale)
+
+
+class AdaptiveLayerNorm2d(AdaptiveLayerNorm):
+    """Over the channels of (B, C, H, W), as in ConvNeXt."""
+
+    def _to_layout(self, input: torch.Tensor) -> torch.Tensor:
+        return input.permute(0, 2, 3, 1)
+
+    def _from_layout(self, output: torch.Tensor) -> torch.Tensor:
+        return output.permute(0, 3, 1, 2)
+
+
+class AdaptiveGroupNorm(_Recorded, nn.GroupNorm):
+    """Over groups of the channels of (B, C, ...)."""
+
+    def _standardise(self, input: torch.Tensor, gamma: torch.Tensor | None, beta: torch.Tensor | None) -> torch.Tensor:
+        return F.group_norm(input, self.num_groups, gamma, beta, self.eps)
+
+    def _moments(self, output: torch.Tensor) -> Moments:
+        return batch_statistics(output)
+
+    def _scaled(self, output: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+        return _scale_and_shift(output, scale, shift)
+
+
+_KINDS: dict[str, tuple[type[nn.Module], type[AdaptiveNorm]]] = {
+    "BatchNorm1d": (nn.BatchNorm1d, AdaptiveBatchNorm1d),
+    "BatchNorm2d": (nn.BatchNorm2d, AdaptiveBatchNorm2d),
+    "BatchNormAct2d": (nn.BatchNorm2d, AdaptiveBatchNorm2d),
+    "SyncBatchNorm": (nn.SyncBatchNorm, AdaptiveSyncBatchNorm),
+    "LayerNorm": (nn.LayerNorm, AdaptiveLayerNorm),
+    "LayerNormAct": (nn.LayerNorm, AdaptiveLayerNorm),
+    "LayerNorm2d": (nn.LayerNorm, AdaptiveLayerNorm2d),
+    "LayerNormAct2d": (nn.LayerNorm, AdaptiveLayerNorm2d),
+    "GroupNorm": (nn.GroupNorm, AdaptiveGroupNorm),
+    "GroupNorm1": (nn.GroupNorm, AdaptiveGroupNorm),
+    "GroupNormAct": (nn.GroupNorm, AdaptiveGroupNorm),
+}
+"""By the name of the class, as torch, torchvision and timm have them."""
+
+
+def make_adaptive(network: nn.Module) -> tuple[dict[str, AdaptiveNorm], dict[str, str]]:
+    """Make the normalisation layers of `network` adaptive, in place: their class changes, and nothing that they hold.
+
+    Returns the adaptive layers by name, in the order of their definition, and the reason for each layer that normalises
+    and cannot be adapted. LayerNorm and GroupNorm gain buffers for what is recorded of source images.
+    """
+    adaptive: dict[str, AdaptiveNorm] = {}
+    left: dict[str, str] = {}
+    for name, module in network.named_modules():
+        if not isinstance(module, AdaptiveNorm):
+            reason = _obstacle(module)
+            if reason is not None:
+                if reason:
+                    left[name] = reason
+                continue
+            module = _changed(module)  # noqa: PLW2901
+        module.index = len(adaptive)
+        adaptive[name] = module
+        if not isinstance(module, _AdaptiveBatchNorm):
+            _keep_called(network, name)
+    return adaptive, left
+
+
+def _obstacle(module: nn.Module) -> str | None:
+    """None for a layer that can be made adaptive, "" for what is no normalisation, else what is in the way."""
+    kind = type(module)
+    if "norm" not in kind.__name__.lower():
+        return ""
+    known = _KINDS.get(kind.__name__)
+    own = [name for name, _ in module.named_parameters(recurse=False)]
+    if known is None or not isinstance(module, known[0]) or not kind.__module__.startswith(_LIBRARIES):
+        # a whole block may be called after the norm that it begins with
+        return f"{kind.__name__} is of no known kind" if own or not list(module.children()) else ""
+    if getattr(module, "weight", None) is None or getattr(module, "bias", None) is None:
+        return f"{kind.__name__} has no scale and shift of its own"
+    if issubclass(known[1], _AdaptiveBatchNorm) and not module.track_running_stats:
+        return f"{kind.__name__} keeps no running statistics"
+    if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) != 1:
+        return f"{kind.__name__} normalises over {len(module.normalized_shape)} axes"
+    return None
+
+
+def _changed(module: nn.Module) -> AdaptiveNorm:
+    module.__class__ = _KINDS[type(module).__name__][1]
+    assert isinstance(module, AdaptiveNorm)
+    if isinstance(module, _Recorded):
+        module.register_buffer("running_mean", torch.zeros_like(module.weight.detach()))
+        module.register_buffer("running_var", torch.ones_like(module.weight.detach()))
+    return module
+
+
+def _keep_called(network: nn.Module, name: str) -> None:
+    """torch's own transformer layers have a fused path that passes their norms by, but not where one has a hook."""
+    parent, _, own = name.rpartition(".")
+    holder = network.get_submodule(parent)
+    if isinstance(holder, nn.TransformerEncoderLayer):
+        holder.get_submodule(own).register_forward_pre_hook(_nothing)
+
+
+def _nothing(_module: nn.Module, _inputs: Any) -> None:
+    return None
+
+
+def batch_statistics(input: torch.Tensor) -> Moments:
+    """Mean and biased variance per channel of (B, C), (B, C, N) or (B, C, H, W): two tensors (C,).
 
     No Bessel's correction: a batch of one image and one position must not give NaN. Inputs of half precision give
     float32: moments would cancel in 8 bits.
     """
     if input.dtype in (torch.bfloat16, torch.float16):
         input = input.float()
-    found: tuple[torch.Tensor, torch.Tensor] = _Moments.apply(input)
+    if torch.compiler.is_compiling():
+        var, mean = torch.var_mean(input, dim=(0, *range(2, input.dim())), correction=0)
+        return mean, var
+    while input.dim() < 4:
+        input = input.unsqueeze(-1)
+    found: Moments = _Moments.apply(input)
     return found
 
 
@@ -178,6 +348,6 @@ class _Moments(torch.autograd.Function):
 
 
 def _scale_and_shift(input: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """input (B, C, H, W) * scale (C,) + shift (C,) by the fused kernel of BatchNorm with mean 0 and variance 1."""
+    """input (B, C, ...) * scale (C,) + shift (C,) by the fused kernel of BatchNorm with mean 0 and variance 1."""
     zero, one = torch.zeros_like(scale.detach()), torch.ones_like(scale.detach())
     return F.batch_norm(input, zero, one, scale, shift, training=False, momentum=0.0, eps=0.0)

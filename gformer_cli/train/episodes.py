@@ -79,7 +79,7 @@ class EpisodeWork:
         )
         kept = method.generator if self.average is None else cast(Generator, self.average.module)
         self.kept = GeneralizeFormer(
-            kept, prior_count=method.prior_count, single_pass=method.single_pass, economy=method.economy
+            kept, prior_count=method.prior_count, single_pass=method.single_pass, probe_images=method.probe_images
         )
         """What is validated and kept: the generator, or the average of its weights."""
         self.sampler = EpisodeSampler(
@@ -139,7 +139,7 @@ class EpisodeWork:
                 backbone,
                 images,
                 labels,
-                source.with_mix(prior_mix(backbone, len(images), self.method.prior_count)),
+                source.with_mix(prior_mix(source, len(images), self.method.prior_count)),
                 steps=options.huber_steps,
                 learning_rate=options.huber_learning_rate,
             )
@@ -155,7 +155,7 @@ class EpisodeWork:
     @torch.no_grad()
     def _start(self, backbone: Backbone, images: torch.Tensor, prediction: Prediction) -> torch.Tensor:
         """Logits (B, K) of the untrained generator: the source parameters under mixed statistics."""
-        if not self.method.single_pass and self.method.economy.whole:
+        if not self.method.single_pass and self.method.probe_images == 1.0:
             return prediction.seen.logits
         return backbone(images, prediction.seen.source)  # type: ignore[no-any-return]
 
@@ -169,8 +169,7 @@ class EpisodeWork:
             if method == "gformer":
                 logits = self.kept(backbone, images).logits
             elif method == "bn":
-                source = backbone.source_parameters()
-                logits = backbone(images, source.with_mix(torch.ones(len(source.gammas), device=self.device)))
+                logits = backbone(images, backbone.mixing_batchnorm(1.0))
             else:
                 logits = backbone(images)
         watch = self.divergence if method == "gformer" else source_divergence(self.settings)

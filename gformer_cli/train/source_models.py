@@ -11,6 +11,7 @@ from gformer_cli.errors import InputError
 from gformer_cli.images.depth import Depth
 from gformer_cli.images.preprocessing import Preprocessing
 from gformer_cli.networks.build import build_network
+from gformer_cli.networks.norms import make_adaptive
 from gformer_cli.networks.weights import load_weights
 from gformer_cli.seeding import derive_seed
 from gformer_cli.train.divergence import Divergence
@@ -24,7 +25,7 @@ def preprocessing_of(settings: Settings) -> Preprocessing:
 
 
 def new_network(settings: Settings, num_classes: int, *, with_weights: bool) -> nn.Module:
-    """The settings' backbone, with its starting weights or freshly initialised from the seed."""
+    """The settings' network, adaptive, with its starting weights or freshly initialised from the seed."""
     torch.manual_seed(derive_seed(settings.seed, "network"))
     backbone = settings.backbone
     network = build_network(backbone.name, num_classes, stem=backbone.stem, width=backbone.width)
@@ -35,6 +36,7 @@ def new_network(settings: Settings, num_classes: int, *, with_weights: bool) -> 
         )
     if with_weights:
         load_weights(network, backbone.name, backbone.weights)
+    make_adaptive(network)  # after its weights: some layers gain a place for what is recorded of source images
     return network
 
 
@@ -56,7 +58,8 @@ class SourceModels:
     def _load(run: RunFolder, label: str, source: SourceData, settings: Settings, device: torch.device) -> Backbone:
         network = new_network(settings, len(source.classes), with_weights=False)
         run.put_model(label, network)
-        return Backbone(network).freeze().to(device)
+        backbone = Backbone(network, image_size=settings.data.image_size, head=settings.backbone.head)
+        return backbone.freeze().to(device)
 
 
 def source_divergence(settings: Settings) -> Divergence:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,9 +12,11 @@ from torch.nn import functional as F
 from gformer_cli.compute.device import autocast
 from gformer_cli.compute.pace import Pace
 from gformer_cli.config import Settings
+from gformer_cli.core.backbone import Backbone
 from gformer_cli.data.augment import augment, make_augmentation
 from gformer_cli.data.labelled import LabelledDomain
 from gformer_cli.data.samplers import EndlessShuffle, shares
+from gformer_cli.networks.norms import AdaptiveNorm
 from gformer_cli.progress import Progress, StopRequest
 from gformer_cli.seeding import derive_seed
 from gformer_cli.train.divergence import Divergence
@@ -21,6 +24,9 @@ from gformer_cli.train.loop import Loop
 from gformer_cli.train.run_folder import RunFolder
 from gformer_cli.train.schedule import learning_rate_at, set_learning_rate
 from gformer_cli.train.source_models import new_network, preprocessing_of
+
+RECORDED = 1024
+"""Images of each domain, evenly spaced over it, that are enough to know a layer's statistics by."""
 
 
 class SourceTrainer:
@@ -65,8 +71,28 @@ class SourceTrainer:
         loop = Loop(self, checkpoint, log, steps=options.steps, validate_every=options.validate_every)
         loop.train(progress, stop, to_checkpoint=to_checkpoint)
         if loop.finished:
-            self.run.save_model(self.label, loop.best)
+            self.network.load_state_dict(loop.best)
+            self._record()
+            self.run.save_model(self.label, self.network.state_dict())
         return loop.step
+
+    def _record(self) -> None:
+        """Record what layers without statistics of their own show of the training images, as they are."""
+        if all(layer.of_batch for layer in self.network.modules() if isinstance(layer, AdaptiveNorm)):
+            return
+        copied = copy.deepcopy(self.network)  # a backbone may add to its network, and what is saved has known names
+        backbone = Backbone(copied, image_size=self.preprocessing.image_size, head=self.settings.backbone.head)
+        with self.pace.step():
+            backbone.freeze().record(self._plain_batches())
+        self.network.load_state_dict(copied.state_dict(), strict=False)
+
+    def _plain_batches(self) -> Iterator[torch.Tensor]:
+        size = self.options.batch_size
+        for domain in self.domains:
+            every = -(-len(domain.train) // RECORDED)
+            chosen = domain.train[::every]
+            for start in range(0, len(chosen), size):
+                yield self.preprocessing.network_input(domain.pixels(chosen[start : start + size]), self.device)
 
     def final_accuracy(self) -> float:
         """Accuracy of the written model on the validation images of its domains."""

@@ -20,8 +20,8 @@ def try_training_of(
     for it. `network` is not to be used afterwards."""
     name, size = settings.backbone.name, settings.data.image_size
     with one_thread():  # a few images gain nothing from more
-        try_network(network, name, num_classes, size, device)
-        try_generating(Backbone(network), settings, num_classes, device)
+        backbone = try_network(network, name, num_classes, size, device, settings.backbone.head)
+        try_generating(backbone, settings, num_classes, device)
         try_training(network, name, num_classes, size, batch_size)
 
 

@@ -64,7 +64,7 @@ def test_the_file_alone_gives_the_same_predictions(run: Run, bundle: Bundle, tmp
     outcome = run(ParameterFolder(tmp_path, bundle, HASH).begin())[5]
     tensors = load_file(tmp_path / "batch-000005.safetensors")
     images = bundle.preprocessing.network_input(outcome.batch.pixels, CPU)
-    logits = torch.func.functional_call(bundle.backbone.network, tensors, (images,))
+    logits = bundle.backbone(images, bundle.backbone.parameters_from(tensors))
     assert torch.equal(logits.softmax(1), outcome.probabilities)
     assert not torch.equal(bundle.backbone(images).softmax(1), outcome.probabilities)
 

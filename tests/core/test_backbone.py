@@ -10,7 +10,7 @@ from torch import nn
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.errors import InputError
-from gformer_cli.networks.norms import MixedBatchNorm2d
+from gformer_cli.networks.norms import AdaptiveBatchNorm2d, current_pass
 
 MIX = 0.3
 
@@ -61,7 +61,7 @@ def test_conversion_replaces_every_batchnorm_and_keeps_the_state_dict(
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     backbone = Backbone(network)
     assert backbone.layer_names == ["1", "4"] and backbone.classifier_name == "8"
-    assert all(isinstance(layer, MixedBatchNorm2d) for layer in backbone.layers)
+    assert all(isinstance(layer, AdaptiveBatchNorm2d) for layer in backbone.layers)
     assert list(network.state_dict()) == list(before)
     assert all(torch.equal(network.state_dict()[name], tensor) for name, tensor in before.items())
 
@@ -101,10 +101,12 @@ def test_forward_with_parameters_equals_a_copy_that_holds_them(
         for index, layer in enumerate(written.layers):
             layer.weight.copy_(parameters.gammas[index])
             layer.bias.copy_(parameters.betas[index])
-            layer.mix = None if parameters.mix is None else parameters.mix[index]
         written.classifier.weight.copy_(parameters.weight)
         written.classifier.bias.copy_(parameters.bias)
-    assert torch.equal(backbone(images, parameters), written(images))
+    mixing = written.source_parameters().with_mix(parameters.mix)
+    assert torch.equal(backbone(images, parameters), written(images, mixing))
+    if mix is None:
+        torch.testing.assert_close(written(images), written(images, mixing), rtol=1e-12, atol=1e-12)
     assert not torch.allclose(backbone(images, parameters), backbone(images))
 
 
@@ -120,7 +122,6 @@ def test_source_is_bit_identical_after_forward_and_backward(narrow_resnet: Backb
     parameters = moved_parameters(narrow_resnet, requires_grad=True)
     narrow_resnet(images, parameters).square().sum().backward()
     assert_unchanged(narrow_resnet, before)
-    assert all(layer.mix is None for layer in narrow_resnet.layers)
     assert all(parameter.grad is None for parameter in narrow_resnet.parameters())
 
 
@@ -163,22 +164,21 @@ def test_observing_under_source_statistics_sees_the_batch_and_gives_the_same_log
     assert not torch.allclose(seen.means[0], backbone.layers[0].running_mean)
 
 
-def test_observing_leaves_no_hooks_even_after_an_error(backbone: Backbone, images: torch.Tensor) -> None:
+def test_nothing_is_left_of_a_pass_even_after_an_error(backbone: Backbone, images: torch.Tensor) -> None:
     with pytest.raises(RuntimeError):
         backbone.observe(images[:, :2])
-    assert all(layer.observer is None for layer in backbone.layers)
-    assert len(backbone.classifier._forward_pre_hooks) == 0
+    assert current_pass() is None
 
 
-def test_network_without_batchnorm_is_refused() -> None:
-    with pytest.raises(InputError, match="Sequential has no BatchNorm layers") as caught:
+def test_network_without_normalisation_is_refused() -> None:
+    with pytest.raises(InputError, match="Sequential has no normalisation layer") as caught:
         Backbone(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 2)))
-    assert "resnet" in caught.value.hint
+    assert "ResNets" in caught.value.hint
 
 
-def test_network_without_linear_classifier_is_refused() -> None:
-    with pytest.raises(InputError, match="Sequential has no linear classifier"):
-        Backbone(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)))
+def test_what_cannot_be_adapted_is_named_with_its_reason() -> None:
+    with pytest.raises(InputError, match=r"\(1: BatchNorm2d has no scale and shift of its own\)"):
+        Backbone(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=False), nn.Flatten(), nn.Linear(4, 2)))
 
 
 def test_classifier_without_bias_gets_a_zero_one(make_network: Callable[..., nn.Module], images: torch.Tensor) -> None:
@@ -187,3 +187,18 @@ def test_classifier_without_bias_gets_a_zero_one(make_network: Callable[..., nn.
     assert torch.equal(backbone.classifier.bias, torch.zeros(3, dtype=torch.float64))
     assert torch.equal(backbone(images), original(images))
     assert backbone.num_classes == 3
+
+
+def test_parameters_go_through_their_names_and_back(backbone: Backbone, images: torch.Tensor) -> None:
+    mixing = moved_parameters(backbone)
+    assert torch.equal(
+        backbone(images, backbone.parameters_from(backbone.assignment(mixing))), backbone(images, mixing)
+    )
+    statistics = [(layer.running_mean + 0.1, 2 * layer.running_var) for layer in backbone.layers]
+    fixed = mixing.with_statistics(tuple(mean for mean, _ in statistics), tuple(var for _, var in statistics))
+    assert torch.equal(backbone(images, backbone.parameters_from(backbone.assignment(fixed))), backbone(images, fixed))
+    named = backbone.assignment(mixing)
+    with pytest.raises(KeyError, match="stray"):
+        backbone.parameters_from(named | {"stray": torch.zeros(1)})
+    with pytest.raises(ValueError, match=r"1\.weight has shape"):
+        backbone.parameters_from(named | {"1.weight": torch.zeros(1)})

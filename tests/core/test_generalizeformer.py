@@ -7,9 +7,10 @@ import torch
 
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer, Prediction
-from gformer_cli.core.generators import ChannelGenerator, Generator, Reads
-from gformer_cli.core.generators.base import Residuals
-from gformer_cli.core.probe import Probe, prior_mix
+from gformer_cli.core.generators import ChannelGenerator, Generator, Observed, Reads, Residuals
+from gformer_cli.core.generators.base import Step
+from gformer_cli.core.parameters import Parameters
+from gformer_cli.core.probe import prior_mix
 
 MakeImages = Callable[..., torch.Tensor]
 
@@ -30,19 +31,21 @@ class Recorder(Generator):
     def __init__(self, reads_gradients: bool) -> None:
         super().__init__()
         self.reads_gradients = reads_gradients
-        self.seen: list[Probe] = []
+        self.seen: list[tuple[Parameters, Observed]] = []
 
-    def residuals(self, probe: Probe) -> Residuals:
-        self.seen.append(probe)
-        source = probe.source
-        assert source.mix is not None
-        return Residuals(
-            tuple(0 * g for g in source.gammas),
-            tuple(0 * b for b in source.betas),
-            0 * source.mix,
-            0 * source.weight,
-            0 * source.bias,
-        )
+    def begin(self, source: Parameters, batch_size: int) -> Step:
+        def step(observed: Observed) -> Residuals:
+            self.seen.append((source, observed))
+            assert source.mix is not None
+            return Residuals(
+                tuple(0 * g for g in source.gammas),
+                tuple(0 * b for b in source.betas),
+                0 * source.mix,
+                0 * source.weight,
+                0 * source.bias,
+            )
+
+        return step
 
 
 def assert_same(a: Prediction, b: Prediction) -> None:
@@ -67,7 +70,7 @@ def test_untrained_method_is_the_source_model_under_the_probes_mixing(
     generator = ChannelGenerator(reads=Reads(gradients=not single_pass)).double()
     method = GeneralizeFormer(generator, prior_count=16.0, single_pass=single_pass)
     source = narrow_resnet.source_parameters()
-    mixed = source.with_mix(prior_mix(narrow_resnet, len(images), 16.0))
+    mixed = source.with_mix(prior_mix(narrow_resnet.source_parameters(), len(images), 16.0))
     assert torch.equal(method(narrow_resnet, images).logits, narrow_resnet(images, mixed))
 
 
@@ -77,13 +80,13 @@ def test_probe_takes_gradients_only_if_the_generator_reads_them(
 ) -> None:
     recorder = Recorder(reads_gradients)
     GeneralizeFormer(recorder, prior_count=16.0)(backbone, images)
-    assert [seen.gradients is not None for seen in recorder.seen] == [reads_gradients]
+    assert [observed.gradients is not None for _, observed in recorder.seen] == [reads_gradients]
 
 
 def test_prior_count_sets_the_probes_mixing(backbone: Backbone, images: torch.Tensor) -> None:
     recorder = Recorder(reads_gradients=False)
     GeneralizeFormer(recorder, prior_count=2.0)(backbone, images)
-    mix = recorder.seen[0].source.mix
+    mix = recorder.seen[0][0].mix
     assert mix is not None and torch.equal(mix, torch.full((2,), 6 / 8, dtype=torch.float64))
 
 

@@ -10,8 +10,17 @@ from torch import nn
 from torch.nn import functional as F
 
 from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.generators import ChannelGenerator, ConstantGenerator, Generator, Reads
-from gformer_cli.core.generators.base import Residuals
+from gformer_cli.core.generators import (
+    ChannelGenerator,
+    ConstantGenerator,
+    Generator,
+    Observed,
+    Reads,
+    Residuals,
+    generate,
+)
+from gformer_cli.core.generators.base import Step
+from gformer_cli.core.generators.generation import Generation
 from gformer_cli.core.gradients import GradientFeatures
 from gformer_cli.core.losses import parameter_distance, parameter_units
 from gformer_cli.core.parameters import Parameters
@@ -28,7 +37,7 @@ def make_channel(**options: Any) -> ChannelGenerator:
 
 
 def all_tensors(found: Residuals | Parameters) -> list[torch.Tensor]:
-    assert found.mix is not None
+    assert found.mix is not None and found.weight is not None and found.bias is not None
     return [*found.gammas, *found.betas, found.mix, found.weight, found.bias]
 
 
@@ -93,13 +102,34 @@ def permute_features(seen: Probe, order: torch.Tensor) -> Probe:
 # --- residuals
 
 
+class Given(Generator):
+    """Gives the same residuals for whatever it is shown."""
+
+    def __init__(self, residuals: Residuals) -> None:
+        super().__init__()
+        self.given = residuals
+
+    def begin(self, source: Parameters, batch_size: int) -> Step:
+        return lambda observed: self.given
+
+
+def added(residuals: Residuals, source: Parameters) -> Parameters:
+    """θ_s + Δ."""
+    assert residuals.weight is not None
+    generation = Generation(Given(residuals), source, 1)
+    nothing = (source.gammas[0], source.gammas[0])
+    shown = (nothing,) * len(source.gammas)
+    generation.take(Observed(range(len(shown)), shown, shown))
+    return generation.parameters()
+
+
 def test_residuals_are_added_in_units_of_the_sources_scale(make_probe: MakeProbe) -> None:
     source = make_probe(channels=(2, 2)).source
     ones = torch.ones(2, dtype=torch.float64)
     step = Residuals(
         (ones, ones), (2 * ones, ones), 0.7 * ones, torch.ones_like(source.weight), torch.ones_like(source.bias)
     )
-    theta = step.added_to(source)
+    theta = added(step, source)
     assert theta.mix is not None and source.mix is not None
     unit = source.gammas[0].square().mean().sqrt()
     torch.testing.assert_close(theta.gammas[0], source.gammas[0] + unit)
@@ -115,7 +145,7 @@ def test_generated_mixing_stays_between_zero_and_one(make_probe: MakeProbe, shar
     seen = make_probe()
     still = ChannelGenerator(width=8, heads=2).double().residuals(seen)
     source = seen.source.with_mix(torch.full((2,), share, dtype=torch.float64))
-    mix = replace(still, mix=torch.full((2,), step, dtype=torch.float64)).added_to(source).mix
+    mix = added(replace(still, mix=torch.full((2,), step, dtype=torch.float64)), source).mix
     assert mix is not None and (mix >= 0.0).all() and (mix <= 1.0).all()
     torch.testing.assert_close(mix, torch.full_like(mix, float(step > 0)), rtol=0.0, atol=2e-4)
 
@@ -124,7 +154,7 @@ def test_generated_mixing_stays_between_zero_and_one(make_probe: MakeProbe, shar
 def test_zero_residual_keeps_the_probes_mixing_to_the_last_bit(make_probe: MakeProbe, share: float) -> None:
     seen = make_probe()
     source = seen.source.with_mix(torch.full((2,), share, dtype=torch.float64))
-    mix = make_channel().residuals(seen).added_to(source).mix
+    mix = added(make_channel().residuals(seen), source).mix
     assert mix is not None and torch.equal(mix, torch.full((2,), share, dtype=torch.float64))
 
 
@@ -134,7 +164,7 @@ def test_zero_residual_keeps_the_probes_mixing_to_the_last_bit(make_probe: MakeP
 def test_untrained_generators_give_exactly_the_source(backbone: Backbone, images: torch.Tensor) -> None:
     for generator in (make_channel(), make_channel(reads=Reads(gradients=False)), ConstantGenerator(backbone)):
         seen = probe(backbone, images, prior_count=16.0, gradients=generator.reads_gradients)
-        theta = generator(seen)
+        theta = generate(generator, seen)
         assert_equal(theta, seen.source)
         assert torch.equal(backbone(images, theta), backbone(images, seen.source))
 
@@ -217,7 +247,7 @@ def test_one_generator_serves_networks_of_any_depth_width_and_class_count(
     networks = [make_backbone((4,), 2), make_backbone((4, 6), 3), make_backbone((3, 5, 7), 9), narrow_resnet]
     for network in networks:
         seen = probe(network, images, prior_count=16.0, gradients=True)
-        theta = generator(seen)
+        theta = generate(generator, seen)
         assert [t.shape for t in theta.trainable()] == [t.shape for t in network.source_parameters().trainable()]
         assert theta.mix is not None and theta.mix.shape == (len(network.layer_names),)
         assert differs(theta, seen.source)
@@ -232,7 +262,7 @@ def test_any_batch_size_gives_finite_parameters(
     generator = make_channel(reads=Reads(gradients=reads_gradients))
     perturb(generator, 0.3)
     seen = probe(backbone, make_images(batch), prior_count=16.0, gradients=reads_gradients)
-    assert all(torch.isfinite(tensor).all() for tensor in all_tensors(generator(seen)))
+    assert all(torch.isfinite(tensor).all() for tensor in all_tensors(generate(generator, seen)))
 
 
 def test_degenerate_evidence_gives_finite_parameters(make_probe: MakeProbe, perturb: Perturb) -> None:
@@ -254,7 +284,7 @@ def test_degenerate_evidence_gives_finite_parameters(make_probe: MakeProbe, pert
             zero(gradients.gammas), zero(gradients.betas), 0 * gradients.weight, 0 * gradients.bias
         ),
     )
-    assert all(torch.isfinite(tensor).all() for tensor in all_tensors(generator(dead)))
+    assert all(torch.isfinite(tensor).all() for tensor in all_tensors(generate(generator, dead)))
 
 
 # --- every ingredient counts
@@ -440,13 +470,13 @@ LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
 
 def cross_entropy_of(generator: Generator, backbone: Backbone, images: torch.Tensor) -> torch.Tensor:
     seen = probe(backbone, images, prior_count=16.0, gradients=True)
-    return F.cross_entropy(backbone(images, generator(seen)), LABELS)
+    return F.cross_entropy(backbone(images, generate(generator, seen)), LABELS)
 
 
 def huber_of(generator: Generator, backbone: Backbone, images: torch.Tensor) -> torch.Tensor:
     seen = probe(backbone, images, prior_count=16.0, gradients=True)
     wanted = [tensor + 0.1 for tensor in seen.source.trainable()]
-    return parameter_distance(generator(seen).trainable(), wanted, parameter_units(seen.source))
+    return parameter_distance(generate(generator, seen).trainable(), wanted, parameter_units(seen.source))
 
 
 def trained_channel(perturb: Perturb) -> ChannelGenerator:

@@ -17,7 +17,7 @@ def test_batchnorm_gradients_are_those_of_the_entropy(backbone: Backbone, images
     assert gradients is not None
 
     source = backbone.source_parameters().detached(requires_grad=True)
-    logits = backbone(images, source.with_mix(prior_mix(backbone, len(images), 16.0)))
+    logits = backbone(images, source.with_mix(prior_mix(backbone.source_parameters(), len(images), 16.0)))
     probabilities = logits.exp() / logits.exp().sum(dim=1, keepdim=True)
     loss = -(probabilities * probabilities.log()).sum() / len(images)
     expected = torch.autograd.grad(loss, [*source.gammas, *source.betas])
@@ -34,7 +34,7 @@ def test_classifier_gradients_are_those_of_the_pseudo_label_cross_entropy(
     assert gradients is not None
 
     source = backbone.source_parameters().detached(requires_grad=True)
-    logits = backbone(images, source.with_mix(prior_mix(backbone, len(images), 16.0)))
+    logits = backbone(images, source.with_mix(prior_mix(backbone.source_parameters(), len(images), 16.0)))
     loss = F.cross_entropy(logits, logits.argmax(dim=1))
     weight, bias = torch.autograd.grad(loss, [source.weight, source.bias])
 
@@ -45,7 +45,7 @@ def test_classifier_gradients_are_those_of_the_pseudo_label_cross_entropy(
 
 def test_gradients_match_on_a_resnet(narrow_resnet: Backbone, images: torch.Tensor) -> None:
     leaves = narrow_resnet.source_parameters().detached(requires_grad=True)
-    leaves = leaves.with_mix(prior_mix(narrow_resnet, len(images), 16.0))
+    leaves = leaves.with_mix(prior_mix(narrow_resnet.source_parameters(), len(images), 16.0))
     logits, seen = narrow_resnet.observe(images, leaves)
     assert seen.features is not None
     probabilities = logits.softmax(dim=1)

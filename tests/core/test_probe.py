@@ -24,12 +24,14 @@ def tensors_of(seen: Probe) -> list[torch.Tensor]:
 def test_prior_mix_is_the_batchs_share_in_every_layer(
     backbone: Backbone, size: int, prior: float, share: float
 ) -> None:
-    assert torch.equal(prior_mix(backbone, size, prior), torch.full((2,), share, dtype=torch.float64))
+    assert torch.equal(
+        prior_mix(backbone.source_parameters(), size, prior), torch.full((2,), share, dtype=torch.float64)
+    )
 
 
 def test_probe_runs_the_source_model_under_mixed_statistics(backbone: Backbone, images: torch.Tensor) -> None:
     seen = probe(backbone, images, prior_count=10.0, gradients=False)
-    source = backbone.source_parameters().with_mix(prior_mix(backbone, len(images), 10.0))
+    source = backbone.source_parameters().with_mix(prior_mix(backbone.source_parameters(), len(images), 10.0))
     logits, observation = backbone.observe(images, source)
     assert torch.equal(seen.logits, logits)
     assert observation.features is not None and torch.equal(seen.features, observation.features)

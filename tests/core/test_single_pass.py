@@ -19,9 +19,10 @@ from gformer_cli.core.generators import (
     SinglePass,
     VectorGenerator,
     evidence,
+    generate,
 )
+from gformer_cli.core.generators.attention import GroupAttention
 from gformer_cli.core.generators.base import encoder
-from gformer_cli.core.generators.single_pass import CausalTransformer
 from gformer_cli.core.parameters import Parameters
 
 Make = Callable[..., ChannelGenerator]
@@ -62,7 +63,7 @@ def test_the_transformer_fed_group_by_group_is_one_with_a_causal_mask() -> None:
     owner = torch.repeat_interleave(torch.arange(4), torch.tensor(groups))
     hidden = owner[None] > owner[:, None]  # a token may not look at later groups
     expected = transformer(tokens[None], mask=hidden)[0]
-    causal = CausalTransformer(transformer)
+    causal = GroupAttention(transformer)
     found = torch.cat([causal(group) for group in tokens.split(groups)])
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
@@ -184,7 +185,7 @@ def test_the_gradient_reaches_every_weight_and_is_right(
 
 def test_there_are_no_gradient_features(make_generator: Make, backbone: Backbone, images: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="no gradient features"):
-        SinglePass(make_generator(reads=Reads()), backbone, images, prior_count=4.0)
+        SinglePass(make_generator(reads=Reads()), backbone, len(images), prior_count=4.0)
 
 
 def test_the_control_is_the_same_with_a_probe_and_without(
@@ -223,15 +224,19 @@ def test_a_constant_is_added_to_what_is_generated(
     alone, together = make_generator(), make_generator(on_constant_of=backbone)
     together.load_state_dict(alone.state_dict(), strict=False)  # the constant keeps its own weights
     assert together.constant is not None
-    learned = together.constant.learned()
+    learned = together.constant.learned(range(2), classes=True)
     seen = predict(alone, backbone, images).seen
-    found, expected = together.residuals(seen), alone.residuals(seen)
-    for index in range(2):
-        assert torch.equal(found.gammas[index], expected.gammas[index] + learned.gammas[index])
-        assert torch.equal(found.betas[index], expected.betas[index] + learned.betas[index])
-    assert torch.equal(found.mix, expected.mix + learned.mix)
-    assert torch.equal(found.weight, expected.weight + learned.weight)
-    assert torch.equal(found.bias, expected.bias + learned.bias)
+    found, expected = generate(together, seen), generate(alone, seen)
+    assert learned.weight is not None and learned.bias is not None
+    for index, gamma in enumerate(seen.source.gammas):
+        unit = gamma.square().mean().sqrt()
+        torch.testing.assert_close(found.gammas[index], expected.gammas[index] + unit * learned.gammas[index])
+        torch.testing.assert_close(found.betas[index], expected.betas[index] + unit * learned.betas[index])
+    assert found.mix is not None and expected.mix is not None
+    torch.testing.assert_close(torch.logit(found.mix), torch.logit(expected.mix) + learned.mix)
+    unit = seen.source.weight.square().mean().sqrt()
+    torch.testing.assert_close(found.weight, expected.weight + unit * learned.weight)
+    torch.testing.assert_close(found.bias, expected.bias + learned.bias)
 
 
 def test_the_vector_generator_needs_a_probe(backbone: Backbone, images: torch.Tensor) -> None:

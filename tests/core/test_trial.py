@@ -57,16 +57,11 @@ BROKEN: dict[str, tuple[nn.Module, str]] = {
     "a dimension too many": (answering(lambda s, x: s.fc(s.features(x))[:, None]), r"with a tensor \(3, 1, 3\)"),
     "squeezed": (answering(lambda s, x: s.fc(s.features(x)).squeeze(0)), r"answers 1 images with a tensor \(3,\)"),
     "labels": (answering(lambda s, x: s.fc(s.features(x)).round().long()), "with a tensor"),
-    "unused norm": (Small(spare=nn.BatchNorm2d(7)), "BatchNorm layer spare takes no part"),
-    "unused linear": (Small(spare=nn.Linear(5, 3)), "last linear layer, spare, does not make the answer"),
-    "unused linear of another width": (Small(spare=nn.Linear(5, 9)), "spare, has 9 outputs for 3 classes"),
-    "linear beside the answer": (
-        answering(lambda s, x: s.fc(s.features(x)) + 0 * s.spare(s.features(x)), spare=nn.Linear(4, 3)),
-        "spare, does not make the answer",
-    ),
+    "unused norm": (Small(spare=nn.BatchNorm2d(7)), "normalisation layer spare takes no part"),
+    "no linear layer last": (answering(lambda s, x: s.fc(s.features(x)).softmax(dim=1)), "has no linear classifier"),
     "linear on a map": (
         answering(lambda s, x: s.fc(s.bn(s.conv(x)).permute(0, 2, 3, 1)).mean(dim=(1, 2))),
-        "not given one row of features",
+        "no linear layer's output is its answer",
     ),
     "batch": (answering(lambda s, x: s.fc(s.features(x) - s.features(x).mean(dim=0))), "depends on the others"),
     "random": (answering(lambda s, x: s.fc(torch.dropout(s.features(x), 0.5, True))), "differently each time"),
@@ -74,7 +69,7 @@ BROKEN: dict[str, tuple[nn.Module, str]] = {
     "state changed": (answering(counting), "changes its own state"),
     "raises": (answering(raising), "does not take 16 x 16 images: 'no such thing'"),
     "not finite": (answering(lambda s, x: s.fc(s.features(x)) / 0), "not finite"),
-    "no norm": (nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 3)), "has no BatchNorm layers"),
+    "no norm": (nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 3)), "has no normalisation layer"),
 }
 
 
@@ -84,6 +79,29 @@ def test_a_network_that_does_not_do_is_refused_in_two_lines(what: str) -> None:
     with pytest.raises(InputError, match=told) as caught:
         try_network(network, "own.py:make", 3, 16, CPU)
     assert caught.value.hint and "\n" not in caught.value.message + caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        Small(spare=nn.Linear(5, 3)),
+        Small(spare=nn.Linear(5, 9)),
+        answering(lambda s, x: s.fc(s.features(x)) + 0 * s.spare(s.features(x)), spare=nn.Linear(4, 3)),
+    ],
+    ids=["unused", "of another width", "beside the answer"],
+)
+def test_a_linear_layer_that_is_defined_last_is_no_head(network: nn.Module) -> None:
+    assert try_network(network, "own.py:make", 3, 16, CPU).classifier_name == "fc"
+
+
+def test_a_named_head_must_make_the_answer() -> None:
+    with pytest.raises(InputError, match="its head, spare, has 9 outputs for 3 classes"):
+        try_network(Small(spare=nn.Linear(5, 9)), "own.py:make", 3, 16, CPU, "spare")
+    with pytest.raises(InputError, match="its head, spare, does not make the answer"):
+        try_network(Small(spare=nn.Linear(4, 3)), "own.py:make", 3, 16, CPU, "spare")
+    with pytest.raises(InputError, match="has no layer 'fd'") as caught:
+        try_network(Small(), "own.py:make", 3, 16, CPU, "fd")
+    assert "fc" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -107,7 +125,7 @@ def test_nothing_to_generate_is_told_whatever_the_size() -> None:
         def forward(self, images: torch.Tensor) -> Any:
             raise AssertionError("another size, please")
 
-    with pytest.raises(InputError, match="has no BatchNorm layers"):
+    with pytest.raises(InputError, match="has no normalisation layer"):
         try_network(Fixed(nn.Flatten(), nn.Linear(8, 3)), "own.py:make", 3, 16, CPU)
 
 

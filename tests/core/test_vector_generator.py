@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.generators import Reads, VectorGenerator
+from gformer_cli.core.generators import Observed, Reads, VectorGenerator, generate
 from gformer_cli.core.losses import parameter_distance, parameter_units
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.probe import Probe, probe, statistic_shifts
@@ -40,14 +40,14 @@ def flat(theta: Parameters) -> torch.Tensor:
 
 
 def test_untrained_it_is_exactly_the_source(make_vector: Callable[..., VectorGenerator], seen: Probe) -> None:
-    assert torch.equal(flat(make_vector(moved=0.0)(seen)), flat(seen.source))
+    assert torch.equal(flat(generate(make_vector(moved=0.0), seen)), flat(seen.source))
 
 
 def test_a_token_is_parameter_gradient_feature_and_shift_padded_to_the_widest(
     make_vector: Callable[..., VectorGenerator], seen: Probe
 ) -> None:
     """Layers of 4 and 6 channels, three classes, six features: 2 + 2 + 3 tokens of four parts of six numbers."""
-    tokens = make_vector()._evidence(seen)
+    tokens = make_vector()._evidence(seen.source, Observed.all_of(seen))
     assert tokens.shape == (7, 24)
     assert seen.gradients is not None
 
@@ -82,8 +82,8 @@ def test_each_ingredient_counts_and_can_be_switched_off(
         "features": replace(seen, features=seen.features * torch.linspace(0.5, 2.0, 6, dtype=torch.float64)),
     }[ingredient]
     reading, blind = make_vector(), make_vector(reads=Reads(**{ingredient: False}))
-    assert not torch.allclose(flat(reading(other)), flat(reading(seen)), rtol=0.0, atol=1e-9)
-    assert torch.equal(flat(blind(other)), flat(blind(seen)))
+    assert not torch.allclose(flat(generate(reading, other)), flat(generate(reading, seen)), rtol=0.0, atol=1e-9)
+    assert torch.equal(flat(generate(blind, other)), flat(generate(blind, seen)))
 
 
 @pytest.mark.parametrize("term", ["cross-entropy", "huber"])
@@ -93,7 +93,7 @@ def test_both_loss_terms_reach_every_weight_with_the_right_gradient(
     generator, labels = make_vector(), torch.tensor([0, 1, 2, 0, 1, 2])
 
     def loss() -> torch.Tensor:
-        theta = generator(seen)
+        theta = generate(generator, seen)
         if term == "cross-entropy":
             return F.cross_entropy(backbone(images, theta), labels)
         wanted = [tensor + 0.1 for tensor in seen.source.trainable()]
@@ -124,7 +124,7 @@ def test_any_batch_size_gives_finite_parameters(
     batch: int,
 ) -> None:
     found = probe(backbone, make_images(batch), prior_count=16.0, gradients=True)
-    assert torch.isfinite(flat(make_vector()(found))).all()
+    assert torch.isfinite(flat(generate(make_vector(), found))).all()
 
 
 @pytest.mark.parametrize("option", [{"width": 32}, {"depth": 3}, {"feed_forward": 8}], ids=str)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from gformer_cli.methods import METHODS
 from gformer_cli.methods.base import Parts
 from gformer_cli.methods.eata import Eata
+from gformer_cli.networks.head import make_head
 
 Plain = Callable[[], nn.Module]
 
@@ -131,6 +132,7 @@ def test_equal_samples_are_redundant_once_they_are_in_the_average(parts: Parts) 
 def test_a_confident_sample_is_not_redundant_in_an_even_stream(parts: Parts, classes: int) -> None:
     features = parts.backbone.classifier.in_features
     parts.backbone.network.fc = nn.Linear(features, classes, dtype=torch.float64)  # type: ignore[assignment]
+    make_head(parts.backbone.network, "fc")
     method = Eata(parts.backbone)
     method.average = torch.full((classes,), 1 / classes, dtype=torch.float64)
     assert method._choose(torch.eye(classes, dtype=torch.float64)[:1], torch.zeros(1, dtype=torch.float64)).all()

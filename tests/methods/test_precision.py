@@ -34,4 +34,3 @@ def test_logits_are_finite_of_the_models_type_and_free_of_gradients(
     after = parts.backbone.state_dict()
     assert all(torch.equal(after[key], value) for key, value in before.items())
     assert not any(p.requires_grad for p in parts.backbone.parameters())
-    assert all(layer.mix is None and layer.observer is None for layer in parts.backbone.layers)

@@ -12,7 +12,7 @@ from torch import nn
 from gformer_cli.methods.augmentations import jitter_views
 from gformer_cli.methods.base import Parts
 from gformer_cli.methods.rotta import BalancedMemory, Rotta
-from gformer_cli.networks.norms import MixedBatchNorm2d
+from gformer_cli.networks.norms import AdaptiveBatchNorm2d
 
 Plain = Callable[[], nn.Module]
 
@@ -20,7 +20,7 @@ Plain = Callable[[], nn.Module]
 class _Robust(nn.Module):
     """Normalisation by an exponential moving average of statistics, gradients through the newest part of it."""
 
-    def __init__(self, layer: MixedBatchNorm2d, alpha: float) -> None:
+    def __init__(self, layer: AdaptiveBatchNorm2d, alpha: float) -> None:
         super().__init__()
         self.weight, self.bias, self.eps, self.alpha = layer.weight, layer.bias, layer.eps, alpha
         self.mean, self.var = layer.running_mean.clone(), layer.running_var.clone()
@@ -39,7 +39,7 @@ def _robust(network: nn.Module, alpha: float) -> tuple[nn.Module, list[nn.Parame
     affine = []
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
-            if isinstance(child, MixedBatchNorm2d):
+            if isinstance(child, AdaptiveBatchNorm2d):
                 setattr(module, name, _Robust(child, alpha))
                 affine += [child.weight, child.bias]
     return network, affine

@@ -1,10 +1,21 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
 
-from gformer_cli.networks.norms import MixedBatchNorm2d, batch_statistics
+from gformer_cli.networks.norms import (
+    AdaptiveBatchNorm2d,
+    AdaptiveNorm,
+    Affine,
+    Moments,
+    batch_statistics,
+    current_pass,
+    make_adaptive,
+    within,
+)
 
 
 def make_plain(dtype: torch.dtype = torch.float64) -> nn.BatchNorm2d:
@@ -19,10 +30,44 @@ def make_plain(dtype: torch.dtype = torch.float64) -> nn.BatchNorm2d:
     return plain
 
 
-def make_mixed(mix: float | None, dtype: torch.dtype = torch.float64) -> MixedBatchNorm2d:
-    mixed = MixedBatchNorm2d.from_batchnorm(make_plain(dtype)).eval()
-    mixed.mix = None if mix is None else torch.tensor(mix, dtype=dtype)
-    return mixed
+class Mixing:
+    """A pass that mixes the batch's statistics in by a share; None leaves the layer's own."""
+
+    def __init__(self, mix: float | torch.Tensor | None) -> None:
+        self.mix = mix
+        self.shown: list[Moments] = []
+
+    def normalise(self, layer: AdaptiveNorm, measure: Callable[[], Moments]) -> Affine:
+        if self.mix is None:
+            return Affine(layer.weight, layer.bias, None)
+        self.shown.append(measure())
+        mix = torch.as_tensor(self.mix, dtype=layer.weight.dtype)
+        return Affine(layer.weight, layer.bias, layer.mixed(self.shown[-1], mix))
+
+    def classify(self, features: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("there is no head here")
+
+
+def adaptive(layer: nn.Module) -> AdaptiveNorm:
+    layers, left = make_adaptive(nn.Sequential(layer))
+    assert not left
+    return layers["0"]
+
+
+class Mixed(nn.Module):
+    """An adaptive layer in a pass of a given mixing."""
+
+    def __init__(self, layer: nn.Module, mix: float | None) -> None:
+        super().__init__()
+        self.layer, self.mix = adaptive(layer), mix
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with within(Mixing(self.mix)):
+            return self.layer(x)  # type: ignore[no-any-return]
+
+
+def make_mixed(mix: float | None, dtype: torch.dtype = torch.float64) -> Mixed:
+    return Mixed(make_plain(dtype), mix).eval()
 
 
 def make_input(dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -47,14 +92,15 @@ def test_zero_mixing_normalises_with_source_statistics() -> None:
 
 @pytest.mark.parametrize("mix", [0.1, 0.5, 0.8])
 def test_partial_mixing_follows_the_formula(mix: float) -> None:
-    layer, x = make_mixed(mix), make_input()
+    mixed, x = make_mixed(mix), make_input()
+    layer = mixed.layer
     batch_mean = x.mean(dim=(0, 2, 3))
     batch_var = (x - batch_mean.view(1, -1, 1, 1)).square().mean(dim=(0, 2, 3))
     mean = (1 - mix) * layer.running_mean + mix * batch_mean
     var = (1 - mix) * layer.running_var + mix * batch_var
     normalised = (x - mean.view(1, -1, 1, 1)) / (var.view(1, -1, 1, 1) + 1e-3).sqrt()
     expected = normalised * layer.weight.view(1, -1, 1, 1) + layer.bias.view(1, -1, 1, 1)
-    torch.testing.assert_close(layer(x), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(mixed(x), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_eval_leaves_the_running_statistics_alone() -> None:
@@ -69,21 +115,22 @@ def test_training_mode_is_batchnorm_whatever_the_mixing(mix: float | None) -> No
     plain, mixed, x = make_plain().train(), make_mixed(mix).train(), make_input()
     assert torch.equal(mixed(x), plain(x))
     start = make_plain().running_mean
-    assert start is not None and not torch.equal(mixed.running_mean, start)
-    assert all(torch.equal(tensor, plain.state_dict()[name]) for name, tensor in mixed.state_dict().items())
+    assert start is not None and not torch.equal(mixed.layer.running_mean, start)
+    assert all(torch.equal(tensor, plain.state_dict()[name]) for name, tensor in mixed.layer.state_dict().items())
 
 
 def test_state_dict_keys_are_those_of_batchnorm() -> None:
-    assert list(make_mixed(0.5).state_dict()) == list(make_plain().state_dict())
+    assert list(make_mixed(0.5).layer.state_dict()) == list(make_plain().state_dict())
 
 
-def test_conversion_shares_tensors_and_keeps_mode_and_constants() -> None:
+def test_a_layer_becomes_adaptive_in_place_and_keeps_all_that_it_holds() -> None:
     plain = make_plain().train()
-    mixed = MixedBatchNorm2d.from_batchnorm(plain)
-    assert mixed.weight is plain.weight and mixed.bias is plain.bias
-    assert mixed.running_mean is plain.running_mean and mixed.running_var is plain.running_var
-    assert (mixed.training, mixed.eps, mixed.momentum) == (True, 1e-3, 0.3)
-    assert not MixedBatchNorm2d.from_batchnorm(plain.eval()).training
+    held = dict(plain.state_dict(keep_vars=True))
+    layer = adaptive(plain)
+    assert layer is plain and isinstance(layer, AdaptiveBatchNorm2d) and isinstance(layer, nn.BatchNorm2d)
+    assert all(layer.state_dict(keep_vars=True)[name] is tensor for name, tensor in held.items())
+    assert (layer.training, layer.eps, layer.momentum) == (True, 1e-3, 0.3)
+    assert adaptive(layer) is layer
 
 
 @pytest.mark.parametrize("mix", [0.0, 0.5, 1.0])
@@ -97,10 +144,11 @@ def test_one_image_of_one_pixel_gives_finite_output_and_gradients(mix: float) ->
 
 
 def test_gradients_match_finite_differences() -> None:
-    layer = make_mixed(None)
+    layer = adaptive(make_plain().eval())
 
     def run(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, mix: torch.Tensor) -> torch.Tensor:
-        output = torch.func.functional_call(layer, {"weight": weight, "bias": bias, "mix": mix}, (x,))
+        with within(Mixing(mix)):
+            output = torch.func.functional_call(layer, {"weight": weight, "bias": bias}, (x,))
         assert isinstance(output, torch.Tensor)
         return output
 
@@ -113,24 +161,22 @@ def test_gradients_match_finite_differences() -> None:
     assert torch.autograd.gradcheck(run, inputs)
 
 
-def test_observer_sees_detached_batch_statistics_in_eval_mode_only() -> None:
-    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
-    layer, x = make_mixed(0.5), make_input().requires_grad_()
-    layer.observer = lambda mean, var: seen.append((mean, var))
-    layer.train()(x)
-    assert seen == []
-    layer.eval()(x)
-    ((mean, var),) = seen
-    expected_var, expected_mean = torch.var_mean(x.detach(), dim=(0, 2, 3), correction=0)
+def test_a_pass_is_shown_the_batchs_statistics_in_eval_mode_only() -> None:
+    layer, x, one = adaptive(make_plain()), make_input(), Mixing(0.5)
+    with within(one):
+        layer.train()(x)
+        assert one.shown == []
+        layer.eval()(x)
+    ((mean, var),) = one.shown
+    expected_var, expected_mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
     torch.testing.assert_close((mean, var), (expected_mean, expected_var), rtol=1e-12, atol=1e-12)
-    assert not mean.requires_grad and not var.requires_grad
+    assert current_pass() is None
 
 
-def test_observing_without_mixing_does_not_change_the_output() -> None:
-    layer, x = make_mixed(None), make_input()
-    expected = layer(x)
-    layer.observer = lambda mean, var: None
-    torch.testing.assert_close(layer(x), expected, rtol=1e-12, atol=1e-12)
+def test_a_pass_that_ends_in_an_error_is_over() -> None:
+    with pytest.raises(RuntimeError), within(Mixing(0.5)):
+        adaptive(make_plain().eval())(torch.zeros(1, 2, 3, 3))
+    assert current_pass() is None
 
 
 @pytest.mark.parametrize("shape", [(5, 4, 3, 2), (1, 4, 3, 2), (7, 4, 1, 1)])
@@ -197,9 +243,162 @@ def test_half_precision_input_has_the_statistics_of_its_values_in_full_precision
 
 
 def test_a_mixed_layer_keeps_half_precision() -> None:
-    layer = MixedBatchNorm2d(4).eval()
-    layer.mix = torch.tensor(0.5)
+    layer = Mixed(nn.BatchNorm2d(4), 0.5).eval()
     input = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     output = layer(input.bfloat16())
     assert output.dtype == torch.bfloat16
     torch.testing.assert_close(output.float(), layer(input), rtol=0.0, atol=0.05)
+
+
+# --- layers that normalise each image by itself
+
+
+class ChannelsFirst(nn.LayerNorm):
+    """As torchvision's for ConvNeXt."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.permute(0, 2, 3, 1)
+        return nn.functional.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps).permute(0, 3, 1, 2)
+
+
+def convnext_norm() -> nn.Module:
+    from torchvision.models.convnext import LayerNorm2d
+
+    return LayerNorm2d(6, eps=1e-6)  # type: ignore[no-any-return]
+
+
+def timm_norm(name: str) -> nn.Module:
+    import timm.layers
+
+    kind = getattr(timm.layers, name)
+    return kind(6) if name != "GroupNormAct" else kind(6, 3)  # type: ignore[no-any-return]
+
+
+RECORDED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
+    "LayerNorm of tokens": (lambda: nn.LayerNorm(6), (5, 7, 6), -1),
+    "LayerNorm of a map, channels last": (lambda: nn.LayerNorm(6), (5, 3, 4, 6), -1),
+    "LayerNorm of features": (lambda: nn.LayerNorm(6), (5, 6), -1),
+    "torchvision's LayerNorm2d": (convnext_norm, (5, 6, 3, 4), 1),
+    "timm's LayerNorm": (lambda: timm_norm("LayerNorm"), (5, 7, 6), -1),
+    "timm's LayerNorm2d": (lambda: timm_norm("LayerNorm2d"), (5, 6, 3, 4), 1),
+    "GroupNorm": (lambda: nn.GroupNorm(3, 6), (5, 6, 3, 4), 1),
+    "timm's GroupNorm1": (lambda: timm_norm("GroupNorm1"), (5, 6, 3, 4), 1),
+    "timm's GroupNormAct": (lambda: timm_norm("GroupNormAct"), (5, 6, 3, 4), 1),
+}
+
+
+@pytest.fixture(params=RECORDED)
+def recorded(request: pytest.FixtureRequest) -> tuple[nn.Module, torch.Tensor, int]:
+    """A layer with weights of its own, an input of it, and the axis of the channels."""
+    make, shape, axis = RECORDED[request.param]
+    random = torch.Generator().manual_seed(0)
+    layer = make().double().eval()
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.uniform_(0.5, 1.5, generator=random)
+    return layer, 2.0 + 3.0 * torch.randn(shape, generator=random, dtype=torch.float64), axis
+
+
+def test_a_plain_pass_is_bit_equal_to_the_layer_before(recorded: tuple[nn.Module, torch.Tensor, int]) -> None:
+    layer, x, _ = recorded
+    before = layer(x)
+    changed = adaptive(layer)
+    assert torch.equal(changed(x), before)
+    assert torch.equal(Mixed(changed, None).eval()(x), before)
+
+
+def test_no_mixing_is_the_layer_itself(recorded: tuple[nn.Module, torch.Tensor, int]) -> None:
+    layer, x, _ = recorded
+    before = layer(x)
+    record(adaptive(layer), x)
+    torch.testing.assert_close(Mixed(layer, 0.0).eval()(x), before, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("mix", [0.3, 1.0])
+def test_mixing_moves_the_batchs_statistics_onto_the_recorded_ones(
+    recorded: tuple[nn.Module, torch.Tensor, int], mix: float
+) -> None:
+    layer, x, axis = recorded
+    changed = adaptive(layer)
+    record(changed, x)
+    other = 0.5 * x + torch.linspace(-2, 2, 6, dtype=torch.float64).view(
+        [-1 if i == axis % x.dim() else 1 for i in range(x.dim())]
+    )
+    standard = standardised(changed, other, axis)
+    others = [dim for dim in range(x.dim()) if dim != axis % x.dim()]
+    var, mean = torch.var_mean(standard, dim=others, correction=0, keepdim=True)
+    shape = mean.shape
+    mean_s, var_s = changed.running_mean.view(shape), changed.running_var.view(shape)
+    mixed_mean, mixed_var = mean_s.lerp(mean, mix), var_s.lerp(var, mix)
+    moved = (standard - mixed_mean) * ((var_s + 1e-5) / (mixed_var + 1e-5)).sqrt() + mean_s
+    expected = changed.weight.view(shape) * moved + changed.bias.view(shape)
+    for name in ("drop", "act"):
+        expected = getattr(changed, name, nn.Identity())(expected)
+    torch.testing.assert_close(Mixed(changed, mix).eval()(other), expected, rtol=1e-10, atol=1e-10)
+
+
+def standardised(layer: AdaptiveNorm, x: torch.Tensor, axis: int) -> torch.Tensor:
+    """The layer's output before γ and β, by itself."""
+    if isinstance(layer, nn.GroupNorm):
+        return nn.functional.group_norm(x, layer.num_groups, eps=layer.eps)
+    last = x.movedim(axis, -1)
+    return nn.functional.layer_norm(last, (6,), eps=layer.eps).movedim(-1, axis)  # type: ignore[arg-type]
+
+
+def record(layer: AdaptiveNorm, x: torch.Tensor) -> None:
+    """Take what the layer shows of `x` for the source's statistics."""
+    one = Mixing(0.0)
+    with within(one):
+        layer(x)
+    layer.running_mean.copy_(one.shown[0][0])
+    layer.running_var.copy_(one.shown[0][1])
+
+
+def test_batchnorm_of_features_and_of_sequences_is_mixed() -> None:
+    for x in (make_input()[:, :, 0, 0], make_input()[:, :, 0]):
+        plain = nn.BatchNorm1d(4).double()
+        expected = plain.train()(x)
+        torch.testing.assert_close(Mixed(nn.BatchNorm1d(4).double(), 1.0).eval()(x), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_synchronised_batchnorm_is_batchnorm() -> None:
+    x = make_input()
+    expected = nn.BatchNorm2d(4).double().train()(x)
+    torch.testing.assert_close(Mixed(nn.SyncBatchNorm(4).double(), 1.0).eval()(x), expected, rtol=1e-12, atol=1e-12)
+
+
+class OwnNorm(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4))
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        (nn.BatchNorm2d(4, affine=False), "BatchNorm2d has no scale and shift of its own"),
+        (nn.BatchNorm2d(4, track_running_stats=False), "BatchNorm2d keeps no running statistics"),
+        (nn.LayerNorm([4, 3]), "LayerNorm normalises over 2 axes"),
+        (nn.LayerNorm(4, bias=False), "LayerNorm has no scale and shift of its own"),
+        (nn.InstanceNorm2d(4, affine=True), "InstanceNorm2d is of no known kind"),
+        (nn.LocalResponseNorm(2), "LocalResponseNorm is of no known kind"),
+        (OwnNorm(), "OwnNorm is of no known kind"),
+        (ChannelsFirst(4), "ChannelsFirst"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_cannot_be_adapted_is_named(layer: nn.Module, reason: str) -> None:
+    layers, left = make_adaptive(nn.Sequential(layer))
+    if reason == "ChannelsFirst":  # its name does not say what it does
+        assert not layers and not left
+    else:
+        assert not layers and left == {"0": reason}
+
+
+def test_torchs_own_transformer_layers_do_not_pass_their_norms_by() -> None:
+    encoder = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    layers, _ = make_adaptive(encoder)
+    one = Mixing(0.0)
+    with torch.no_grad(), within(one):
+        encoder(torch.randn(2, 3, 8))
+    assert list(layers) == ["norm1", "norm2"] and len(one.shown) == 2

@@ -36,8 +36,8 @@ def make_trainer(domains: list[Domain], run: RunFolder, tiny: Settings) -> Calla
         models = SourceModels(run, run.source(), settings, CPU)
         torch.manual_seed(0)
         generator = build_generator(settings.generator, models.full)
-        economy = build_method(settings.generator, generator).economy
-        method = GeneralizeFormer(generator, prior_count=16.0, economy=economy)
+        share = build_method(settings.generator, generator).probe_images
+        method = GeneralizeFormer(generator, prior_count=16.0, probe_images=share)
         return MetaTrainer(method, models, loaded, settings, run, CPU, label="generator", leave_one_out=leave_one_out)
 
     return make

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gformer_cli.core.losses import relative_cross_entropy
-from gformer_cli.core.probe import Economy, prior_mix
+from gformer_cli.core.probe import prior_mix
 from gformer_cli.train import episodes
 from gformer_cli.train.meta_trainer import MetaTrainer
 
@@ -17,12 +17,12 @@ def test_a_partial_probe_is_trained_and_validated_and_the_whole_batch_is_what_it
     make_trainer: Callable[..., MetaTrainer],
 ) -> None:
     trainer = make_trainer("generator.probe=forward", "generator.probe_images=0.5")
-    assert trainer.kept.economy == trainer.method.economy == Economy(images=0.5)
+    assert trainer.kept.probe_images == trainer.method.probe_images == 0.5
     drawn = (trainer.sampler.draw(number) for number in range(100))
     episode = next(episode for episode in drawn if len(episode.positions) > 1)
     backbone, images = trainer.models.unaware_of(episode.domain.name), episode.inputs(CPU)
     start = trainer._start(backbone, images, trainer.method(backbone, images))
-    mixed = backbone.source_parameters().with_mix(prior_mix(backbone, len(images), 16.0))
+    mixed = backbone.source_parameters().with_mix(prior_mix(backbone.source_parameters(), len(images), 16.0))
     assert torch.equal(start, backbone(images, mixed))
     assert torch.isfinite(trainer.loss(episode).cross_entropy)
 

@@ -4,65 +4,77 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.context import Context
+from gformer_cli.core.gradients import GradientFeatures
 from gformer_cli.core.losses import rms
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.probe import Probe
-from gformer_cli.networks.norms import Statistics
 
-Passed = tuple[torch.Tensor, Parameters, Probe, Sequence[Statistics] | None]
+Pair = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a pass has shown of some layers, and of the classes if it has come to them."""
+
+    layers: range
+    """Which, by their place in the network."""
+    source: tuple[Pair, ...]
+    """Per layer the source's mean and variance, (C_l,) both."""
+    batch: tuple[Pair, ...]
+    """Likewise the batch's."""
+    gradients: GradientFeatures | None = None
+    """Of the same layers, and of the classifier where the classes are shown."""
+    logits: torch.Tensor | None = None
+    """(B, K) under the source's classifier; None before the classes are shown."""
+    features: torch.Tensor | None = None
+    """(B, D), where there are logits."""
+
+    @classmethod
+    def all_of(cls, probe: Probe) -> Observed:
+        """Everything that a probe shows, at once."""
+        return cls(
+            layers=range(len(probe.means)),
+            source=tuple(zip(probe.source_means, probe.source_variances, strict=True)),
+            batch=tuple(zip(probe.means, probe.variances, strict=True)),
+            gradients=probe.gradients,
+            logits=probe.logits,
+            features=probe.features,
+        )
 
 
 @dataclass(frozen=True)
 class Residuals:
-    """Δ, in units of the source's scale, so that one trained generator fits networks of any magnitude."""
+    """Δ of some layers, and of the classifier where the classes were shown.
+
+    In units of the source's scale, so that one trained generator fits networks of any magnitude.
+    """
 
     gammas: tuple[torch.Tensor, ...]
     """Per layer (C_l,), in units of rms(γ_l)."""
     betas: tuple[torch.Tensor, ...]
     """Per layer (C_l,), in units of rms(γ_l): a shift is measured against the spread that γ gives."""
     mix: torch.Tensor
-    """(L,), added to the logit of the probe's mixing."""
-    weight: torch.Tensor
+    """Per layer, added to the logit of the mixing at the start."""
+    weight: torch.Tensor | None = None
     """(K, D), in units of rms(W)."""
-    bias: torch.Tensor
+    bias: torch.Tensor | None = None
     """(K,), in logits."""
 
     def plus(self, other: Residuals) -> Residuals:
-        """The sum of two residuals on the same network."""
+        """The sum of two residuals; of the classifier where both have it."""
         return Residuals(
             gammas=tuple(ours + theirs for ours, theirs in zip(self.gammas, other.gammas, strict=True)),
             betas=tuple(ours + theirs for ours, theirs in zip(self.betas, other.betas, strict=True)),
             mix=self.mix + other.mix,
-            weight=self.weight + other.weight,
-            bias=self.bias + other.bias,
+            weight=None if self.weight is None or other.weight is None else self.weight + other.weight,
+            bias=None if self.bias is None or other.bias is None else self.bias + other.bias,
         )
-
-    def added_to(self, source: Parameters) -> Parameters:
-        """θ_t = θ_s + Δ."""
-        assert source.mix is not None
-        affine = [
-            moved_affine(gamma, beta, d_gamma, d_beta, rms(gamma))
-            for gamma, beta, d_gamma, d_beta in zip(source.gammas, source.betas, self.gammas, self.betas, strict=True)
-        ]
-        weight, bias = moved_classifier(source.weight, source.bias, self.weight, self.bias)
-        return Parameters(
-            gammas=tuple(gamma for gamma, _ in affine),
-            betas=tuple(beta for _, beta in affine),
-            mix=moved_mix(source.mix, self.mix),
-            weight=weight,
-            bias=bias,
-        )
-
-
-Pair = tuple[torch.Tensor, torch.Tensor]
 
 
 def moved_affine(
@@ -100,31 +112,13 @@ class Scope:
     bias: bool = True
     """b, where the classifier is generated."""
     mixing: bool = True
-    """The mixing of batch and source statistics; without it, the probe's n / (n + N) stays."""
+    """The mixing of batch and source statistics; without it, n / (n + N) stays."""
     last_layers: int | None = None
-    """γ and β of so many BatchNorm layers nearest to the classifier; None for all."""
+    """γ and β of so many normalisation layers nearest to the classifier; None for all."""
 
     def generates_layer(self, index: int, count: int) -> bool:
-        """Whether γ and β of BatchNorm layer `index` of `count` are generated."""
+        """Whether γ and β of layer `index` of `count` are generated."""
         return self.bn and (self.last_layers is None or index >= count - self.last_layers)
-
-    def limit(self, residuals: Residuals) -> Residuals:
-        """`residuals` with a zero for whatever is not generated."""
-        count = len(residuals.gammas)
-
-        def of_layers(parts: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-            return tuple(where(self.generates_layer(index, count), part) for index, part in enumerate(parts))
-
-        def where(wanted: bool, part: torch.Tensor) -> torch.Tensor:
-            return part if wanted else torch.zeros_like(part)
-
-        return Residuals(
-            gammas=of_layers(residuals.gammas),
-            betas=of_layers(residuals.betas),
-            mix=where(self.mixing, residuals.mix),
-            weight=where(self.classifier, residuals.weight),
-            bias=where(self.classifier and self.bias, residuals.bias),
-        )
 
 
 @dataclass(frozen=True)
@@ -139,35 +133,45 @@ class Reads:
     """The batch's features before the classifier."""
 
 
+Step = Callable[[Observed], Residuals]
+"""From what a pass has shown next to the residuals of just that. It may remember what it was shown before."""
+
+
 class Generator(nn.Module, ABC):
-    """Maps a probe of one target batch to the parameters that the batch is predicted with."""
+    """Makes the parameters that a target batch is predicted with from what the batch shows."""
 
     reads_gradients: bool = False
-    """Whether the probe must pay for a backward pass."""
+    """Whether a probe must pay for a backward pass."""
     reads_context: bool = False
     """Whether a single pass takes earlier batches into account; without, a context needs a probe."""
+    layer_by_layer: bool = False
+    """Whether it can generate on the way of a single pass; else everything must have been shown before."""
+    constant: Constant | None
+    """What is generated comes on top of these."""
 
     def __init__(self, scope: Scope | None = None) -> None:
         super().__init__()
         self.scope = scope or Scope()
+        self.constant = None
 
     @abstractmethod
-    def residuals(self, probe: Probe) -> Residuals:
-        """Δ for the probed batch; exactly zero while untrained."""
+    def begin(self, source: Parameters, batch_size: int) -> Step:
+        """How to generate for one batch of `batch_size` images, on the source parameters; zero while untrained.
 
-    def single_pass(
-        self, backbone: Backbone, images: torch.Tensor, prior_count: float, context: Context | None
-    ) -> Passed:
-        """Logits (B, K) of images (B, 3, H, W), the parameters that gave them, what the one pass showed, and the
-        statistics of earlier batches that it was pooled with.
-
-        Raises `ValueError` for a generator that needs a probe first.
+        What a `Step` returns does not regard `scope` and `constant`: `generation.Generation` does.
         """
-        raise ValueError(f"{type(self).__name__} needs a probe")
 
-    def forward(self, probe: Probe) -> Parameters:
-        """θ_t = θ_s + Δ for the probed batch, Δ limited to the generator's scope."""
-        return self.scope.limit(self.residuals(probe)).added_to(probe.source)
+    def residuals(self, probe: Probe) -> Residuals:
+        """Δ from a probe that has shown everything, on top of no constant and whatever the scope."""
+        return self.begin(probe.source, probe.logits.shape[0])(Observed.all_of(probe))
+
+
+class Constant(nn.Module, ABC):
+    """Residuals that are the same for every batch."""
+
+    @abstractmethod
+    def learned(self, layers: range, classes: bool) -> Residuals:
+        """Δ of some layers, and of the classifier if asked for; exactly zero while untrained."""
 
 
 def zero_start(layer: nn.Linear) -> nn.Linear:

@@ -15,34 +15,32 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.context import Context
+from gformer_cli.core.generators.attention import GroupAttention
 from gformer_cli.core.generators.base import (
     POSITIONS,
     RESIDUAL_SCALE,
+    Constant,
     Generator,
-    Passed,
+    Observed,
     Reads,
     Residuals,
     Scope,
+    Step,
     encoder,
     positions,
     zero_start,
 )
-from gformer_cli.core.generators.constant import ConstantGenerator
 from gformer_cli.core.generators.evidence import (
     ClassEvidence,
     Evidence,
     SourceEvidence,
-    mean_by_owner,
     per_channel,
-    pool_by_owner,
+    pool_by_layer,
 )
-from gformer_cli.core.generators.single_pass import SinglePass
 from gformer_cli.core.gradients import GradientFeatures
 from gformer_cli.core.losses import entropy, marginal_entropy, rms
 from gformer_cli.core.parameters import Parameters
-from gformer_cli.core.probe import Probe, statistic_shifts
+from gformer_cli.core.statistics import mean_by_layer, owners, statistic_shift
 
 _QUIET = 0.02
 """Nats: gradients that promise less count for little, so that the rounding of a sure batch is no direction."""
@@ -63,6 +61,7 @@ class ChannelGenerator(Generator):
     """
 
     reads_context = True
+    layer_by_layer = True
 
     def __init__(
         self,
@@ -74,7 +73,7 @@ class ChannelGenerator(Generator):
         channel_width: int = 32,
         reads: Reads | None = None,
         scope: Scope | None = None,
-        constant: ConstantGenerator | None = None,
+        constant: Constant | None = None,
     ) -> None:
         super().__init__(scope)
         self.constant = constant
@@ -101,49 +100,25 @@ class ChannelGenerator(Generator):
         self.mix_head = zero_start(nn.Linear(width, 1))
         self.bias_head = zero_start(nn.Linear(width, 1, bias=False))
 
-    def residuals(self, probe: Probe) -> Residuals:
-        source = probe.source
-        count = len(source.gammas)
-        known = self.source_evidence(source, len(probe.logits))
-        means, spreads = statistic_shifts(probe)
-        gradients = None if probe.gradients is None else (probe.gradients.gammas, probe.gradients.betas)
-        layers = self.layer_evidence(known, (torch.cat(means), torch.cat(spreads)), gradients)
-        classes = self.class_evidence(source, probe.logits, probe.features, probe.gradients)
-        tokens = torch.cat([layers.tokens, classes.tokens(), self.batch_evidence(probe.logits)])  # (L + K + 1, width)
-        tokens = self.norm(self.transformer(tokens[None])[0])
-        sizes = [len(gamma) for gamma in source.gammas]
-        moved = torch.split(self.layer_residuals(layers, tokens[:count], known.owner), sizes)  # L of (C_l, 2)
-        weight, bias = self.class_residuals(classes, tokens[count:-1])
-        generated = Residuals(
-            gammas=tuple(part[:, 0] for part in moved),
-            betas=tuple(part[:, 1] for part in moved),
-            mix=self.mix_head(tokens[:count])[:, 0],
-            weight=weight,
-            bias=bias,
-        )
-        return generated if self.constant is None else generated.plus(self.constant.learned())
-
-    def single_pass(
-        self, backbone: Backbone, images: torch.Tensor, prior_count: float, context: Context | None
-    ) -> Passed:
-        return SinglePass(self, backbone, images, prior_count=prior_count, context=context).run()
+    def begin(self, source: Parameters, batch_size: int) -> Step:
+        return _ChannelStep(self, source, batch_size)
 
     def source_evidence(self, source: Parameters, batch_size: int) -> SourceEvidence:
         """What is known of all layers before a batch of `batch_size` images has shown anything."""
-        sizes = torch.tensor([len(gamma) for gamma in source.gammas])
-        count = len(sizes)
+        sizes = tuple(len(gamma) for gamma in source.gammas)
         gammas, betas = torch.cat(source.gammas).detach(), torch.cat(source.betas).detach()
-        owner = torch.repeat_interleave(torch.arange(count), sizes).to(gammas.device)
-        both = mean_by_owner(torch.stack([gammas, betas], dim=1).square(), owner, count).sqrt().clamp_min(1e-6)
+        owner = owners(sizes, gammas.device)
+        both = mean_by_layer(torch.stack([gammas, betas], dim=1).square(), owner, sizes).sqrt().clamp_min(1e-6)
         unit, spread = both.unbind(dim=1)  # (L,) both
         relative = (spread / unit)[:, None]
         # how many values a channel's statistics rest on is unknown here; how many images is what matters
-        size = torch.full_like(relative, _log_size(batch_size))
+        size = _log_size(batch_size, gammas).expand_as(relative)
         return SourceEvidence(
-            channels=torch.stack([gammas, betas], dim=1) / unit[owner, None],
-            layers=torch.cat([positions(count, gammas.device), relative, size], dim=1),
+            channels=torch.stack([gammas, betas], dim=1) / per_channel(unit[:, None], owner),
+            layers=torch.cat([positions(len(sizes), gammas.device), relative, size], dim=1),
             units=unit,
             owner=owner,
+            sizes=sizes,
         )
 
     def layer_evidence(
@@ -153,23 +128,23 @@ class ChannelGenerator(Generator):
         gradients: tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]] | None,
     ) -> Evidence:
         """What is known of some layers: `source`, statistic shifts (ΣC,) and gradients, sequences of (C_l,)."""
-        owner, count = source.owner, len(source.units)
+        owner = source.owner
         channel, layer = [source.channels], [source.layers]
         if self.reads.statistics:
             moved = torch.stack(shifts, dim=1)
             channel.append(moved)
-            layer.append(mean_by_owner(moved.abs(), owner, count))
+            layer.append(mean_by_layer(moved.abs(), owner, source.sizes))
         if self.reads.gradients:
             assert gradients is not None
             for part in gradients:
                 scale = torch.stack([rms(gradient) for gradient in part])
                 # by how many nats the loss changes when the layer moves by its own size along the gradient
-                slope = scale * source.units * torch.bincount(owner).sqrt()
+                slope = scale * source.units * scale.new_tensor(source.sizes).sqrt()
                 channel.append((torch.cat(list(part)) * (slope / (slope + _QUIET) / scale)[owner])[:, None])
                 layer.append(torch.asinh(100.0 * scale * source.units)[:, None])
         items = torch.cat(channel, dim=1)
         states = self.channel_input(items)  # (ΣC, h)
-        pooled = pool_by_owner(states, owner, count)  # (L, 2h)
+        pooled = pool_by_layer(states, source)  # (L, 2h)
         return Evidence(items, states, self.layer_token(torch.cat([pooled, *layer], dim=1)))
 
     def class_evidence(
@@ -214,7 +189,7 @@ class ChannelGenerator(Generator):
         most = math.log(max(logits.shape[1], 2))
         evidence = torch.stack(
             [
-                logits.new_tensor(_log_size(len(logits))),
+                _log_size(logits.shape[0], logits),
                 entropy(logits) / most,
                 marginal_entropy(logits) / most,
                 logits.softmax(dim=1).max(dim=1).values.mean(),
@@ -238,6 +213,54 @@ class ChannelGenerator(Generator):
             along = (maps[:, None] * part.items).sum(dim=2)  # (k, D)
             weight.append(along + self.entry_head(part.states, tokens[rows, None])[..., 0])
         return torch.cat(weight), RESIDUAL_SCALE * self.bias_head(tokens)[:, 0]
+
+
+class _ChannelStep:
+    """The generation of one batch: what its layers have shown is remembered as keys and values of the attention."""
+
+    def __init__(self, generator: ChannelGenerator, source: Parameters, batch_size: int) -> None:
+        self.generator = generator
+        self.source = source
+        self.known = generator.source_evidence(source, batch_size)
+        self.attention = GroupAttention(generator.transformer)
+
+    def __call__(self, observed: Observed) -> Residuals:
+        generator, count = self.generator, len(observed.layers)
+        tokens: list[torch.Tensor] = []
+        if count:
+            known = self.known.part(observed.layers)
+            layers = generator.layer_evidence(known, _shifts(observed), _of_layers(observed.gradients))
+            tokens.append(layers.tokens)
+        if observed.logits is not None:
+            assert observed.features is not None
+            classes = generator.class_evidence(self.source, observed.logits, observed.features, observed.gradients)
+            tokens += [generator.batch_evidence(observed.logits), classes.tokens()]
+        read = generator.norm(self.attention(torch.cat(tokens) if len(tokens) > 1 else tokens[0]))
+        gammas: tuple[torch.Tensor, ...] = ()
+        betas: tuple[torch.Tensor, ...] = ()
+        if count:
+            moved = generator.layer_residuals(layers, read[:count], known.owner)  # (ΣC, 2)
+            gammas, betas = (torch.split(part, list(known.sizes)) for part in moved.unbind(dim=1))
+        weight: torch.Tensor | None = None
+        bias: torch.Tensor | None = None
+        if observed.logits is not None and generator.scope.classifier:
+            weight, bias = generator.class_residuals(classes, read[count + 1 :])
+        return Residuals(gammas, betas, generator.mix_head(read[:count])[:, 0], weight, bias)
+
+
+def _shifts(observed: Observed) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of all channels of the layers, (ΣC,) both."""
+    if len(observed.layers) == 1:
+        return statistic_shift(observed.source[0], observed.batch[0])
+    source, batch = (
+        (torch.cat([mean for mean, _ in both]), torch.cat([variance for _, variance in both]))
+        for both in (observed.source, observed.batch)
+    )
+    return statistic_shift(source, batch)
+
+
+def _of_layers(gradients: GradientFeatures | None) -> tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]] | None:
+    return None if gradients is None else (gradients.gammas, gradients.betas)
 
 
 class _Head(nn.Module):
@@ -265,5 +288,6 @@ def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs), nn.GELU())
 
 
-def _log_size(batch_size: int) -> float:
-    return math.log2(batch_size) / 8.0  # 0 for one image, 1 for 256
+def _log_size(batch_size: int, like: torch.Tensor) -> torch.Tensor:
+    """0 for one image, 1 for 256: a scalar."""
+    return torch.scalar_tensor(batch_size, dtype=like.dtype, device=like.device).log2() / 8.0

@@ -1,23 +1,23 @@
-"""A learned residual that looks at nothing: the control, and what a `ChannelGenerator` can generate on top of."""
+"""Residuals that look at nothing: the control of a generator, and what another can generate on top of."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.context import Context
-from gformer_cli.core.generators.base import Generator, Passed, Residuals, Scope
-from gformer_cli.core.probe import Probe, prior_mix, probe_from
+from gformer_cli.core.generators.base import Constant, Generator, Observed, Residuals, Scope, Step
+from gformer_cli.core.parameters import Parameters
 
 
-class ConstantGenerator(Generator):
+class ConstantGenerator(Generator, Constant):
     """The same residuals for every batch. What a generator gains beyond this is what generation is worth.
 
     `shape_of` gives the number of channels, layers and classes: unlike `ChannelGenerator`, it fits only
     backbones of that shape.
     """
+
+    layer_by_layer = True
 
     def __init__(self, shape_of: Backbone, *, scope: Scope | None = None) -> None:
         super().__init__(scope)
@@ -28,20 +28,17 @@ class ConstantGenerator(Generator):
         self.weight = nn.Parameter(torch.zeros_like(source.weight))
         self.bias = nn.Parameter(torch.zeros_like(source.bias))
 
-    def residuals(self, probe: Probe) -> Residuals:
-        return self.learned()
+    def begin(self, source: Parameters, batch_size: int) -> Step:
+        def step(observed: Observed) -> Residuals:
+            return self.learned(observed.layers, observed.logits is not None)
 
-    def single_pass(
-        self, backbone: Backbone, images: torch.Tensor, prior_count: float, context: Context | None
-    ) -> Passed:
-        assert context is None
-        source = backbone.source_parameters().detached().with_mix(prior_mix(backbone, len(images), prior_count))
-        parameters = self.scope.limit(self.learned()).added_to(source)
-        logits, seen = backbone.observe(images, parameters)
-        assert seen.features is not None
-        under_source = F.linear(seen.features, source.weight, source.bias)
-        return logits, parameters, probe_from(backbone, source, seen, under_source), None
+        return step
 
-    def learned(self) -> Residuals:
-        """Δ of every batch; exactly zero while untrained."""
-        return Residuals(tuple(self.gammas), tuple(self.betas), self.mix, self.weight, self.bias)
+    def learned(self, layers: range, classes: bool) -> Residuals:
+        return Residuals(
+            gammas=tuple(self.gammas[index] for index in layers),
+            betas=tuple(self.betas[index] for index in layers),
+            mix=self.mix[layers.start : layers.stop],
+            weight=self.weight if classes else None,
+            bias=self.bias if classes else None,
+        )

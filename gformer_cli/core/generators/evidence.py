@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from gformer_cli.core.statistics import mean_by_layer
+
 ENTRIES = 2**16
 """Entries of the classifier whose states are held at once: 8 MB of them at the default width."""
 
@@ -23,15 +25,19 @@ class SourceEvidence:
     """rms(γ), (L,)."""
     owner: torch.Tensor
     """The layer of each channel, (ΣC,)."""
+    sizes: tuple[int, ...]
+    """Channels of each layer: numbers, not a tensor, so that shapes stay known where a graph is made of this."""
 
-    def split(self) -> list[SourceEvidence]:
-        """Each layer's alone."""
-        sizes = torch.bincount(self.owner, minlength=len(self.units)).tolist()
-        parts = (torch.split(self.channels, sizes), torch.split(self.layers, 1), torch.split(self.units, 1))
-        return [
-            SourceEvidence(c, layer, u, torch.zeros_like(self.owner[: len(c)]))
-            for c, layer, u in zip(*parts, strict=True)
-        ]
+    def part(self, layers: range) -> SourceEvidence:
+        """That of some layers alone."""
+        if len(layers) == len(self.sizes):
+            return self
+        sizes = self.sizes[layers.start : layers.stop]
+        first = sum(self.sizes[: layers.start])
+        channels = slice(first, first + sum(sizes))
+        rows = slice(layers.start, layers.stop)
+        owner = self.owner[channels] - layers.start
+        return SourceEvidence(self.channels[channels], self.layers[rows], self.units[rows], owner, sizes)
 
 
 @dataclass(frozen=True)
@@ -80,17 +86,8 @@ def per_channel(values: torch.Tensor, owner: torch.Tensor) -> torch.Tensor:
     return values if len(values) == 1 else values[owner]
 
 
-def mean_by_owner(values: torch.Tensor, owner: torch.Tensor, layers: int) -> torch.Tensor:
-    """Mean over the channels of each layer: (ΣC, F) -> (L, F)."""
-    if layers == 1:
-        return values.mean(dim=0, keepdim=True)
-    total = values.new_zeros(layers, values.shape[1]).index_add(0, owner, values)
-    means: torch.Tensor = total / torch.bincount(owner, minlength=layers)[:, None]
-    return means
-
-
-def pool_by_owner(values: torch.Tensor, owner: torch.Tensor, layers: int) -> torch.Tensor:
+def pool_by_layer(values: torch.Tensor, source: SourceEvidence) -> torch.Tensor:
     """Mean and root mean square over the channels of each layer: (ΣC, h) -> (L, 2h)."""
-    both = mean_by_owner(torch.cat([values, values.square()], dim=1), owner, layers)
+    both = mean_by_layer(torch.cat([values, values.square()], dim=1), source.owner, source.sizes)
     mean, square = both.chunk(2, dim=1)
     return torch.cat([mean, square.add(1e-6).sqrt()], dim=1)

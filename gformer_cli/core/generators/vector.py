@@ -10,14 +10,17 @@ from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generators.base import (
     RESIDUAL_SCALE,
     Generator,
+    Observed,
     Reads,
     Residuals,
     Scope,
+    Step,
     encoder,
     zero_start,
 )
 from gformer_cli.core.losses import rms
-from gformer_cli.core.probe import Probe, statistic_shifts
+from gformer_cli.core.parameters import Parameters
+from gformer_cli.core.statistics import statistic_shift
 
 
 class VectorGenerator(Generator):
@@ -64,12 +67,20 @@ class VectorGenerator(Generator):
         self.mix_head = zero_start(nn.Linear(width, 1))
         self.bias_head = zero_start(nn.Linear(width, 1, bias=False))  # a bias would move all classes alike
 
-    def residuals(self, probe: Probe) -> Residuals:
-        layers, (classes, features) = len(probe.source.gammas), probe.source.weight.shape
-        tokens = self.input(self._evidence(probe)) + self.place  # (2L + K, width)
+    def begin(self, source: Parameters, batch_size: int) -> Step:
+        def step(observed: Observed) -> Residuals:
+            return self._of_all(source, observed)
+
+        return step
+
+    def _of_all(self, source: Parameters, observed: Observed) -> Residuals:
+        layers, (classes, features) = len(source.gammas), source.weight.shape
+        if len(observed.layers) != layers or observed.logits is None:
+            raise ValueError("the vector generator must be shown everything at once")
+        tokens = self.input(self._evidence(source, observed)) + self.place  # (2L + K, width)
         tokens = self.norm(self.transformer(tokens[None])[0])
         moved = RESIDUAL_SCALE * self.output(tokens)  # (2L + K, P)
-        sizes = [len(gamma) for gamma in probe.source.gammas]
+        sizes = [len(gamma) for gamma in source.gammas]
         return Residuals(
             gammas=tuple(moved[index, :size] for index, size in enumerate(sizes)),
             betas=tuple(moved[layers + index, :size] for index, size in enumerate(sizes)),
@@ -78,26 +89,27 @@ class VectorGenerator(Generator):
             bias=RESIDUAL_SCALE * self.bias_head(tokens[-classes:])[:, 0],
         )
 
-    def _evidence(self, probe: Probe) -> torch.Tensor:
+    def _evidence(self, source: Parameters, observed: Observed) -> torch.Tensor:
         """(2L + K, parts * P)"""
-        source, reads = probe.source, self.reads
-        rows = len(source.weight)
+        reads, rows = self.reads, len(source.weight)
         units = [rms(gamma) for gamma in source.gammas]
         parts = [
             [vector / unit for vector, unit in zip([*source.gammas, *source.betas], units * 2, strict=True)]
             + list(source.weight / rms(source.weight))
         ]
         if reads.gradients:
-            assert probe.gradients is not None
-            found = probe.gradients
+            assert observed.gradients is not None
+            found = observed.gradients
             parts.append(
                 [gradient / rms(gradient) for gradient in (*found.gammas, *found.betas)]
                 + list(found.weight / rms(found.weight))
             )
         if reads.features:
-            parts.append([probe.features.mean(dim=0) / rms(probe.features)] * len(parts[0]))
+            assert observed.features is not None
+            parts.append([observed.features.mean(dim=0) / rms(observed.features)] * len(parts[0]))
         if reads.statistics:
-            moved, stretched = statistic_shifts(probe)
+            shifts = [statistic_shift(own, batch) for own, batch in zip(observed.source, observed.batch, strict=True)]
+            moved, stretched = [shift[0] for shift in shifts], [shift[1] for shift in shifts]
             parts.append([*stretched, *moved] + [source.weight.new_zeros(1)] * rows)
         return torch.cat([torch.stack([self._pad(vector) for vector in part]) for part in parts], dim=1)
 
