@@ -19,6 +19,7 @@ from gformer_cli.bundle.header import (
     DataHeader,
     GeneratorHeader,
     GuardHeader,
+    LayersHeader,
     Lineage,
     StaticHeader,
     library_versions,
@@ -140,6 +141,7 @@ def save_bundle(
         levels=dict(levels or {}),
         guard=guard,
         lineage=Lineage(stage="meta-train"),
+        layers=LayersHeader(adapted=backbone.families, unadapted=backbone.unadapted),
     )
     parts = {"backbone": backbone.network.state_dict(), "generator": generator.state_dict()}
     _write(path, header, parts | ({} if control is None else {"control": control.state_dict()}), own)
@@ -294,6 +296,7 @@ def _static(header: BundleHeader, backbone: Backbone, parts: Mapping[str, dict[s
 
 def _backbone(name: str, header: BundleHeader) -> Backbone:
     settings = header.backbone
-    network = build_network(name, len(header.classes), stem=settings.stem, width=settings.width)
+    size = header.preprocessing.image_size
+    network = build_network(name, len(header.classes), stem=settings.stem, width=settings.width, image_size=size)
     # bundles that do not say which layer their head is were written when it was the linear layer defined last
     return Backbone(network, head=settings.head or last_linear(network))

@@ -64,6 +64,15 @@ class StaticHeader(_Part):
     """SHA-256 over the SHA-256 of every image, in the order in which they were read."""
 
 
+class LayersHeader(_Part):
+    """The normalisation layers of the network."""
+
+    adapted: dict[str, Annotated[int, Field(ge=1)]]
+    """How many of each kind, such as `LayerNorm`."""
+    unadapted: dict[str, str] = {}
+    """Why a layer stays as it is, by its name."""
+
+
 class Lineage(_Part):
     """How a bundle came to be; data, settings and versions stand beside it in the header."""
 
@@ -107,6 +116,8 @@ class BundleHeader(_Part):
     """Of a bundle that `gformer freeze` made: it predicts every batch with the same parameters."""
     lineage: Lineage | None = None
     """None in bundles that were written before it was recorded, as with the hashes."""
+    layers: LayersHeader | None = None
+    """None in bundles that were written before other layers than BatchNorm were adapted."""
     part_hashes: dict[str, str] = {}
     """Per kind of tensor (`backbone`, `generator`, ...) a SHA-256 over names, types, shapes and contents."""
     content_hash: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None

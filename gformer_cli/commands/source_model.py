@@ -54,7 +54,9 @@ class SourceTraining:
         """What the stage tries before it reads an image, without a download; raises `InputError`."""
         from gformer_cli.train.pretrain import try_backbone
 
-        try_backbone(self.settings, len(classes), len(self.domains), self.device, download=False)
+        remark = try_backbone(self.settings, len(classes), len(self.domains), self.device, download=False)
+        if remark is not None:
+            self.terminal.warning(remark)
 
     def outputs(self) -> list[Path]:
         """The files that it makes and keeps."""

@@ -3,6 +3,7 @@ another θ."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
@@ -51,6 +52,11 @@ class Backbone(nn.Module):
     @property
     def num_classes(self) -> int:
         return self.classifier.num_classes
+
+    @property
+    def families(self) -> dict[str, int]:
+        """How many adaptive layers there are of each kind, such as `LayerNorm`."""
+        return dict(Counter(layer.family for layer in self.layers))
 
     def freeze(self) -> Backbone:
         """Eval mode, no gradients: the state in which a source model is adapted."""

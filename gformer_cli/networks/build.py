@@ -1,4 +1,4 @@
-"""Networks by name: torchvision's and timm's BatchNorm classifiers, and a user's own.
+"""Networks by name: torchvision's and timm's classifiers, and a user's own.
 
 ResNets also come narrow and with a stem for small images.
 """
@@ -6,7 +6,8 @@ ResNets also come narrow and with a stem for small images.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,17 @@ _FAMILIES = (
     "shufflenet_v2",
     "googlenet",
     "inception_v3",
+    "convnext_",
+    "vit_",
+    "swin_",
+    "maxvit_",
 )
 NETWORKS = tuple(
     name
     for name in torchvision.models.list_models(module=torchvision.models)
     if name.startswith(_FAMILIES) or name.endswith("_bn")
 )
-"""torchvision's image classifiers with BatchNorm and a final linear layer."""
+"""torchvision's image classifiers with normalisation layers that can be adapted, and a linear head."""
 TIMM = "timm:"
 """Prefix of a name that timm resolves."""
 _AUXILIARY: dict[str, dict[str, Any]] = {
@@ -56,7 +61,9 @@ _SCALABLE: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
 }
 
 
-def build_network(name: str, num_classes: int, *, stem: str = "standard", width: float = 1.0) -> nn.Module:
+def build_network(
+    name: str, num_classes: int, *, stem: str = "standard", width: float = 1.0, image_size: int | None = None
+) -> nn.Module:
     """A freshly initialised network that maps (B, 3, H, W) to (B, `num_classes`).
 
     Weights of the libraries' networks are laid out channels-last, in which convolutions and statistics of a batch are
@@ -67,6 +74,8 @@ def build_network(name: str, num_classes: int, *, stem: str = "standard", width:
         num_classes: K.
         stem: `small` is a 3x3 convolution of stride 1 and no max-pooling, as is usual below 64 pixels.
         width: multiplies the channels of every stage.
+        image_size: of the images, for the libraries' networks that are built for one size, such as ViTs; None for the
+            size that they are known by.
 
     Raises `InputError` for an unknown name, and for a stem or width that the network does not have.
     """
@@ -87,16 +96,21 @@ def build_network(name: str, num_classes: int, *, stem: str = "standard", width:
         )
     if own_code(name):
         return _own_network(name, num_classes)
-    network = _library_network(name, num_classes, stem, width)
+    network = _library_network(name, num_classes, stem, width, image_size)
     return network.to(memory_format=torch.channels_last)
 
 
-def _library_network(name: str, num_classes: int, stem: str, width: float) -> nn.Module:
+def _library_network(name: str, num_classes: int, stem: str, width: float, image_size: int | None) -> nn.Module:
     if name.startswith(TIMM):
-        return _timm_network(name.removeprefix(TIMM), num_classes)
+        return _timm_network(name.removeprefix(TIMM), num_classes, image_size)
     network: nn.Module
     if width == 1.0:
-        network = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **_AUXILIARY.get(name, {}))
+        options = dict(_AUXILIARY.get(name, {}))
+        if image_size is not None and name.startswith("vit_"):
+            options["image_size"] = image_size
+        elif image_size is not None and name.startswith("maxvit_"):
+            options["input_size"] = (image_size, image_size)
+        network = _sized(name, image_size, partial(_torchvision_network, name, num_classes, options))
     else:
         network = _ScaledResNet(*_SCALABLE[name], num_classes, width)
     if stem == "small":
@@ -121,7 +135,7 @@ class OnMeta(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _timm_network(name: str, num_classes: int) -> nn.Module:
+def _timm_network(name: str, num_classes: int, image_size: int | None) -> nn.Module:
     try:
         import timm
     except ImportError:
@@ -129,8 +143,33 @@ def _timm_network(name: str, num_classes: int) -> nn.Module:
     base = name.partition(".")[0]  # a tag such as .in1k names weights, not an architecture
     if base not in timm.list_models():
         raise InputError(f"unknown timm backbone: {name!r}", did_you_mean(base, timm.list_models()))
-    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=num_classes)
+    create = partial(timm.create_model, name, pretrained=False, num_classes=num_classes)
+    if image_size is not None and _built_for_a_size(name):
+        return _sized(f"{TIMM}{name}", image_size, partial(create, img_size=image_size))
+    return create()
+
+
+def _built_for_a_size(name: str) -> bool:
+    """Whether timm's network takes images of the size alone that it was built for."""
+    import timm
+
+    return bool(timm.models.get_pretrained_cfg_value(name, "fixed_input_size"))
+
+
+def _torchvision_network(name: str, num_classes: int, options: Mapping[str, Any]) -> nn.Module:
+    network: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **options)
     return network
+
+
+def _sized(name: str, image_size: int | None, build: Callable[[], nn.Module]) -> nn.Module:
+    """What `build` makes. Raises `InputError` where it does not go with the size of the images."""
+    try:
+        return build()
+    except (ValueError, AssertionError, RuntimeError) as error:
+        raise InputError(
+            f"backbone {name} cannot be built for {image_size} x {image_size} images: {reason(error)}",
+            "Use another --image-size: a multiple of its patches.",
+        ) from None
 
 
 def _own_network(name: str, num_classes: int) -> nn.Module:

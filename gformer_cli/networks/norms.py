@@ -77,6 +77,8 @@ class AdaptiveNorm(nn.Module):
     running_var: torch.Tensor
     index: int
     """Its place among the adaptive layers of its network."""
+    family = ""
+    """`BatchNorm`, `LayerNorm` or `GroupNorm`."""
     of_batch = False
     """Whether training normalises with the batch's statistics, as BatchNorm does."""
 
@@ -105,6 +107,7 @@ class AdaptiveNorm(nn.Module):
 class _AdaptiveBatchNorm(AdaptiveNorm):
     """(B, C, ...) is normalised with mixed statistics in the place of the running ones."""
 
+    family = "BatchNorm"
     of_batch = True
     eps: float
 
@@ -180,6 +183,8 @@ class _Recorded(AdaptiveNorm):
 class AdaptiveLayerNorm(_Recorded, nn.LayerNorm):
     """Over the last axis of (B, ..., C)."""
 
+    family = "LayerNorm"
+
     def _standardise(self, input: torch.Tensor, gamma: torch.Tensor | None, beta: torch.Tensor | None) -> torch.Tensor:
         return F.layer_norm(input, self.normalized_shape, gamma, beta, self.eps)
 
@@ -205,6 +210,8 @@ class AdaptiveLayerNorm2d(AdaptiveLayerNorm):
 
 class AdaptiveGroupNorm(_Recorded, nn.GroupNorm):
     """Over groups of the channels of (B, C, ...)."""
+
+    family = "GroupNorm"
 
     def _standardise(self, input: torch.Tensor, gamma: torch.Tensor | None, beta: torch.Tensor | None) -> torch.Tensor:
         return F.group_norm(input, self.num_groups, gamma, beta, self.eps)
@@ -263,8 +270,8 @@ def _obstacle(module: nn.Module) -> str | None:
     known = _KINDS.get(kind.__name__)
     own = [name for name, _ in module.named_parameters(recurse=False)]
     if known is None or not isinstance(module, known[0]) or not kind.__module__.startswith(_LIBRARIES):
-        # a whole block may be called after the norm that it begins with
-        return f"{kind.__name__} is of no known kind" if own or not list(module.children()) else ""
+        # a whole block may be called after the norm that it begins with, and one that scales pixels after what it does
+        return f"{kind.__name__} is of no known kind" if own or kind.__module__.startswith("torch.nn.") else ""
     if getattr(module, "weight", None) is None or getattr(module, "bias", None) is None:
         return f"{kind.__name__} has no scale and shift of its own"
     if issubclass(known[1], _AdaptiveBatchNorm) and not module.track_running_stats:

@@ -13,20 +13,24 @@ from torch import nn
 
 from gformer_cli.errors import InputError
 from gformer_cli.networks.build import TIMM
+from gformer_cli.networks.head import find_head
 from gformer_cli.networks.own_code import own_code
 from gformer_cli.networks.torch_files import load_plain, unusable
 
 
-def load_weights(network: nn.Module, name: str, weights: str) -> list[str]:
+def load_weights(
+    network: nn.Module, name: str, weights: str, *, head: str | None = None, image_size: int | None = None
+) -> list[str]:
     """Put `weights` (`none`, `default` or a file) into `network` in place; `name` is the backbone's.
 
-    Returns the tensors that keep their fresh values because the class count or the stem differs. Raises
+    Returns the tensors that keep their fresh values because the class count or the stem differs: those of `head`, which
+    is found with images of `image_size` where it is not named, and of the first convolution. Raises
     `InputError` for a missing or foreign file, for tensors that do not fit, and where a download fails.
     """
     if weights == "none":
         return []
     state = _downloaded(name) if weights == "default" else read_state_dict(Path(weights))
-    return _put(network, state, weights)
+    return _put(network, state, weights, _head(network, head, image_size))
 
 
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
@@ -86,9 +90,16 @@ def _reason(error: Exception) -> str:
     return text.splitlines()[0]
 
 
-def _put(network: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> list[str]:
+def _head(network: nn.Module, head: str | None, image_size: int | None) -> str | None:
+    try:
+        return head or find_head(network, image_size)
+    except Exception:  # what is wrong with the network is told by its trial
+        return None
+
+
+def _put(network: nn.Module, state: Mapping[str, torch.Tensor], origin: str, head: str | None) -> list[str]:
     own = network.state_dict()
-    allowed = _replaceable(network)
+    allowed = {"conv1.weight", f"{head}.weight", f"{head}.bias"}  # may stay fresh
     state = _renamed(state, own, allowed)
     fitting = {name: value for name, value in state.items() if name in own and value.shape == own[name].shape}
     fresh = [name for name in own if name not in fitting and not name.endswith("num_batches_tracked")]
@@ -96,7 +107,7 @@ def _put(network: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> 
     if unfit:
         raise InputError(
             f"weights {origin} do not fit the backbone: {len(unfit)} of {len(own)} tensors, such as {unfit[0]}",
-            "Name the backbone (and stem and width) that they were saved from.",
+            "Name the backbone (stem, width, image size) that they were saved from.",
         )
     network.load_state_dict(fitting, strict=False)
     broken = unusable(network.state_dict())  # as loaded: a narrower type may not hold a value of a wider one
@@ -106,13 +117,6 @@ def _put(network: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> 
             "Save them again from a network that predicts, or use another file.",
         )
     return fresh
-
-
-def _replaceable(network: nn.Module) -> set[str]:
-    """Tensors that may stay fresh, because class count or stem differ: the classifier and the first convolution."""
-    linears = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
-    classifier = {f"{linears[-1]}.weight", f"{linears[-1]}.bias"} if linears else set()
-    return classifier | {"conv1.weight"}
 
 
 def _renamed(

@@ -98,7 +98,9 @@ def pretrain(
     check_resumed(domains, run, resume=resume)
     classes = check_source(domains, leave_one_out=settings.pretrain.leave_one_out)
     make_deterministic(settings.seed)
-    try_backbone(settings, len(classes), len(domains), device)  # to be told before anything is written
+    remark = try_backbone(settings, len(classes), len(domains), device)  # to be told before anything is written
+    if remark is not None:
+        progress.message(remark)
     loaded, skipped = read_source(domains, classes, settings, workers=workers, strict=strict, progress=progress)
     parts = {ALL: [domain.name for domain in loaded]}
     if settings.pretrain.leave_one_out:
@@ -159,12 +161,18 @@ def read_source(
 
 def try_backbone(
     settings: Settings, num_classes: int, num_domains: int, device: torch.device, *, download: bool = True
-) -> None:
-    """Raises `InputError` where the settings' backbone, weights and generator do not work together: see `trial`.
+) -> str | None:
+    """What to say of normalisation layers that will not be adapted, if there are any.
+
+    Raises `InputError` where the settings' backbone, weights and generator do not work together: see `trial`.
 
     Without `download`, weights that the library would fetch are not looked at.
     """
     options = settings.pretrain
     network = new_network(settings, num_classes, with_weights=download or settings.backbone.weights != "default")
     smallest = max(options.batch_size, num_domains - options.leave_one_out, 1)  # a batch holds an image of each domain
-    try_training_of(network, settings, num_classes, device, smallest)
+    left = try_training_of(network, settings, num_classes, device, smallest)
+    if not left:
+        return None
+    named = [f"{name} ({why})" for name, why in left.items()]
+    return f"not adapted, of the normalisation layers: {len(left)}: {', '.join(named[:3])}{' ...' if named[3:] else ''}"

@@ -28,14 +28,26 @@ def new_network(settings: Settings, num_classes: int, *, with_weights: bool) -> 
     """The settings' network, adaptive, with its starting weights or freshly initialised from the seed."""
     torch.manual_seed(derive_seed(settings.seed, "network"))
     backbone = settings.backbone
-    network = build_network(backbone.name, num_classes, stem=backbone.stem, width=backbone.width)
+    network = build_network(
+        backbone.name,
+        num_classes,
+        stem=backbone.stem,
+        width=backbone.width,
+        image_size=settings.data.image_size,
+    )
     if backbone.width != 1.0 and backbone.weights == "default":
         raise InputError(
             f"there are no default weights for backbone.width={backbone.width}",
             "Use --weights none, or a file that was saved at this width.",
         )
     if with_weights:
-        load_weights(network, backbone.name, backbone.weights)
+        load_weights(
+            network,
+            backbone.name,
+            backbone.weights,
+            head=backbone.head,
+            image_size=settings.data.image_size,
+        )
     make_adaptive(network)  # after its weights: some layers gain a place for what is recorded of source images
     return network
 

@@ -15,14 +15,15 @@ from gformer_cli.core.trial import trial_images, try_generation, try_network, tr
 
 def try_training_of(
     network: nn.Module, settings: Settings, num_classes: int, device: torch.device, batch_size: int
-) -> None:
+) -> dict[str, str]:
     """Raises `InputError` where `network` cannot be trained in batches of `batch_size`, or nothing can be generated
-    for it. `network` is not to be used afterwards."""
+    for it. `network` is not to be used afterwards. Returns the layers that cannot be adapted, each with the reason."""
     name, size = settings.backbone.name, settings.data.image_size
     with one_thread():  # a few images gain nothing from more
         backbone = try_network(network, name, num_classes, size, device, settings.backbone.head)
         try_generating(backbone, settings, num_classes, device)
         try_training(network, name, num_classes, size, batch_size)
+    return backbone.unadapted
 
 
 def try_generating(backbone: Backbone, settings: Settings, num_classes: int, device: torch.device) -> None:

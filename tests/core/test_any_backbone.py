@@ -33,10 +33,19 @@ FAMILIES = {
     "timm:tf_efficientnet_lite0": 32,
     "timm:resnet18": 32,
     "timm:regnety_002": 32,
+    "convnext_tiny": 32,
+    "swin_t": 32,
+    "vit_b_16": 32,
+    "timm:vit_tiny_patch16_224": 32,
+    "timm:deit_tiny_patch16_224": 32,
+    "timm:convnext_atto": 32,
+    "timm:resnet50_gn": 32,
+    "timm:mobilevit_xxs": 32,
+    "timm:dpn48b": 32,
 }
 """A member of each family, and the pixels it is run at."""
-LARGE = ("wide_resnet50_2", "vgg11_bn")
-"""Of 66 and 128 million weights; the others have at most 23."""
+LARGE = ("wide_resnet50_2", "vgg11_bn", "vit_b_16", "convnext_tiny", "swin_t")
+"""Of 28 to 128 million weights; the others have at most 24."""
 
 
 def step(backbone: Backbone, generator: Generator, images: torch.Tensor, *, single_pass: bool) -> None:
@@ -64,7 +73,10 @@ def family(request: pytest.FixtureRequest) -> tuple[str, Backbone]:
     if name.startswith("timm:"):
         pytest.importorskip("timm")
     torch.manual_seed(0)
-    return name, Backbone(build_network(name, 3)).freeze()
+    size = FAMILIES[name]
+    backbone = Backbone(build_network(name, 3, image_size=size), image_size=size).freeze()
+    backbone.record([torch.rand(4, 3, size, size)])
+    return name, backbone
 
 
 @pytest.mark.parametrize(
@@ -90,6 +102,34 @@ def test_every_family_is_generated_for_and_trained_on(family: tuple[str, Backbon
     step(backbone, generator, images, single_pass=kind == "single pass")
 
 
+UNALIKE = {
+    "timm:vit_tiny_patch16_224": {"LayerNorm": 25},
+    "timm:convnext_atto": {"LayerNorm": 17},
+    "timm:resnet50_gn": {"GroupNorm": 53},
+    "timm:mobilevit_xxs": {"BatchNorm": 32, "LayerNorm": 21},
+    "swin_t": {"LayerNorm": 29},
+}
+
+
+@pytest.mark.parametrize("name", UNALIKE)
+def test_layers_of_every_kind_are_found_and_a_generator_without_training_is_the_source(name: str) -> None:
+    if name.startswith("timm:"):
+        pytest.importorskip("timm")
+    torch.manual_seed(0)
+    network = build_network(name, 3, image_size=32).eval()
+    images = torch.rand(4, 3, 32, 32)
+    expected = network(images)
+    backbone = Backbone(network, image_size=32).freeze()
+    assert backbone.families == UNALIKE[name] and not backbone.unadapted
+    assert torch.equal(backbone(images), expected)
+    assert torch.equal(backbone(images, backbone.source_parameters()), expected)
+    backbone.record([torch.rand(8, 3, 32, 32)])
+    generator = ChannelGenerator(width=8, depth=1, heads=2, channel_width=4, reads=Reads(gradients=False))
+    for single_pass in (True, False):
+        untrained = GeneralizeFormer(generator, prior_count=1e9, single_pass=single_pass)
+        torch.testing.assert_close(untrained(backbone, images).logits, expected, rtol=0.0, atol=2e-6)
+
+
 @pytest.mark.parametrize("name", ["timm:tf_efficientnet_lite0", "mobilenet_v3_small", "densenet121"])
 def test_wrapping_changes_no_prediction_and_no_name(name: str) -> None:
     if name.startswith("timm:"):
@@ -104,17 +144,22 @@ def test_wrapping_changes_no_prediction_and_no_name(name: str) -> None:
     assert len(backbone.layer_names) == sum(name.endswith("running_mean") for name in names)
 
 
-@pytest.mark.parametrize("name", ["vit_b_16", "alexnet"])
-def test_torchvision_networks_without_batchnorm_are_no_backbones(name: str) -> None:
-    with pytest.raises(InputError, match=f"unknown backbone: '{name}'"):
-        build_network(name, 3)
+def test_torchvision_networks_without_normalisation_are_no_backbones() -> None:
+    with pytest.raises(InputError, match="unknown backbone: 'alexnet'"):
+        build_network("alexnet", 3)
 
 
-def test_timm_network_without_batchnorm_is_refused_with_what_is_supported() -> None:
+def test_timm_network_without_normalisation_is_refused_with_what_is_supported() -> None:
     pytest.importorskip("timm")
-    with pytest.raises(InputError, match="has no BatchNorm layers") as caught:
-        Backbone(build_network("timm:vit_tiny_patch16_224", 3))
-    assert "mobilenet" in caught.value.hint
+    with pytest.raises(InputError, match="has no normalisation layer") as caught:
+        Backbone(build_network("timm:vgg11", 3), image_size=32)
+    assert "MobileNets" in caught.value.hint
+
+
+def test_a_size_that_a_network_cannot_be_built_for_is_told() -> None:
+    with pytest.raises(InputError, match="vit_b_16 cannot be built for 30 x 30 images") as caught:
+        build_network("vit_b_16", 3, image_size=30)
+    assert "--image-size" in caught.value.hint
 
 
 def test_unknown_timm_name_is_refused_with_the_nearest() -> None:
