@@ -1,4 +1,4 @@
-"""The accuracy tables of docs/results.md: methods, both generators, the control, and `channel` less one ingredient.
+"""The accuracy tables of docs/results.md: methods, all three generators, and `channel` less one ingredient.
 
     python benchmarks/results.py --out DIR [--data digit-cameras] [--seed 0 --seed 1 --seed 2] [--variant channel ...]
 
@@ -34,8 +34,8 @@ VARIANTS: dict[str, list[str]] = {
     "channel without statistics": ["generator.statistics=false"],
     "channel without features": ["generator.features=false"],
     "channel without mixing": ["generator.mixing=false"],
-    "channel without constant": ["generator.constant=false"],
-    "channel with constant": ["generator.constant=true"],
+    "channel without constant": ["generator.on_constant=false"],
+    "channel with constant": ["generator.on_constant=true"],
     "channel, bn only": ["generator.generates=bn"],
     "channel, classifier only": ["generator.generates=classifier"],
     "channel with Huber": ["meta_train.huber_weight=0.1"],
@@ -49,7 +49,7 @@ VARIANTS: dict[str, list[str]] = {
 }
 """Each row of the table and what it changes; all else is the preset's, and a row that changes nothing is left out.
 
-The first trains the control as well.
+The first trains the constant generator as well.
 """
 FULL = "channel"
 SETTINGS: dict[str, list[str]] = {
@@ -141,12 +141,12 @@ def figures(
         shutil.copytree(base, run)
     methods = [*BASELINES, "gformer"] if variant == FULL else ["gformer"]
     if not (run / "model.gformer").is_file():
-        control = [] if variant == FULL else ["--set=meta_train.control=false"]
+        comparison = [] if variant == FULL else ["--set=meta_train.constant=false"]
         changes = [f"--set={change}" for change in VARIANTS[variant]]
         resume = ["--resume"] if (run / "checkpoints").is_dir() else []
         # no row asks the guard, whose calibration takes a minute
         unguarded = "--set=meta_train.guard_batches=0"
-        gformer("meta-train", "--source", data / "sources", "--run", run, *changes, *control, unguarded, *resume)
+        gformer("meta-train", "--source", data / "sources", "--run", run, *changes, *comparison, unguarded, *resume)
     found: dict[tuple[str, int], dict[str, dict[str, float]]] = {}
     for stream, size in cases:
         results = run / f"results-{stream}-{size}"
@@ -175,11 +175,11 @@ def print_table(rows: dict[str, list[dict[str, float]]]) -> None:
     targets = list(rows["source"][0])
     print("| | " + " | ".join(targets) + " | average | less constant |")
     print("| --- " * (len(targets) + 3) + "|")
-    control = [statistics.mean(found.values()) for found in rows["constant"]]
+    constant = [statistics.mean(found.values()) for found in rows["constant"]]
     for name, found in rows.items():
         averages = [statistics.mean(one.values()) for one in found]
         each = [f"{statistics.mean(one[target] for one in found):.1f}" for target in targets]
-        gain = [] if name == "constant" else [a - c for a, c in zip(averages, control, strict=True)]
+        gain = [] if name == "constant" else [a - c for a, c in zip(averages, constant, strict=True)]
         print(f"| {name} | {' | '.join(each)} | {with_error(averages)} | {with_error(gain, '+')} |")
 
 

@@ -123,7 +123,7 @@ def untrained(backbone_name: str, folder: Path) -> Path:
         folder / "model.gformer",
         backbone=backbone,
         generator=build_generator(settings.generator, backbone),
-        control=None,
+        constant=None,
         settings=settings,
         classes=CLASSES,
         data=DataHeader(domains={"none": dict.fromkeys(CLASSES, 1)}, fingerprint="0" * 64),

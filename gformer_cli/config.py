@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from gformer_cli.earlier_settings import RENAMED, as_of_now
 from gformer_cli.errors import InputError, did_you_mean, plain
 from gformer_cli.networks.own_code import check_own_code
 from gformer_cli.preset_files import dump_yaml, parse_yaml, read_preset
@@ -102,16 +103,16 @@ class GeneratorSettings(_Section):
     """The network that generates."""
 
     kind: Literal["channel", "vector", "constant"] = "channel"
-    """`channel`: heads per channel, for any network; `vector`: the paper's tokens; `constant`: the control."""
+    """`channel`: heads per channel, for any network; `vector`: the paper's tokens; `constant`: learned residuals that
+    are the same for every batch."""
     width: Size = 64
     depth: Annotated[int, Field(ge=1, le=64)] = 2
     heads: Size = 4
     feed_forward: Size = 128
     channel_width: Size = 32
     """Of `channel` alone: width of the networks that read single channels."""
-    constant: bool = False
-    """Of `channel` alone: generate on top of residuals that are the same for every batch, learned with the rest. Such a
-    generator fits one network."""
+    on_constant: bool = False
+    """Of `channel` alone: generate on top of a constant generator, learned with the rest. It then fits one network."""
     probe: Literal["none", "forward", "backward"] = "none"
     """What comes before the prediction: `none`: nothing, each layer's parameters are generated as the batch reaches it;
     `forward`: a pass of the source model; `backward`: that and a backward pass, for gradient features."""
@@ -134,14 +135,8 @@ class GeneratorSettings(_Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_what_is_gone(cls, values: Any) -> Any:
-        """Runs and bundles of before hold settings that are no more, most of them at values of no effect."""
-        if not isinstance(values, Mapping):
-            return values
-        for name, idle in {"probe_scale": 1.0, "gradient_layers": None}.items():
-            if name in values and values[name] != idle:
-                raise ValueError(f"generator.{name} is no more, and this was trained with {values[name]}")
-        return {key: value for key, value in values.items() if key not in ("probe_scale", "gradient_layers")}
+    def _as_of_now(cls, values: Any) -> Any:
+        return as_of_now("generator", values) if isinstance(values, Mapping) else values
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> GeneratorSettings:
@@ -181,8 +176,8 @@ class MetaTrainSettings(_Section):
     huber_learning_rate: Positive = 0.1
     ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Decay of the exponential moving average of the generator's weights that is validated and kept; 0: none."""
-    control: bool = True
-    """Also meta-train the input-blind control, which `gformer evaluate` calls `constant`."""
+    constant: bool = True
+    """Also meta-train the constant generator, for comparison."""
     precision: Precision = "auto"
     validate_every: Count = 200
     patience: Count | None = None
@@ -193,6 +188,11 @@ class MetaTrainSettings(_Section):
     """Share of them, rounded to whole batches, that holds two classes only."""
     guard_batches: Annotated[int, Field(ge=0)] = 12
     """Clean batches per source domain and batch size that the guard is calibrated on; 0: the bundle has no guard."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_of_now(cls, values: Any) -> Any:
+        return as_of_now("meta_train", values) if isinstance(values, Mapping) else values
 
 
 class ShiftSettings(_Section):
@@ -336,10 +336,8 @@ def _check_key(tree: Mapping[str, Any], key: str, origin: str) -> None:
         if any(name.startswith(key + ".") for name in known):
             inside = ", ".join(name for name in known if name.startswith(key + "."))
             raise InputError(f"{origin}: {key!r} is a section, not a setting", f"It holds: {inside}.")
-        raise InputError(
-            f"{origin}: unknown setting {key!r}",
-            did_you_mean(key, known).strip() + " See: gformer presets show quick",
-        )
+        near = f"It is called {RENAMED[key]} now." if key in RENAMED else did_you_mean(key, known).strip()
+        raise InputError(f"{origin}: unknown setting {key!r}", f"{near} See: gformer presets show quick")
 
 
 def _flatten(tree: Mapping[str, Any]) -> list[str]:

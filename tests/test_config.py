@@ -129,6 +129,33 @@ def test_an_unknown_key_of_a_preset_names_preset_and_nearest(preset: Any) -> Non
     assert "'pretrain.learning_rate'" in error.hint
 
 
+RENAMED = [
+    ("generator.constant", "generator.on_constant", True),
+    ("meta_train.control", "meta_train.constant", False),
+]
+
+
+@pytest.mark.parametrize(("before", "now", "value"), RENAMED)
+def test_a_setting_under_its_earlier_name_is_read_from_files_and_refused_from_users(
+    preset: Any, before: str, now: str, value: bool
+) -> None:
+    (section, old), new = before.split("."), now.partition(".")[2]
+    tree = Settings().model_dump(mode="json")
+    assert tree[section].pop(new) is not value
+    saved = validate(tree | {section: tree[section] | {old: value}})
+    assert getattr(getattr(saved, section), new) is value
+    for error in (
+        _error(assignments=[f"{before}={value}"]),
+        _error(preset=preset(f"{section}: {{{old}: {str(value).lower()}}}")),
+    ):
+        assert f"unknown setting {before!r}" in error.message and f"It is called {now} now." in error.hint
+
+
+def test_an_earlier_name_beside_the_one_of_now_is_refused() -> None:
+    with pytest.raises(InputError, match=r"generator\.constant"):
+        validate({"generator": {"constant": True, "on_constant": True}})
+
+
 def test_an_unknown_section_is_an_unknown_key(preset: Any) -> None:
     assert "unknown setting 'pretraining.steps'" in _error(preset=preset("pretraining: {steps: 1}")).message
 

@@ -77,7 +77,7 @@ def tiny_bundle(folder: Path) -> bytes:
         folder / "whole.gformer",
         backbone=backbone,
         generator=build_generator(settings.generator, backbone),
-        control=build_generator(settings.generator.model_copy(update={"kind": "constant"}), backbone),
+        constant=build_generator(settings.generator.model_copy(update={"kind": "constant"}), backbone),
         settings=settings,
         classes=["cat", "dog", "owl"],
         data=DataHeader(domains={"photo": {"cat": 2, "dog": 3, "owl": 4}}, fingerprint="abc"),

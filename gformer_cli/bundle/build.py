@@ -35,7 +35,7 @@ def build_generator(settings: GeneratorSettings, backbone: Backbone) -> Generato
     }
     if settings.kind == "vector":
         return VectorGenerator(backbone, **size, reads=reads, scope=scope)
-    constant = ConstantGenerator(backbone) if settings.constant else None
+    constant = ConstantGenerator(backbone) if settings.on_constant else None
     return ChannelGenerator(**size, channel_width=settings.channel_width, reads=reads, scope=scope, constant=constant)
 
 
@@ -49,6 +49,6 @@ def build_method(settings: GeneratorSettings, generator: Generator) -> Generaliz
     )
 
 
-def control_settings(settings: GeneratorSettings) -> GeneratorSettings:
-    """Those of the input-blind control of a generator."""
+def constant_settings(settings: GeneratorSettings) -> GeneratorSettings:
+    """Those of the constant generator that is trained beside one of `settings`."""
     return settings.model_copy(update={"kind": "constant"})

@@ -19,6 +19,8 @@ from gformer_cli.networks.torch_files import unusable
 
 HEADER_LIMIT = 16 << 20
 """Bytes. The header of a thousand tensors and a thousand classes in fifty domains is a tenth of it."""
+CONSTANT_NAMES = ("constant", "control")
+"""What the part with the constant generator is called; the second in older files."""
 _DTYPES = {torch.float32: "F32", torch.int64: "I64"}
 """As safetensors calls what networks here are made of."""
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from gformer_cli.bundle import BundleHeader, open_file, read_header
+from gformer_cli.bundle.check import CONSTANT_NAMES
 
 _HASHES = ("content_hash", "part_hashes")
 """They differ whenever anything else does."""
@@ -66,7 +67,7 @@ class Difference:
     header: list[FieldChange]
     parts: dict[str, PartChange]
     """`model`: the tensors of the network, of a static bundle those that it kept; `source`, where one of them is
-    static: the networks before adapting; then `generator` and `control`, where any has them."""
+    static: the networks before adapting; then `generator` and `constant`, where any has them."""
 
     @property
     def same(self) -> bool:
@@ -81,10 +82,10 @@ def diff(a: Path, b: Path) -> Difference:
     parts = {"model": _compare(one.part("backbone", "static"), other.part("backbone", "static"), classes)}
     if any(header.static is not None for header in headers):
         parts["source"] = _compare(one.part("backbone"), other.part("backbone"), classes)
-    for name in ("generator", "control"):
-        pair = one.part(name), other.part(name)
+    for kinds in (("generator",), CONSTANT_NAMES):
+        pair = one.part(*kinds), other.part(*kinds)
         if any(pair):
-            parts[name] = _compare(*pair)
+            parts[kinds[0]] = _compare(*pair)
     return Difference(_compare_headers(*headers), parts)
 
 

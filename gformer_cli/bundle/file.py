@@ -11,8 +11,16 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from gformer_cli.bundle.build import build_generator, build_method, control_settings
-from gformer_cli.bundle.check import Stored, check_classes, check_part, check_values, damaged, stored_tensors
+from gformer_cli.bundle.build import build_generator, build_method, constant_settings
+from gformer_cli.bundle.check import (
+    CONSTANT_NAMES,
+    Stored,
+    check_classes,
+    check_part,
+    check_values,
+    damaged,
+    stored_tensors,
+)
 from gformer_cli.bundle.header import (
     FORMAT_VERSION,
     BundleHeader,
@@ -54,8 +62,8 @@ class Bundle:
     backbone: Backbone
     method: GeneralizeFormer | StaticModel
     """What predicts a batch; the latter in a static bundle."""
-    control: GeneralizeFormer | None = None
-    """The input-blind control that was meta-trained beside the generator."""
+    constant: GeneralizeFormer | None = None
+    """That of the constant generator, where one was meta-trained for comparison."""
     path: Path | None = None
     """The file that it was read from."""
     own_backbone: str | None = None
@@ -98,8 +106,8 @@ class Bundle:
     def to(self, device: torch.device) -> Bundle:
         self.backbone.to(device)
         self.method.to(device)
-        if self.control is not None:
-            self.control.to(device)
+        if self.constant is not None:
+            self.constant.to(device)
         return self
 
 
@@ -108,7 +116,7 @@ def save_bundle(
     *,
     backbone: Backbone,
     generator: Generator,
-    control: Generator | None,
+    constant: Generator | None,
     settings: Settings,
     classes: list[str],
     data: DataHeader,
@@ -144,7 +152,7 @@ def save_bundle(
         layers=LayersHeader(adapted=backbone.families, unadapted=backbone.unadapted),
     )
     parts = {"backbone": backbone.network.state_dict(), "generator": generator.state_dict()}
-    _write(path, header, parts | ({} if control is None else {"control": control.state_dict()}), own)
+    _write(path, header, parts | ({} if constant is None else {"constant": constant.state_dict()}), own)
 
 
 def save_static_bundle(
@@ -153,7 +161,7 @@ def save_static_bundle(
     """Write a bundle that predicts with `theta` (see `StaticModel`) for good; as `save_bundle` does.
 
     It keeps the whole source model of `parent`, so that one can compare with it and go back to it, and leaves out the
-    generator and the control. What is white in the sample's images is white in all that follow.
+    generators. What is white in the sample's images is white in all that follow.
     """
     whites = parent.depth.known | parent.depth.common()
     levels = {kind: (found.black, found.white) for kind, found in whites.items()}
@@ -263,31 +271,36 @@ def _parts(
 ) -> dict[str, dict[str, torch.Tensor]]:
     """Every tensor of the file by the part it belongs to; read only once all shapes are those of the header."""
     wanted = header.generator.settings
-    names = ["backbone", "static"] if header.static is not None else ["backbone", "generator", "control"]
+    constant = next((name for name in CONSTANT_NAMES if any(key.startswith(f"{name}.") for key in stored)), None)
+    names = (
+        ["backbone", "static"]
+        if header.static is not None
+        else ["backbone", "generator", *([constant] if constant else [])]
+    )
     parts: dict[str, dict[str, torch.Tensor]] = {name: {} for name in names}
     if header.static is None:
         with OnMeta():
             check_part(path, stored, "generator", build_generator(wanted, backbone).state_dict())
-            if any(key.startswith("control.") for key in stored):
-                check_part(path, stored, "control", build_generator(control_settings(wanted), backbone).state_dict())
+            if constant is not None:
+                check_part(path, stored, constant, build_generator(constant_settings(wanted), backbone).state_dict())
     for key in stored:
         part, _, name = key.partition(".")
         parts[part][name] = file.get_tensor(key)
         check_values(path, key, parts[part][name])
+    if constant is not None:
+        parts["constant"] = parts.pop(constant)
     return parts
 
 
 def _generating(header: BundleHeader, backbone: Backbone, parts: Mapping[str, dict[str, torch.Tensor]]) -> Bundle:
     wanted = header.generator.settings
-    generator, control = build_generator(wanted, backbone), build_generator(control_settings(wanted), backbone)
-    generator.load_state_dict(parts["generator"])
-    if parts["control"]:
-        control.load_state_dict(parts["control"])
-    method, blind = (
-        build_method(described, made).eval().requires_grad_(False)
-        for described, made in ((wanted, generator), (control_settings(wanted), control))
-    )
-    return Bundle(header, backbone.freeze(), method, blind if parts["control"] else None)
+    described = {"generator": wanted, "constant": constant_settings(wanted)}
+    made: dict[str, GeneralizeFormer] = {}
+    for part in described.keys() & parts.keys():
+        generator = build_generator(described[part], backbone)
+        generator.load_state_dict(parts[part])
+        made[part] = build_method(described[part], generator).eval().requires_grad_(False)
+    return Bundle(header, backbone.freeze(), made["generator"], made.get("constant"))
 
 
 def _static(header: BundleHeader, backbone: Backbone, parts: Mapping[str, dict[str, torch.Tensor]]) -> Bundle:

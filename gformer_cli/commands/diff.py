@@ -24,7 +24,7 @@ _TITLES = {
     "model": "Network",
     "source": "Source model, before adapting",
     "generator": "Generator",
-    "control": "Control",
+    "constant": "Constant generator",
 }
 
 

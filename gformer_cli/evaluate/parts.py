@@ -13,6 +13,6 @@ def parts_of(bundle: Bundle) -> Parts:
         preprocessing=bundle.preprocessing,
         mirrored=bundle.header.settings.pretrain.flip,
         model=bundle.method,
-        control=bundle.control,
+        constant=bundle.constant,
         guard=bundle.guard,
     )

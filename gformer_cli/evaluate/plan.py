@@ -20,7 +20,7 @@ SHIFTS = "shifts"
 """The stream of `--shifts`: source images under the catalogue of corruptions, no target."""
 ALL = "all"
 DEFAULT_METHODS = ("source", "bn", "tent", "constant", "gformer")
-"""Without `constant` where the bundle holds no control."""
+"""Without `constant` where the bundle holds no constant generator."""
 DEFAULT_STREAMS = ("stationary",)
 
 
@@ -149,11 +149,11 @@ def impossible_methods(bundle: Bundle) -> dict[str, str]:
     """Methods that a bundle cannot be measured with, and why."""
     found: dict[str, str] = {}
     static = bundle.header.static is not None
-    if bundle.control is None:
+    if bundle.constant is None:
         found["constant"] = (
-            "A static bundle holds no control; measure the bundle that it was made from"
+            "A static bundle holds no constant generator; measure the bundle that it was made from"
             if static
-            else "This bundle holds no control; meta-train with meta_train.control=true makes one"
+            else "This bundle holds no constant generator; meta-train with meta_train.constant=true makes one"
         )
     if bundle.guard is None:
         found["gformer-guard"] = (

@@ -28,8 +28,8 @@ class Parts:
     """Whether the source model was trained on mirrored images as well."""
     model: GeneralizeFormer | StaticModel
     """What generates a batch's parameters, or has kept them."""
-    control: GeneralizeFormer | None = None
-    """Its input-blind control."""
+    constant: GeneralizeFormer | None = None
+    """That of the constant generator."""
     guard: Guard | None = None
 
 

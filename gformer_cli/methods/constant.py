@@ -1,4 +1,4 @@
-"""`constant`: the control of `gformer`, a learned residual that looks at nothing."""
+"""`constant`: the constant generator, learned residuals that are the same for every batch."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ class Constant(Gformer):
 
     @classmethod
     def from_parts(cls, parts: Parts, **settings: Any) -> Constant:
-        if parts.control is None:
-            raise ValueError("there is no control")
-        return cls(parts.backbone, parts.control, **settings)
+        if parts.constant is None:
+            raise ValueError("there is no constant generator")
+        return cls(parts.backbone, parts.constant, **settings)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from gformer_cli.bundle import DataHeader, GuardHeader, build_generator, build_method, control_settings, save_bundle
+from gformer_cli.bundle import DataHeader, GuardHeader, build_generator, build_method, constant_settings, save_bundle
 from gformer_cli.compute.crew import Line, Processes
 from gformer_cli.compute.device import crew_size, make_deterministic, pick_pace
 from gformer_cli.compute.pace import Pace
@@ -25,7 +25,7 @@ from gformer_cli.images.preprocessing import Skipped
 from gformer_cli.progress import Progress, Silent, StopRequest, Together, stoppable
 from gformer_cli.seeding import derive_seed
 from gformer_cli.train.calibrate_guard import calibration_of
-from gformer_cli.train.meta_trainer import CONTROL, GENERATOR, MetaTrainer
+from gformer_cli.train.meta_trainer import CONSTANT, GENERATOR, MetaTrainer
 from gformer_cli.train.pretrain import read_source
 from gformer_cli.train.run_folder import RunFolder, SourceData
 from gformer_cli.train.source_images import SourceImages
@@ -43,7 +43,7 @@ class MetaTrainResult:
     """What `meta_train` found."""
 
     validation: dict[str, float]
-    """Accuracies on the validation episodes: `gformer`, `source`, `bn`, and `constant` where there is a control."""
+    """Accuracies on the validation episodes: `gformer`, `source`, `bn`, and `constant` where that is trained, too."""
     generator_parameters: int
     skipped: list[Skipped]
 
@@ -79,8 +79,8 @@ def meta_train(
         run.meta_train_log.unlink(missing_ok=True)
         run.drop_checkpoints()
     wanted = {GENERATOR: settings.generator}
-    if settings.meta_train.control and settings.generator.kind != "constant":
-        wanted[CONTROL] = control_settings(settings.generator)
+    if settings.meta_train.constant and settings.generator.kind != "constant":
+        wanted[CONSTANT] = constant_settings(settings.generator)
     size = crew_size(cores, len(wanted) * settings.meta_train.episodes_per_step, device)
     pace = pick_pace(cores, device, progress) if size == 1 else Pace(1)
     trainers = make_trainers(wanted, models, loaded, settings, run, source, device, pace)
@@ -100,14 +100,14 @@ def meta_train(
                     found = _train_together(trainers, progress, stop)
                     guard = _guard(trainers[GENERATOR], progress)
     validation = dict(found[GENERATOR])
-    if CONTROL in found:
-        validation["constant"] = found[CONTROL]["gformer"]
+    if CONSTANT in found:
+        validation["constant"] = found[CONSTANT]["gformer"]
     trained = {label: trainer.method.generator for label, trainer in trainers.items()}
     save_bundle(
         run.bundle,
         backbone=models.full,
         generator=trained[GENERATOR],
-        control=trained.get(CONTROL),
+        constant=trained.get(CONSTANT),
         settings=settings,
         classes=source.classes,
         data=DataHeader(domains=source.domains, fingerprint=source.fingerprint),
@@ -169,7 +169,7 @@ def _train_together(
 ) -> dict[str, dict[str, float]]:
     """Train all at once, in a thread each, which waits for the crew most of the time."""
     steps = sum(trainer.options.steps for trainer in trainers.values())
-    together = Together(progress, f"meta-training {' and '.join(trainers)}", steps)
+    together = Together(progress, f"meta-training {' and '.join(trainer.name for trainer in trainers.values())}", steps)
     with ThreadPoolExecutor(len(trainers)) as threads:
         futures = {label: threads.submit(trainer.train, together, stop) for label, trainer in trainers.items()}
         wait(futures.values(), return_when=FIRST_EXCEPTION)

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import yaml
 
 from gformer_cli.compute.crew import Alone, Crew, map_in_order
 from gformer_cli.compute.pace import Pace
-from gformer_cli.config import Settings, to_yaml
+from gformer_cli.config import Settings, to_yaml, validate
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.data.labelled import LabelledDomain
 from gformer_cli.errors import InputError
+from gformer_cli.preset_files import parse_yaml
 from gformer_cli.progress import Progress, StopRequest
 from gformer_cli.train.episodes import EpisodeWork, flat, learn, look, put
 from gformer_cli.train.loop import Loop
@@ -20,8 +22,8 @@ from gformer_cli.train.run_folder import RunFolder
 from gformer_cli.train.schedule import learning_rate_at, set_learning_rate
 from gformer_cli.train.source_models import SourceModels
 
-GENERATOR, CONTROL = "generator", "control"
-"""What a run meta-trains: the generator, and its input-blind control."""
+GENERATOR, CONSTANT = "generator", "constant"
+"""What a run meta-trains: the generator, and for comparison the constant one."""
 
 
 class MetaTrainer(EpisodeWork):
@@ -42,14 +44,15 @@ class MetaTrainer(EpisodeWork):
     ) -> None:
         own = method, models, domains, settings, device
         super().__init__(*own, label=label, leave_one_out=leave_one_out, pace=pace)
-        self.title, self.task = f"the {label}", f"meta-training {label}"
+        self.name = label if label == GENERATOR else f"{label} generator"
+        self.title, self.task = f"the {self.name}", f"meta-training {self.name}"
         self.run = run
         self.optimizer = torch.optim.AdamW(
             method.generator.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay
         )
         self.untrained = 0.0
         """Accuracy of the untrained generator on the validation episodes."""
-        self.controls: dict[str, float] = {}
+        self.references: dict[str, float] = {}
         """That of the source model, and of its batch statistics."""
         self.recent = _Means()
         """Of the steps since the last validation."""
@@ -70,16 +73,16 @@ class MetaTrainer(EpisodeWork):
             validate_every=options.validate_every,
             patience=options.patience,
         )
-        self.controls = {"source": self.accuracy("source"), "bn": self.accuracy("bn")}
-        progress.message("validation episodes: source {source:.1%}, bn {bn:.1%}".format_map(self.controls))
+        self.references = {"source": self.accuracy("source"), "bn": self.accuracy("bn")}
+        progress.message("validation episodes: source {source:.1%}, bn {bn:.1%}".format_map(self.references))
         loop.train(progress, stop or StopRequest())
         if loop.best_accuracy == self.untrained:
             progress.warning(
-                f"no trained {self.label} beat the untrained one on the validation episodes, so that one is kept: "
+                f"no trained {self.name} beat the untrained one on the validation episodes, so that one is kept: "
                 "it mixes statistics and changes nothing else. Try more steps, or another learning rate."
             )
         self.method.generator.load_state_dict(loop.best)
-        return {"gformer": loop.best_accuracy, **self.controls}
+        return {"gformer": loop.best_accuracy, **self.references}
 
     def start(self) -> float:
         # the untrained generator is the source model under mixed statistics: training has to beat it
@@ -107,7 +110,7 @@ class MetaTrainer(EpisodeWork):
         }
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        if saved.get("settings") != to_yaml(self.settings):
+        if not _same_settings(saved.get("settings"), self.settings):
             raise InputError(
                 f"{self.run.root} was meta-trained so far with other settings",
                 "Resume with the command it was started with, or start again with --overwrite.",
@@ -120,12 +123,12 @@ class MetaTrainer(EpisodeWork):
         self.recent = _Means(saved["recent_sums"], saved["recent_count"])
 
     def figures(self, accuracy: float) -> dict[str, float]:
-        controls = {f"validation_{name}": value for name, value in self.controls.items()}
-        return {**self.recent.take(), "validation_accuracy": accuracy, **controls}
+        references = {f"validation_{name}": value for name, value in self.references.items()}
+        return {**self.recent.take(), "validation_accuracy": accuracy, **references}
 
     def note(self, steps_per_second: float) -> str:
         rate = steps_per_second * self.options.episodes_per_step
-        return " (source {source:.1%}, bn {bn:.1%})".format_map(self.controls) + f", {rate:.1f} episodes/s"
+        return " (source {source:.1%}, bn {bn:.1%})".format_map(self.references) + f", {rate:.1f} episodes/s"
 
     def step(self, number: int) -> float:
         """One update from several episodes; returns the mean of their cross-entropies."""
@@ -155,6 +158,14 @@ class MetaTrainer(EpisodeWork):
         pieces = [(self.label, weights, number, method) for number in range(len(self.validation))]
         found = map_in_order(self.crew, look, pieces)
         return sum(found) / len(found)
+
+
+def _same_settings(saved: object, settings: Settings) -> bool:
+    """Whether the YAML in a checkpoint means `settings`; an earlier version called some of them otherwise."""
+    try:
+        return isinstance(saved, str) and validate(parse_yaml(saved)) == settings
+    except (InputError, yaml.YAMLError):
+        return False
 
 
 def _gradient_of(parameter: torch.nn.Parameter) -> torch.Tensor:

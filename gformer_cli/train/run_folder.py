@@ -55,6 +55,8 @@ _NAME = 100
 """Characters of a label that are kept in a file's name."""
 _PLAIN = re.compile(rf"[a-z0-9_][a-z0-9_.-]{{0,{_NAME}}}")
 _OTHER = re.compile(r"[^a-z0-9_.]+")
+_EARLIER = {"constant": ("control",)}
+"""What checkpoints were called before, by their label."""
 _LARGEST = 16 * MIB
 """Bytes of settings.yaml, images.json and source.json."""
 OTHER_IMAGES = "Resume with the images it was started with, or start again with --overwrite."
@@ -211,8 +213,9 @@ class RunFolder:
             raise InputError(f"{path} does not fit: {reason}", "Run gformer pretrain again.") from None
 
     def checkpoint(self, label: str) -> Checkpoint:
-        """Of the training of `label`."""
-        return Checkpoint(_file(self.checkpoints, label, ".pt"))
+        """Of the training of `label`, under the name that an earlier version gave it where there is such a file."""
+        paths = [_file(self.checkpoints, name, ".pt") for name in (label, *_EARLIER.get(label, ()))]
+        return Checkpoint(next((path for path in paths if path.is_file()), paths[0]))
 
     def finish(self) -> None:
         """The run is complete: it takes the place of the one before it."""

@@ -169,7 +169,7 @@ def test_a_damaged_static_bundle_is_neither_written_nor_read(
 ) -> None:
     run()
     good = load_bundle(tmp_path / "static.gformer")
-    assert isinstance(good.method, StaticModel) and good.control is None
+    assert isinstance(good.method, StaticModel) and good.constant is None
     assert good.header.static is not None and good.header.lineage is not None
     theta = replace(good.method.theta, weight=torch.zeros(2, 3))
     parts = {"lineage": good.header.lineage, "static": good.header.static, "theta": theta}

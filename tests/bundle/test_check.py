@@ -44,7 +44,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path,
         backbone=backbone,
         generator=build_generator(made.generator, backbone),
-        control=build_generator(made.generator.model_copy(update={"kind": "constant"}), backbone),
+        constant=build_generator(made.generator.model_copy(update={"kind": "constant"}), backbone),
         settings=made,
         classes=["cat", "dog", "owl"],
         data=DataHeader(domains={"photo": {"cat": 2}}, fingerprint="abc"),
@@ -208,7 +208,8 @@ def test_a_header_that_makes_no_sense_is_refused_by_key(bundle: Path, change: Ch
         ("backbone.fc.bias", torch.zeros(4), "backbone.fc.bias has shape [4], its header says [3]"),
         ("backbone.more", torch.zeros(1), "backbone.more belongs to nothing"),
         ("generator.more", torch.zeros(1), "generator.more belongs to nothing"),
-        ("control.more", torch.zeros(1), "control.more belongs to nothing"),
+        ("constant.more", torch.zeros(1), "constant.more belongs to nothing"),
+        ("control.more", torch.zeros(1), "'control' belong to nothing"),  # the name in older files
         ("other.more", torch.zeros(1), "'other' belong to nothing"),
         ("generator.norm.bias", torch.full((4,), math.nan), "generator.norm.bias holds values that are not finite"),
     ],

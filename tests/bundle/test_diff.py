@@ -117,14 +117,20 @@ def test_other_architectures_are_told_apart(write: Write) -> None:
         "backbone.fc.weight": torch.ones(5, 2),
         "backbone.norm.weight": torch.ones(2),
         "generator.head": torch.ones(2, 2),
-        "control.mix": torch.ones(1),
+        "constant.mix": torch.ones(1),
     }
     found = diff(write("a", tensors()), write("b", other))
     model = found.parts["model"]
     assert model.reshaped == {"fc.weight": ([3, 2], [5, 2])} and model.layers == []
     assert model.only_b == ["norm.weight"] and len(model.only_a) == 6 and "bn.bias" in model.only_a
     assert found.parts["generator"].reshaped == {"head": ([2], [2, 2])}
-    assert found.parts["control"].only_b == ["mix"]
+    assert found.parts["constant"].only_b == ["mix"]
+
+
+def test_the_constant_generator_of_an_older_file_is_compared_with_one_of_now(write: Write) -> None:
+    now, before = ({**tensors(), f"{name}.mix": torch.ones(1)} for name in ("constant", "control"))
+    found = diff(write("a", before), write("b", now))
+    assert found.parts["constant"].same and found.parts["constant"].equal == 1
 
 
 def test_another_type_of_the_same_numbers_is_a_difference(write: Write) -> None:

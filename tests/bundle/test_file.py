@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import shutil
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from gformer_cli.bundle import (
     GuardHeader,
     build_generator,
     build_method,
-    control_settings,
+    constant_settings,
     library_versions,
     load_bundle,
     read_header,
@@ -62,14 +63,14 @@ def make_model(settings: Settings) -> tuple[Backbone, Generator]:
 
 
 def save(
-    path: Path, settings: Settings, control: Generator | None = None, guard: GuardHeader | None = None
+    path: Path, settings: Settings, constant: Generator | None = None, guard: GuardHeader | None = None
 ) -> tuple[Backbone, Generator]:
     backbone, generator = make_model(settings)
     save_bundle(
         path,
         backbone=backbone,
         generator=generator,
-        control=control,
+        constant=constant,
         settings=settings,
         classes=CLASSES,
         data=DATA,
@@ -289,39 +290,57 @@ def test_settings_choose_the_generator() -> None:
     assert not channel.reads_gradients
 
 
-# --- the input-blind control
+# --- the constant generator
 
 
-def test_a_control_comes_back_bit_equally_frozen_and_beside_the_generator(tmp_path: Path) -> None:
+def test_a_constant_generator_comes_back_bit_equally_frozen_and_beside_the_generator(tmp_path: Path) -> None:
     settings = make_settings()
     backbone, _ = make_model(settings)
-    control = build_generator(control_settings(settings.generator), backbone)
-    assert isinstance(control, ConstantGenerator)
+    constant = build_generator(constant_settings(settings.generator), backbone)
+    assert isinstance(constant, ConstantGenerator)
     with torch.no_grad():
-        for parameter in control.parameters():
+        for parameter in constant.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
-    _, generator = save(tmp_path / "both.gformer", settings, control)
+    _, generator = save(tmp_path / "both.gformer", settings, constant)
 
     loaded = load_bundle(tmp_path / "both.gformer", torch.device("cpu"))
 
-    assert loaded.control is not None
+    assert loaded.constant is not None
     images = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    wanted = GeneralizeFormer(control, prior_count=5.0).eval()(backbone, images).logits
-    assert torch.equal(loaded.control(loaded.backbone, images).logits, wanted)
-    assert not any(p.requires_grad for p in loaded.control.parameters()) and not loaded.control.training
+    wanted = GeneralizeFormer(constant, prior_count=5.0).eval()(backbone, images).logits
+    assert torch.equal(loaded.constant(loaded.backbone, images).logits, wanted)
+    assert not any(p.requires_grad for p in loaded.constant.parameters()) and not loaded.constant.training
     state = loaded.method.generator.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in generator.state_dict().items())
 
 
-def test_a_bundle_may_have_no_control(saved: Path) -> None:
-    assert load_bundle(saved).control is None
+def test_the_constant_generator_of_an_older_file_is_read(tmp_path: Path) -> None:
+    settings = make_settings()
+    path, (backbone, _) = tmp_path / "both.gformer", make_model(settings)
+    constant = build_generator(constant_settings(settings.generator), backbone)
+    constant.load_state_dict({name: torch.rand_like(value) for name, value in constant.state_dict().items()})
+    save(path, settings, constant)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    older = {re.sub("^constant[.]", "control.", name): tensor for name, tensor in load_file(path).items()}
+    save_file(older, path, metadata)
+    loaded = load_bundle(path).constant
+    assert loaded is not None and any(name.startswith("control.") for name in older)
+    assert all(torch.equal(value, loaded.generator.state_dict()[name]) for name, value in constant.state_dict().items())
 
 
-def test_a_control_in_part_is_refused(tmp_path: Path) -> None:
+def test_a_bundle_may_have_no_constant_generator(saved: Path) -> None:
+    assert load_bundle(saved).constant is None
+
+
+def test_a_constant_generator_in_part_is_refused(tmp_path: Path) -> None:
     settings = make_settings()
     backbone, _ = make_model(settings)
-    save(tmp_path / "both.gformer", settings, build_generator(control_settings(settings.generator), backbone))
-    remove(tmp_path / "both.gformer", next(name for name in load_file(tmp_path / "both.gformer") if "control." in name))
+    save(tmp_path / "both.gformer", settings, build_generator(constant_settings(settings.generator), backbone))
+    remove(
+        tmp_path / "both.gformer",
+        next(name for name in load_file(tmp_path / "both.gformer") if name.startswith("constant.")),
+    )
     assert_refused(tmp_path / "both.gformer", "damaged bundle")
 
 

@@ -152,7 +152,7 @@ def test_all_methods_are_measured_and_eata_without_source_is_told(evaluate: Eval
     from gformer_cli.methods import METHODS
 
     done = evaluate("--methods", "all", "--limit", 8, "--json", target=data / "targets" / "fog")
-    assert load_bundle(bundle).control is not None
+    assert load_bundle(bundle).constant is not None
     assert list(averages(done.json)) == list(METHODS)
     assert "without --source nothing holds eata near the source model (eata is ETA then)" in done.err
 
@@ -431,16 +431,16 @@ def test_a_process_that_was_killed_resumes_to_the_same_results(
     assert again.status == 2 and "is finished" in again.err
 
 
-def test_a_bundle_without_a_control_is_measured_without_it(
+def test_a_bundle_without_a_constant_generator_is_measured_without_it(
     gformer: Callable[..., Any], pretrained: Path, data: Path
 ) -> None:
-    options = ("--set", "meta_train.control=false", "--steps", 1)
+    options = ("--set", "meta_train.constant=false", "--steps", 1)
     gformer("meta-train", "--source", data / "sources", "--run", pretrained, *options)
     command = ("evaluate", "--model", pretrained / "model.gformer", "--target", data / "targets" / "fog", "--json")
     assert list(averages(gformer(*command).json)) == ["source", "bn", "tent", "gformer"]
     done = gformer(*command, "--methods", "constant")
     assert done.status == 2 and "the method 'constant' cannot be measured here" in done.err
-    assert "meta_train.control=true" in done.err
+    assert "meta_train.constant=true" in done.err
 
 
 def test_jobs_are_run_at_once(evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,9 +106,11 @@ def test_evaluate_measures_it_against_the_source_of_its_parent(
     assert ours.json["bundle"]["static"]["target"] == "fog" and parents.json["bundle"]["static"] is None
 
 
-def test_evaluate_leaves_out_the_control_that_it_does_not_have(gformer: Gformer, static: Path, fog: Path) -> None:
+def test_evaluate_leaves_out_the_constant_generator_that_it_does_not_have(
+    gformer: Gformer, static: Path, fog: Path
+) -> None:
     done = gformer("evaluate", "--model", static, "--target", fog, "--methods", "all", "--dry-run", "--json")
-    assert "left out: constant. A static bundle holds no control" in done.err
+    assert "left out: constant. A static bundle holds no constant generator" in done.err
     assert done.json["methods"] == [name for name in METHODS if name not in ("constant", "gformer-guard")]
 
 
@@ -120,7 +122,7 @@ def test_evaluate_counts_one_pass_an_image(gformer: Gformer, bundle: Path, stati
     assert forwards(static) == 1.0 and forwards(bundle) == 1.0
 
 
-def test_by_default_evaluate_leaves_the_control_out(gformer: Gformer, static: Path, fog: Path) -> None:
+def test_by_default_evaluate_leaves_the_constant_generator_out(gformer: Gformer, static: Path, fog: Path) -> None:
     found = gformer("evaluate", "--model", static, "--target", fog, "--json").json
     assert [item["method"] for item in found["summaries"]] == ["source", "bn", "tent", "gformer"]
     asked = gformer("evaluate", "--model", static, "--target", fog, "--methods", "constant")

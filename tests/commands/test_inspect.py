@@ -61,7 +61,7 @@ def test_it_shows_the_limits_and_figures_of_the_guard(gformer: Gformer, bundle: 
 
 
 def test_it_says_when_there_is_no_guard(gformer: Gformer, pretrained: Path, data: Path) -> None:
-    options = ("--set", "meta_train.control=false", "--steps", 1)
+    options = ("--set", "meta_train.constant=false", "--steps", 1)
     gformer("meta-train", "--source", data / "sources", "--run", pretrained, *options)
     assert "not calibrated" in gformer("inspect", pretrained / "model.gformer").out
 

@@ -87,7 +87,7 @@ def test_json_agrees_with_the_bundle_and_the_log(meta_train: MetaTrain, pretrain
     assert document["generator_parameters"] == header.generator.parameters
     assert document["validation_accuracy"] == header.validation
     assert [(line["model"], line["step"]) for line in log] == [
-        (model, step) for model in ("generator", "control") for step in (1, 2)
+        (model, step) for model in ("generator", "constant") for step in (1, 2)
     ]
     for name, lines in (("gformer", log[:2]), ("constant", log[2:])):
         assert header.validation[name] == max(line["validation_accuracy"] for line in lines)
@@ -101,7 +101,7 @@ def test_a_dry_run_touches_nothing(meta_train: MetaTrain, pretrained: Path, cont
     assert contents(pretrained) == before
 
 
-BASELINE = ["--set=meta_train.validate_every=9", "--set=meta_train.control=false"]
+BASELINE = ["--set=meta_train.validate_every=9", "--set=meta_train.constant=false"]
 CHANGES = [
     "generator.width=16",
     "generator.depth=2",
@@ -190,12 +190,12 @@ def test_settings_of_the_validation_change_what_is_validated_on(
     assert changed != plain
 
 
-def test_a_learned_constant_adds_the_controls_weights_and_learns(
+def test_a_generator_on_a_constant_one_has_the_weights_of_both_and_learns(
     meta_train: MetaTrain, pretrained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep_the_last(monkeypatch)
     counts = []
-    for change in ("generator.kind=constant", "generator.constant=false", "generator.constant=true"):
+    for change in ("generator.kind=constant", "generator.on_constant=false", "generator.on_constant=true"):
         document = meta_train(pretrained, "--overwrite", "--set", change, "--json").json
         counts.append(document["generator_parameters"])
     assert counts[2] == counts[0] + counts[1]
@@ -339,8 +339,9 @@ def test_resume_after_an_interruption_equals_an_uninterrupted_run(
     stop_after("meta-train", steps)
     stopped = meta_train(pretrained, *options, "--quiet")
     assert stopped.status == 130
+    name = "constant generator" if steps > 5 else "generator"
     assert stopped.err.splitlines()[-2:] == [
-        f"error: stopped after step {(steps - 1) % 5 + 1} of 5 of the {'control' if steps > 5 else 'generator'}",
+        f"error: stopped after step {(steps - 1) % 5 + 1} of 5 of the {name}",
         "  Go on with the same command and --resume.",
     ]
     assert not (pretrained / "model.gformer").exists()

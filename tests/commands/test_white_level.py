@@ -43,7 +43,7 @@ def train(gformer: Gformer, deep: Path, preset: Path, tmp_path: Path) -> Callabl
         run, sources = tmp_path / "trained", ("--source", deep / "sources")
         fixed = ("--preset", preset, "--no-leave-one-out")
         first = gformer("pretrain", *sources, "--out", run, *fixed, *options)
-        second = gformer("meta-train", *sources, "--run", run, "--set", "meta_train.control=false")
+        second = gformer("meta-train", *sources, "--run", run, "--set", "meta_train.constant=false")
         assert (first.status, second.status) == (0, 0), first.err + second.err
         return run / "model.gformer", first.err
 

@@ -537,7 +537,7 @@ def test_gradients_of_the_weights_match_finite_differences(
         assert parameter.grad.view(-1)[index].item() == pytest.approx(expected, rel=1e-4, abs=1e-9), name
 
 
-# --- the control
+# --- the constant generator
 
 
 def test_constant_generator_ignores_its_input(backbone: Backbone, make_probe: MakeProbe, perturb: Perturb) -> None:

@@ -188,16 +188,16 @@ def test_there_are_no_gradient_features(make_generator: Make, backbone: Backbone
         SinglePass(make_generator(reads=Reads()), backbone, len(images), prior_count=4.0)
 
 
-def test_the_control_is_the_same_with_a_probe_and_without(
+def test_the_constant_generator_is_the_same_with_a_probe_and_without(
     backbone: Backbone, images: torch.Tensor, perturb: Callable[..., None]
 ) -> None:
-    control = ConstantGenerator(backbone, scope=Scope(bias=False)).double()
-    perturb(control, 0.3)
+    constant = ConstantGenerator(backbone, scope=Scope(bias=False)).double()
+    perturb(constant, 0.3)
     runs: list[int] = []
     backbone.network.register_forward_hook(lambda *_: runs.append(1))
-    once = GeneralizeFormer(control, prior_count=4.0, single_pass=True)(backbone, images)
+    once = GeneralizeFormer(constant, prior_count=4.0, single_pass=True)(backbone, images)
     assert runs == [1]
-    probed = GeneralizeFormer(control, prior_count=4.0)(backbone, images)
+    probed = GeneralizeFormer(constant, prior_count=4.0)(backbone, images)
     assert torch.equal(once.logits, probed.logits) and not torch.equal(once.logits, backbone(images))
     assert torch.equal(once.parameters.bias, backbone.classifier.bias)
 
@@ -213,8 +213,8 @@ def test_what_is_generated_comes_on_top_of_a_learned_constant(
             if not name.startswith("constant."):
                 weight.zero_()  # the last projections among them: nothing is generated
     method = GeneralizeFormer(generator, prior_count=4.0, single_pass=single_pass)
-    control = GeneralizeFormer(generator.constant, prior_count=4.0, single_pass=single_pass)
-    assert torch.equal(method(backbone, images).logits, control(backbone, images).logits)
+    constant = GeneralizeFormer(generator.constant, prior_count=4.0, single_pass=single_pass)
+    assert torch.equal(method(backbone, images).logits, constant(backbone, images).logits)
     assert not torch.equal(method(backbone, images).logits, backbone(images))
 
 

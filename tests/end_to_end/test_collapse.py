@@ -32,7 +32,7 @@ def summaries(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int, 
     gformer("data", "demo", "digit-cameras", "--out", data)
     source = ("--source", data / "sources")
     gformer("pretrain", *source, "--out", run, "--preset", "quick", "--steps", "150", "--no-leave-one-out")
-    gformer("meta-train", *source, "--run", run, "--steps", "2", "--set", "meta_train.control=false",
+    gformer("meta-train", *source, "--run", run, "--steps", "2", "--set", "meta_train.constant=false",
             "--set", "meta_train.guard_batches=0")  # fmt: skip
     document = json.loads(
         gformer("evaluate", "--model", run / "model.gformer", "--target", data / "targets" / "scanner", "--json",

@@ -57,7 +57,7 @@ def wish() -> Wish:
 def test_what_is_wished_for_is_planned(wish: Wish, bundle: Bundle, domains: list[Domain]) -> None:
     usual = module.make_plan(wish, bundle, domains, has_source=False)
     assert usual.methods == list(DEFAULT_METHODS) and usual.streams == ["stationary"] and usual.targets == domains
-    without = module.make_plan(wish, replace(bundle, control=None), domains, has_source=False)
+    without = module.make_plan(wish, replace(bundle, constant=None), domains, has_source=False)
     assert "constant" not in without.methods
     own = replace(wish, methods=["bn"], streams=["mixed"], batch_size=3, seeds=[4, 4, 5], skew=0.5, limit=2)
     plan = module.make_plan(own, bundle, domains, has_source=False)
@@ -82,8 +82,8 @@ def test_what_all_cannot_mean_is_told(wish: Wish, bundle: Bundle) -> None:
     assert left_out(everything, bundle, has_source=True) == []
     (line,) = left_out(everything, bundle, has_source=False)
     assert line == "left out: forgetting. It needs the source images: add --source DIR."
-    (line,) = left_out(everything, replace(bundle, control=None), has_source=True)
-    assert line.startswith("left out: constant. This bundle holds no control;")
+    (line,) = left_out(everything, replace(bundle, constant=None), has_source=True)
+    assert line.startswith("left out: constant. This bundle holds no constant generator;")
 
 
 @pytest.mark.parametrize("words", [["forgetting"], ["all", "forgetting"], ["mixed,forgetting"]])
@@ -102,7 +102,7 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
 
 def test_what_is_impossible_depends_on_the_bundle_and_on_source_images(bundle: Bundle) -> None:
     assert impossible_methods(bundle) == {}
-    assert "meta_train.control=true" in impossible_methods(replace(bundle, control=None))["constant"]
+    assert "meta_train.constant=true" in impossible_methods(replace(bundle, constant=None))["constant"]
     unguarded = replace(bundle, header=bundle.header.model_copy(update={"guard": None}))
     assert list(impossible_methods(unguarded)) == ["gformer-guard"]
     assert impossible_streams(has_source=True) == {}

@@ -46,7 +46,7 @@ def parts() -> Parts:
         preprocessing=Preprocessing(16, "crop", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
         mirrored=True,
         model=_moved(generator),
-        control=_moved(ConstantGenerator(backbone)),
+        constant=_moved(ConstantGenerator(backbone)),
         guard=_half_way(),
     )
 

@@ -58,22 +58,22 @@ def test_gformer_has_no_state(parts: Parts, batches: list[torch.Tensor]) -> None
         assert torch.equal(method.predict(batches[0]), alone)
 
 
-def test_constant_is_the_control_with_the_same_residuals_whatever_it_sees(
+def test_constant_is_the_constant_generator_with_the_same_residuals_whatever_it_sees(
     parts: Parts, batches: list[torch.Tensor]
 ) -> None:
-    assert parts.control is not None
+    assert parts.constant is not None
     method = METHODS["constant"].from_parts(parts)
     for batch in batches:
-        wanted = parts.control(parts.backbone, batch)
+        wanted = parts.constant(parts.backbone, batch)
         assert torch.equal(method.predict(batch), wanted.logits)
         assert not torch.equal(wanted.logits, parts.model(parts.backbone, batch).logits)
-    one, two = (parts.control(parts.backbone, batch).parameters for batch in batches[:2])
+    one, two = (parts.constant(parts.backbone, batch).parameters for batch in batches[:2])
     assert torch.equal(one.weight, two.weight) and torch.equal(one.gammas[0], two.gammas[0])
 
 
-def test_constant_needs_a_control(parts: Parts) -> None:
-    with pytest.raises(ValueError, match="no control"):
-        METHODS["constant"].from_parts(replace(parts, control=None))
+def test_constant_needs_a_constant_generator(parts: Parts) -> None:
+    with pytest.raises(ValueError, match="no constant generator"):
+        METHODS["constant"].from_parts(replace(parts, constant=None))
 
 
 NEEDS_MORE = ("cotta", "rotta", "memo", "constant", "gformer", "gformer-guard")

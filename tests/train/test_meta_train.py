@@ -84,7 +84,7 @@ def test_the_generator_that_was_best_on_validation_is_saved(
         return accuracies[len(states) - 1]
 
     monkeypatch.setattr(MetaTrainer, "accuracy", accuracy)
-    alone = resolve(base=tiny, assignments=["meta_train.control=false"])
+    alone = resolve(base=tiny, assignments=["meta_train.constant=false"])
     result = meta_train(domains, alone, run, device=CPU, workers=0)
     assert result.validation == {"gformer": max(accuracies), "source": 0.25, "bn": 0.25}
     saved = load_bundle(run.bundle).method.generator.state_dict()
@@ -92,26 +92,26 @@ def test_the_generator_that_was_best_on_validation_is_saved(
 
 
 @pytest.mark.slow
-def test_the_control_is_what_a_constant_generator_would_have_become(
+def test_the_constant_generator_beside_another_is_what_it_would_have_become_alone(
     domains: list[Domain], pretrained: Path, tiny: Settings, tmp_path: Path
 ) -> None:
     """It is trained on the same episodes in the same order, and takes nothing from the generator."""
     bundles, results = {}, {}
     for name, changes in {
         "both": [],
-        "blind": ["generator.kind=constant"],
-        "alone": ["meta_train.control=false"],
+        "kind": ["generator.kind=constant"],
+        "alone": ["meta_train.constant=false"],
     }.items():
         own = RunFolder(Path(shutil.copytree(pretrained, tmp_path / name)))
         results[name] = meta_train(domains, resolve(base=tiny, assignments=changes), own, device=CPU, workers=0)
         bundles[name] = load_bundle(own.bundle)
-    control = bundles["both"].control
-    assert control is not None and bundles["blind"].control is None and bundles["alone"].control is None
-    assert same(control.generator.state_dict(), bundles["blind"].method.generator.state_dict())
+    constant = bundles["both"].constant
+    assert constant is not None and bundles["kind"].constant is None and bundles["alone"].constant is None
+    assert same(constant.generator.state_dict(), bundles["kind"].method.generator.state_dict())
     assert same(bundles["both"].method.generator.state_dict(), bundles["alone"].method.generator.state_dict())
     assert results["both"].validation == {
         **results["alone"].validation,
-        "constant": results["blind"].validation["gformer"],
+        "constant": results["kind"].validation["gformer"],
     }
 
 
@@ -126,8 +126,8 @@ def test_the_bundle_is_the_same_to_the_bit_however_many_processes_share_the_epis
         results[count] = meta_train(domains, settings, runs[count], device=CPU, workers=0, cores=cores)
     one, two = (load_bundle(run.bundle) for run in runs.values())
     assert same(one.method.generator.state_dict(), two.method.generator.state_dict())
-    assert one.control is not None and two.control is not None
-    assert same(one.control.generator.state_dict(), two.control.generator.state_dict())
+    assert one.constant is not None and two.constant is not None
+    assert same(one.constant.generator.state_dict(), two.constant.generator.state_dict())
     assert one.header.guard == two.header.guard
     assert results[1].validation == results[2].validation
     assert not runs[2].checkpoints.exists()
@@ -139,7 +139,7 @@ def test_when_one_training_fails_the_other_ends_and_the_reason_is_told(
     train, ended = MetaTrainer.train, []
 
     def fail(self: MetaTrainer, progress: Progress, stop: StopRequest | None = None) -> dict[str, float]:
-        if self.label == "control":
+        if self.label == "constant":
             raise WorkError("diverged", "Lower it.")
         try:
             return train(self, progress, stop)

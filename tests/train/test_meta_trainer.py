@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from gformer_cli.errors import InputError
 from gformer_cli.progress import Silent
 from gformer_cli.train.meta_trainer import MetaTrainer
 from gformer_cli.train.run_folder import RunFolder
@@ -105,3 +106,17 @@ def test_keeping_the_untrained_generator_is_told(
     assert all("beat the untrained one" in text for text in listener.warnings)
     assert bool(listener.warnings) == warned
     assert "(source 25.0%, bn 50.0%)" in listener.notes[-1] and "episodes/s" in listener.notes[-1]
+
+
+def test_a_checkpoint_with_settings_under_earlier_names_is_restored(make_trainer: Callable[..., MetaTrainer]) -> None:
+    trainer = make_trainer()
+    saved = trainer.state()
+    for before, now in (
+        ("  on_constant:", "  constant:"),
+        ("  constant: true\n  precision", "  control: true\n  precision"),
+    ):
+        assert before in saved["settings"]
+        saved["settings"] = saved["settings"].replace(before, now)
+    trainer.restore(saved)
+    with pytest.raises(InputError, match="other settings"):
+        trainer.restore({**saved, "settings": saved["settings"].replace("clip: 1.0", "clip: 2.0")})

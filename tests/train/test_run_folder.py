@@ -10,6 +10,7 @@ import torch
 
 from gformer_cli.config import Settings, validate
 from gformer_cli.errors import InputError, WorkError
+from gformer_cli.train.checkpoint import Checkpoint
 from gformer_cli.train.run_folder import RunFolder, SourceData
 
 SOURCE = SourceData(["a", "犬"], {"photo": {"a": 2, "犬": 1}}, "abc", True, 0.5)
@@ -234,3 +235,11 @@ def test_models_of_earlier_versions_are_found_under_their_names(run: RunFolder) 
     run.model_path("all").rename(run.models / "without-Site A.safetensors")
     assert run.model_path("without-Site A").name == "without-Site A.safetensors"
     assert run.model_path("without-SITE A").name != "without-SITE A.safetensors"
+
+
+def test_a_checkpoint_of_the_constant_generator_is_found_under_its_earlier_name(run: RunFolder) -> None:
+    assert run.checkpoint("constant").path.name == "constant.pt"
+    Checkpoint(run.checkpoints / "control.pt").save({"step": 3})
+    assert run.checkpoint("constant").load() == {"step": 3}
+    Checkpoint(run.checkpoints / "constant.pt").save({"step": 4})
+    assert run.checkpoint("constant").load() == {"step": 4}

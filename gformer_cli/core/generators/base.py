@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -14,6 +15,9 @@ from gformer_cli.core.gradients import GradientFeatures
 from gformer_cli.core.losses import rms
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.probe import Probe
+
+if TYPE_CHECKING:
+    from gformer_cli.core.generators.constant import ConstantGenerator
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
@@ -146,8 +150,8 @@ class Generator(nn.Module, ABC):
     """Whether a single pass takes earlier batches into account; without, a context needs a probe."""
     layer_by_layer: bool = False
     """Whether it can generate on the way of a single pass; else everything must have been shown before."""
-    constant: Constant | None
-    """What is generated comes on top of these."""
+    constant: ConstantGenerator | None
+    """What is generated comes on top of its residuals."""
 
     def __init__(self, scope: Scope | None = None) -> None:
         super().__init__()
@@ -164,14 +168,6 @@ class Generator(nn.Module, ABC):
     def residuals(self, probe: Probe) -> Residuals:
         """Δ from a probe that has shown everything, on top of no constant and whatever the scope."""
         return self.begin(probe.source, probe.logits.shape[0])(Observed.all_of(probe))
-
-
-class Constant(nn.Module, ABC):
-    """Residuals that are the same for every batch."""
-
-    @abstractmethod
-    def learned(self, layers: range, classes: bool) -> Residuals:
-        """Δ of some layers, and of the classifier if asked for; exactly zero while untrained."""
 
 
 def zero_start(layer: nn.Linear) -> nn.Linear:

@@ -19,7 +19,6 @@ from gformer_cli.core.generators.attention import GroupAttention
 from gformer_cli.core.generators.base import (
     POSITIONS,
     RESIDUAL_SCALE,
-    Constant,
     Generator,
     Observed,
     Reads,
@@ -30,6 +29,7 @@ from gformer_cli.core.generators.base import (
     positions,
     zero_start,
 )
+from gformer_cli.core.generators.constant import ConstantGenerator
 from gformer_cli.core.generators.evidence import (
     ClassEvidence,
     Evidence,
@@ -57,7 +57,7 @@ class ChannelGenerator(Generator):
         channel_width: width of the shared per-channel networks.
         reads: the ingredients that the tokens are made of.
         scope: the parameters that are generated.
-        constant: what is generated comes on top of these learned residuals, and fits only networks of their shape.
+        constant: what is generated comes on top of its residuals, and fits only networks of their shape.
     """
 
     reads_context = True
@@ -73,7 +73,7 @@ class ChannelGenerator(Generator):
         channel_width: int = 32,
         reads: Reads | None = None,
         scope: Scope | None = None,
-        constant: Constant | None = None,
+        constant: ConstantGenerator | None = None,
     ) -> None:
         super().__init__(scope)
         self.constant = constant

@@ -1,4 +1,4 @@
-"""Residuals that look at nothing: the control of a generator, and what another can generate on top of."""
+"""The constant generator: learned residuals that are the same for every batch."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import torch
 from torch import nn
 
 from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.generators.base import Constant, Generator, Observed, Residuals, Scope, Step
+from gformer_cli.core.generators.base import Generator, Observed, Residuals, Scope, Step
 from gformer_cli.core.parameters import Parameters
 
 
-class ConstantGenerator(Generator, Constant):
-    """The same residuals for every batch. What a generator gains beyond this is what generation is worth.
+class ConstantGenerator(Generator):
+    """The same residuals for every batch. It is the control: what another gains beyond it is what generation is worth.
+    Another generator can also generate on top of it.
 
     `shape_of` gives the number of channels, layers and classes: unlike `ChannelGenerator`, it fits only
     backbones of that shape.
@@ -35,6 +36,7 @@ class ConstantGenerator(Generator, Constant):
         return step
 
     def learned(self, layers: range, classes: bool) -> Residuals:
+        """Δ of some layers, and of the classifier if asked for; exactly zero while untrained."""
         return Residuals(
             gammas=tuple(self.gammas[index] for index in layers),
             betas=tuple(self.betas[index] for index in layers),
