@@ -123,9 +123,9 @@ class GeneratorSettings(_Section):
     features: bool = True
     """Read the batch's features before the classifier."""
     generates: Literal["both", "bn", "classifier"] = "both"
-    """BatchNorm's γ and β, the linear classifier, or both."""
+    """`bn`: γ and β of the normalisation layers; `classifier`: the linear classifier; or both."""
     last_layers: Count | None = None
-    """Generate γ and β of so many BatchNorm layers nearest to the classifier only; null for all."""
+    """Generate γ and β of so many normalisation layers nearest to the classifier only; null for all."""
     classifier_bias: bool = True
     """Generate the classifier's bias as well as its weights."""
     mixing: bool = True

@@ -48,7 +48,7 @@ class ImageRecord(_Part):
 
 
 class LayerRecord(_Part):
-    """One BatchNorm layer; `core.change.Change` defines the figures."""
+    """One normalisation layer; `core.change.Change` defines the figures."""
 
     name: str
     gamma: Figure

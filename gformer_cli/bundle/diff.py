@@ -17,7 +17,7 @@ from gformer_cli.bundle.check import CONSTANT_NAMES
 
 _HASHES = ("content_hash", "part_hashes")
 """They differ whenever anything else does."""
-_BATCHNORM = {"weight": "γ", "bias": "β", "running_mean": "mean", "running_var": "variance"}
+_NORMALISATION = {"weight": "γ", "bias": "β", "running_mean": "mean", "running_var": "variance"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class LayerChange:
 
     layer: str
     kind: str
-    """`batchnorm`, `convolution`, `classifier`, `linear`, or `other`."""
+    """`normalisation`, `convolution`, `classifier`, `linear`, or `other`."""
     change: float
     """The largest of `tensors`."""
     tensors: dict[str, float]
@@ -120,7 +120,7 @@ def _compare(a: Readers, b: Readers, classes: int = 0) -> PartChange:
             equal += 1
         else:
             layer, _, tensor = name.rpartition(".")
-            shown = _BATCHNORM.get(tensor, tensor) if f"{layer}.running_mean" in a else tensor
+            shown = _NORMALISATION.get(tensor, tensor) if f"{layer}.running_mean" in a else tensor
             changes[layer][shown] = _relative(before, after)
     layers = [LayerChange(name, _kind(a, name, classes), max(found.values()), found) for name, found in changes.items()]
     return PartChange(
@@ -134,7 +134,7 @@ def _compare(a: Readers, b: Readers, classes: int = 0) -> PartChange:
 
 def _kind(tensors: Readers, layer: str, classes: int) -> str:
     if f"{layer}.running_mean" in tensors:
-        return "batchnorm"
+        return "normalisation"
     weight = tensors[f"{layer}.weight"]() if f"{layer}.weight" in tensors else None
     if weight is not None and weight.dim() == 4:
         return "convolution"

@@ -24,7 +24,7 @@ MEASURES = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "ece", "brier")
 
 @dataclass(frozen=True)
 class Inside:
-    """What was generated for some batches of a stream; a row a batch, a column a BatchNorm layer."""
+    """What was generated for some batches of a stream; a row a batch, a column a normalisation layer."""
 
     layers: list[str]
     batches: list[int]

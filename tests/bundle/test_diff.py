@@ -70,7 +70,7 @@ def test_changes_are_relative_and_sorted_by_size(write: Write) -> None:
     part = diff(write("a", tensors()), write("b", changed)).parts["model"]
     assert [(layer.layer, layer.kind) for layer in part.layers] == [
         ("conv", "convolution"),
-        ("bn", "batchnorm"),
+        ("bn", "normalisation"),
         ("fc", "classifier"),
     ]
     assert [layer.change for layer in part.layers] == pytest.approx([1.5, 1.0, 0.25])

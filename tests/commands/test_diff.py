@@ -38,7 +38,7 @@ def test_json_tells_every_layer_by_size(gformer: Gformer, bundle: Path, static: 
     changes = [layer["change"] for layer in found["model"]["layers"]]
     assert changes == sorted(changes, reverse=True) and changes[-1] > 0
     kinds = {layer["layer"]: layer["kind"] for layer in found["model"]["layers"]}
-    assert list(kinds.values()).count("batchnorm") == 20 and "convolution" not in kinds.values()
+    assert list(kinds.values()).count("normalisation") == 20 and "convolution" not in kinds.values()
     assert found["source"]["same"] and len(found["generator"]["only_a"]) > 10
     assert {"key": "static.target", "a": None, "b": "fog"} in found["header"]
 
@@ -49,10 +49,10 @@ def test_the_table_is_cut_and_verbose_is_whole(
     monkeypatch.setattr("gformer_cli.commands.diff.SHOWN", 5)
     short, whole = gformer("diff", bundle, static).out, gformer("diff", bundle, static, "--verbose").out
     assert re.search(r"\.\.\. layers left out: 1[56]; --verbose shows all", short) and "left out" not in whole
-    assert sum(" batchnorm " in line for line in short.splitlines()) == 5
+    assert sum(" normalisation " in line for line in short.splitlines()) == 5
     assert "Network, by layer" in short and "Source model, before adapting: the same, 122 tensors" in short
     assert "Generator: in A only" in short and "Generator: in B only" in gformer("diff", static, bundle).out
-    assert sum(" batchnorm " in line for line in whole.splitlines()) == 20
+    assert sum(" normalisation " in line for line in whole.splitlines()) == 20
 
 
 def test_other_architectures_are_reported(
