@@ -22,8 +22,9 @@ _NEW = ".new"
 class ParameterFolder:
     """A sink of outcomes: the parameters that predicted batch 7 as `batch-000007.safetensors`.
 
-    Tensors have the names that they have in the network: per normalisation layer `LAYER.weight` (γ), `LAYER.bias` (β) and
-    `LAYER.mix` (the share of the batch's own statistics), and the classifier's `weight` and `bias`. The metadata has
+    Tensors have the names that they have in the network: per normalisation layer `LAYER.weight` (γ), `LAYER.bias` (β)
+    and `LAYER.mix` (the share of the batch's own statistics), and the classifier's `weight` and `bias`.
+    `Backbone.parameters_from` reads them. The metadata has
     one key, `gformer`: JSON of the bundle's SHA-256, the batch, its target, and the guard's decision and share.
 
     With `continued`, sets of earlier runs stay: batches go on being numbered. Raises `InputError` for a folder that is
