@@ -163,7 +163,7 @@ class Work:
         import torch
 
         from gformer_cli.adapt.predictor import Predictor
-        from gformer_cli.bundle import build_generator, build_method, load_bundle
+        from gformer_cli.bundle import build_generator, build_model, load_bundle
         from gformer_cli.folders.domains import find_domains
         from gformer_cli.images.preprocessing import Batch
         from gformer_cli.progress import Silent
@@ -180,9 +180,9 @@ class Work:
         )
         self.trainer = SourceTrainer("all", loaded, settings, run, len(source.classes), device, pace=pace)
         models = SourceModels(run, source, settings, device)
-        method = build_method(settings.generator, build_generator(settings.generator, models.full))
+        model = build_model(settings.generator, build_generator(settings.generator, models.full))
         own = settings, run, device
-        self.meta = MetaTrainer(method, models, loaded, *own, label="generator", leave_one_out=True, pace=pace)
+        self.meta = MetaTrainer(model, models, loaded, *own, label="generator", leave_one_out=True, pace=pace)
         bundle = load_bundle(run.bundle)
         self.predictor = Predictor(bundle, device, bundle.guard, pace=pace)
         files = tuple(loaded[0].files[:64])

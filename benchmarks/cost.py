@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from gformer_cli.allocator import KeptMemory
-from gformer_cli.bundle import build_generator, build_method
+from gformer_cli.bundle import build_generator, build_model
 from gformer_cli.config import GeneratorSettings
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.losses import entropy
@@ -84,8 +84,8 @@ def measure(
     for probe in options.probe or PROBES:
         layers = max(1, len(backbone.layers) // 4) if probe == QUARTER else None
         settings = GeneratorSettings(**PROBES[probe], gradient_layers=layers)
-        method = build_method(settings, build_generator(settings, backbone)).eval().requires_grad_(False)
-        ways["gformer", probe] = lambda method=method: method(backbone, images)  # type: ignore[misc]
+        model = build_model(settings, build_generator(settings, backbone)).eval().requires_grad_(False)
+        ways["gformer", probe] = lambda model=model: model(backbone, images)  # type: ignore[misc]
     with torch.autocast("cpu", PRECISIONS[options.precision], enabled=options.precision != "float32"), torch.no_grad():
         seconds = interleaved(ways, options.rounds)
         memory = {way: peak_memory(work, torch.device("cpu")) for way, work in ways.items()}

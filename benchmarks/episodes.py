@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from gformer_cli.bundle import build_generator, build_method
+from gformer_cli.bundle import build_generator, build_model
 from gformer_cli.compute.device import pick_workers
 from gformer_cli.config import Settings, resolve
 from gformer_cli.data.labelled import LabelledDomain
@@ -79,9 +79,9 @@ def trainer(settings: Settings, run: RunFolder, source: SourceData, domains: lis
     torch.manual_seed(settings.seed)
     models = SourceModels(run, source, settings, CPU)
     generator = build_generator(settings.generator, models.full)
-    method = build_method(settings.generator, generator)
+    model = build_model(settings.generator, generator)
     return MetaTrainer(
-        method, models, domains, settings, run, CPU, label="generator", leave_one_out=source.leave_one_out
+        model, models, domains, settings, run, CPU, label="generator", leave_one_out=source.leave_one_out
     )
 
 

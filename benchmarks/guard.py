@@ -115,7 +115,7 @@ def cost(*, bundle_predictor: Predictor, batch: Batch, rounds: int) -> None:
     guard, bundle = bundle_predictor.guard, bundle_predictor.bundle
     assert guard is not None
     images = bundle.preprocessing.network_input(batch.pixels, CPU)
-    source, prediction = bundle.backbone(images), bundle.method(bundle.backbone, images)
+    source, prediction = bundle.backbone(images), bundle.model(bundle.backbone, images)
     shares = []
     for _ in range(rounds):
         whole = bundle_predictor.predict(batch, "").seconds

@@ -27,7 +27,7 @@ def main(model: str, folder: str) -> None:
     images = bundle.preprocessing.network_input(batch.pixels, torch.device("cpu"))
 
     with torch.no_grad():
-        prediction = bundle.method(bundle.backbone, images)
+        prediction = bundle.model(bundle.backbone, images)
     for file, row in zip(batch.files, prediction.logits.softmax(dim=1), strict=True):
         print(f"{file.relative}: {bundle.header.classes[int(row.argmax())]} ({float(row.max()):.2f})")
 

@@ -71,7 +71,7 @@ def freeze(
     (`StaticSample`). Memory holds one batch, however many images there are. Raises `WorkError` when nothing is
     readable or what was generated is not finite, and `InputError` for an unreadable image with `strict`.
     """
-    assert isinstance(bundle.method, GeneralizeFormer)
+    assert isinstance(bundle.model, GeneralizeFormer)
     progress = progress or Silent()
     make_deterministic(seed)
     bundle.to(device)
@@ -85,7 +85,7 @@ def freeze(
     for batch in read_batches(chosen, bundle.preprocessing, batch_size=batch_size, workers=workers, skipped=skipped):
         if strict and skipped:
             raise unreadable(skipped)
-        sample.add(bundle.method, bundle.preprocessing.network_input(batch.pixels, device))
+        sample.add(bundle.model, bundle.preprocessing.network_input(batch.pixels, device))
         digest.update("".join(batch.digests).encode())
         batches += 1
         progress.advance()

@@ -119,7 +119,7 @@ class Predictor:
         began = time.perf_counter()
         images = self.bundle.preprocessing.network_input(batch.pixels, self.device)
         with autocast(self.precision, self.device):
-            both = predict_both(self.bundle.backbone, self.bundle.method, images, self._context_of(target))
+            both = predict_both(self.bundle.backbone, self.bundle.model, images, self._context_of(target))
             if not both.source.isfinite().all():
                 raise self._no_numbers(target)
             verdict = Verdict() if self.guard is None else self.guard.decide(both.signals)

@@ -7,7 +7,7 @@ what takes the place of the tensors of the same name in `backbone.*`, which stil
 code from the file and checks the header before a tensor is read.
 """
 
-from gformer_cli.bundle.build import build_generator, build_method, constant_settings
+from gformer_cli.bundle.build import build_generator, build_model, constant_settings
 from gformer_cli.bundle.file import Bundle, load_bundle, read_header, save_bundle, save_static_bundle
 from gformer_cli.bundle.header import (
     FORMAT_VERSION,
@@ -33,7 +33,7 @@ __all__ = [
     "StaticHeader",
     "Verification",
     "build_generator",
-    "build_method",
+    "build_model",
     "constant_settings",
     "file_hash",
     "library_versions",

@@ -1,4 +1,4 @@
-"""The untrained generators that settings describe, and the method around them."""
+"""The untrained generators that settings describe,, and the model around them."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def build_generator(settings: GeneratorSettings, backbone: Backbone) -> Generato
     return ChannelGenerator(**size, channel_width=settings.channel_width, reads=reads, scope=scope, constant=constant)
 
 
-def build_method(settings: GeneratorSettings, generator: Generator) -> GeneralizeFormer:
-    """The method around a generator of `settings`."""
+def build_model(settings: GeneratorSettings, generator: Generator) -> GeneralizeFormer:
+    """The model around a generator of `settings`."""
     return GeneralizeFormer(
         generator,
         prior_count=settings.prior_count,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from gformer_cli.bundle.build import build_generator, build_method, constant_settings
+from gformer_cli.bundle.build import build_generator, build_model, constant_settings
 from gformer_cli.bundle.check import (
     CONSTANT_NAMES,
     Stored,
@@ -60,7 +60,7 @@ class Bundle:
 
     header: BundleHeader
     backbone: Backbone
-    method: GeneralizeFormer | StaticModel
+    model: GeneralizeFormer | StaticModel
     """What predicts a batch; the latter in a static bundle."""
     constant: GeneralizeFormer | None = None
     """That of the constant generator, where one was meta-trained for comparison."""
@@ -105,7 +105,7 @@ class Bundle:
 
     def to(self, device: torch.device) -> Bundle:
         self.backbone.to(device)
-        self.method.to(device)
+        self.model.to(device)
         if self.constant is not None:
             self.constant.to(device)
         return self
@@ -244,7 +244,7 @@ def load_bundle(
 
 
 def _generated(bundle: Bundle, images: torch.Tensor) -> torch.Tensor:
-    return bundle.method(bundle.backbone, images).logits  # type: ignore[no-any-return]
+    return bundle.model(bundle.backbone, images).logits  # type: ignore[no-any-return]
 
 
 @torch.no_grad()
@@ -299,7 +299,7 @@ def _generating(header: BundleHeader, backbone: Backbone, parts: Mapping[str, di
     for part in described.keys() & parts.keys():
         generator = build_generator(described[part], backbone)
         generator.load_state_dict(parts[part])
-        made[part] = build_method(described[part], generator).eval().requires_grad_(False)
+        made[part] = build_model(described[part], generator).eval().requires_grad_(False)
     return Bundle(header, backbone.freeze(), made["generator"], made.get("constant"))
 
 

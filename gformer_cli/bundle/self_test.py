@@ -40,19 +40,19 @@ def self_test() -> list[str]:
     """Probe, generate, predict and learn on a tiny network; returns what went wrong, one text each."""
     torch.manual_seed(0)
     backbone = Backbone(build_network("resnet18", 3, stem="small", width=0.125)).freeze()
-    method = GeneralizeFormer(ChannelGenerator(width=16, depth=1, heads=2, channel_width=8), prior_count=16.0)
+    model = GeneralizeFormer(ChannelGenerator(width=16, depth=1, heads=2, channel_width=8), prior_count=16.0)
     images = torch.rand(4, 3, 16, 16)
     problems: list[str] = []
-    untrained = method(backbone, images).logits
+    untrained = model(backbone, images).logits
     mixed = backbone.source_parameters().with_mix(prior_mix(backbone.source_parameters(), len(images), 16.0))
     if not torch.equal(untrained, backbone(images, mixed)):
         problems.append("an untrained generator does not give the source model")
-    optimizer = torch.optim.SGD(method.parameters(), lr=0.1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     labels = torch.tensor([0, 1, 2, 0])
     before = torch.nn.functional.cross_entropy(untrained, labels)
     before.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
-    after = torch.nn.functional.cross_entropy(method(backbone, images).logits, labels)
+    after = torch.nn.functional.cross_entropy(model(backbone, images).logits, labels)
     if not after < before:
         problems.append("a training step does not lower the loss")
     return problems

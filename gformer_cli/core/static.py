@@ -74,10 +74,10 @@ class StaticSample:
         self._second = [_zeros(layer.running_mean) for layer in backbone.layers]
 
     @torch.no_grad()
-    def add(self, method: GeneralizeFormer, images: torch.Tensor) -> torch.Tensor:
+    def add(self, model: GeneralizeFormer, images: torch.Tensor) -> torch.Tensor:
         """Generate for a batch (B, 3, H, W) and count it in, weighed by B; returns its logits (B, K)."""
         count = len(images)
-        theta = method(self.backbone, images).parameters
+        theta = model(self.backbone, images).parameters
         assert theta.mix is not None
         # the statistics are those that the layers meet under θ: what a layer gets depends on the layers before it
         logits, met = self.backbone.observe(images, theta)

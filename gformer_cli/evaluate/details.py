@@ -56,7 +56,7 @@ class Examiner:
         return Details(inside, list(chain.from_iterable(kinds[kind] for kind in sorted(kinds))))
 
     def _look_inside(self, number: int, batch: Loaded) -> None:
-        figures = measure_change(self.bundle.method(self.bundle.backbone, batch.inputs)).layers.tolist()
+        figures = measure_change(self.bundle.model(self.bundle.backbone, batch.inputs)).layers.tolist()
         names = list(self.bundle.backbone.layer_names)
         # of a batch that holds several targets, the first image's: the figures are of the batch as a whole
         inside = self._inside.setdefault(batch.targets[0], Inside(names, [], [], [], []))

@@ -12,7 +12,7 @@ def parts_of(bundle: Bundle) -> Parts:
         backbone=bundle.backbone,
         preprocessing=bundle.preprocessing,
         mirrored=bundle.header.settings.pretrain.flip,
-        model=bundle.method,
+        model=bundle.model,
         constant=bundle.constant,
         guard=bundle.guard,
     )

@@ -64,13 +64,13 @@ class GuardCalibration:
 
     def __init__(
         self,
-        method: GeneralizeFormer,
+        model: GeneralizeFormer,
         models: SourceModels,
         domains: Sequence[LabelledDomain],
         settings: Settings,
         device: torch.device,
     ) -> None:
-        self.method = method
+        self.model = model
         self.models = models
         self.domains = [domain for domain in domains if domain.validation]
         self.settings = settings
@@ -92,7 +92,7 @@ class GuardCalibration:
                 seen.append(self._observe(batch))
                 progress.advance()
         else:
-            weights, starts = flat(self.method.generator), range(0, len(self.batches), _PIECE)
+            weights, starts = flat(self.model.generator), range(0, len(self.batches), _PIECE)
             for future in [crew.submit(observe, weights, start) for start in starts]:
                 for found in future.result():
                     seen.append(_Seen(self.batches[len(seen)], *found))
@@ -155,7 +155,7 @@ class GuardCalibration:
         return preprocessing.network_input(pixels, self.device)
 
     def _observe(self, batch: _Batch) -> _Seen:
-        both = predict_both(batch.backbone, self.method, self._inputs(batch))
+        both = predict_both(batch.backbone, self.model, self._inputs(batch))
         if batch.episode is None:  # no answer to hostile pixels is wrong
             return _Seen(batch, Observation(batch.kind, batch.size, both.signals, None), 0.0)
         source_divergence(self.settings).check_logits(both.source)
@@ -194,13 +194,13 @@ class GuardCalibration:
         assert item.observation.gain is not None and item.batch.episode is not None
         if verdict.decision != BLENDED:
             return 0.0 if verdict.decision == SOURCE else item.observation.gain
-        logits, _ = predict_both(item.batch.backbone, self.method, self._inputs(item.batch)).under(verdict)
+        logits, _ = predict_both(item.batch.backbone, self.model, self._inputs(item.batch)).under(verdict)
         return _accuracy(logits, item.batch.episode.labels(self.device)) - item.source
 
 
 def calibration_of(work: EpisodeWork) -> GuardCalibration:
     """That of a trained generator, on the images of its episodes."""
-    own = work.method, work.models, work.sampler.domains, work.settings, work.device
+    own = work.model, work.models, work.sampler.domains, work.settings, work.device
     return GuardCalibration(*own)
 
 
@@ -212,7 +212,7 @@ _calibration = lru_cache(maxsize=1)(calibration_of)
 def observe(works: Mapping[str, EpisodeWork], weights: torch.Tensor, start: int) -> list[tuple[Observation, float]]:
     """What `_PIECE` batches from `start` on show with a generator of these weights, (P,), and the source's accuracy."""
     calibration = _calibration(works[GENERATOR])
-    put(weights, list(calibration.method.generator.parameters()))
+    put(weights, list(calibration.model.generator.parameters()))
     seen = [calibration._observe(batch) for batch in calibration.batches[start : start + _PIECE]]
     return [(one.observation, one.source) for one in seen]
 

@@ -54,7 +54,7 @@ class EpisodeWork:
 
     def __init__(
         self,
-        method: GeneralizeFormer,
+        model: GeneralizeFormer,
         models: SourceModels,
         domains: Sequence[LabelledDomain],
         settings: Settings,
@@ -66,20 +66,20 @@ class EpisodeWork:
     ) -> None:
         self.label = label
         self.pace = pace or Pace(torch.get_num_threads(), fixed=True)
-        self.method = method
+        self.model = model
         self.models = models
         self.settings = settings
         self.options = settings.meta_train
         self.device = device
         self.divergence = Divergence(label, "meta-train", "meta_train.learning_rate", self.options.learning_rate)
         self.average = (
-            AveragedModel(method.generator, multi_avg_fn=get_ema_multi_avg_fn(self.options.ema))  # type: ignore[no-untyped-call]
+            AveragedModel(model.generator, multi_avg_fn=get_ema_multi_avg_fn(self.options.ema))  # type: ignore[no-untyped-call]
             if self.options.ema
             else None
         )
-        kept = method.generator if self.average is None else cast(Generator, self.average.module)
+        kept = model.generator if self.average is None else cast(Generator, self.average.module)
         self.kept = GeneralizeFormer(
-            kept, prior_count=method.prior_count, single_pass=method.single_pass, probe_images=method.probe_images
+            kept, prior_count=model.prior_count, single_pass=model.single_pass, probe_images=model.probe_images
         )
         """What is validated and kept: the generator, or the average of its weights."""
         self.sampler = EpisodeSampler(
@@ -109,7 +109,7 @@ class EpisodeWork:
 
     def learned(self, number: int) -> Learned:
         """The share of episode `number` in its step's gradient."""
-        options, parameters = self.options, list(self.method.generator.parameters())
+        options, parameters = self.options, list(self.model.generator.parameters())
         episode = self.sampler.draw(number)
         with self.pace.step(len(episode.positions) + _CALL):
             loss = self.loss(episode)
@@ -131,7 +131,7 @@ class EpisodeWork:
         backbone = self.models.unaware_of(episode.domain.name)
         images, labels = episode.inputs(self.device), episode.labels(self.device)
         with autocast(options.precision, self.device):
-            prediction = self.method(backbone, images)
+            prediction = self.model(backbone, images)
         huber = images.new_zeros(())
         if options.huber_weight > 0.0:
             source = backbone.source_parameters()
@@ -139,7 +139,7 @@ class EpisodeWork:
                 backbone,
                 images,
                 labels,
-                source.with_mix(prior_mix(source, len(images), self.method.prior_count)),
+                source.with_mix(prior_mix(source, len(images), self.model.prior_count)),
                 steps=options.huber_steps,
                 learning_rate=options.huber_learning_rate,
             )
@@ -155,7 +155,7 @@ class EpisodeWork:
     @torch.no_grad()
     def _start(self, backbone: Backbone, images: torch.Tensor, prediction: Prediction) -> torch.Tensor:
         """Logits (B, K) of the untrained generator: the source parameters under mixed statistics."""
-        if not self.method.single_pass and self.method.probe_images == 1.0:
+        if not self.model.single_pass and self.model.probe_images == 1.0:
             return prediction.seen.logits
         return backbone(images, prediction.seen.source)  # type: ignore[no-any-return]
 
@@ -180,7 +180,7 @@ class EpisodeWork:
 def learn(works: Mapping[str, EpisodeWork], label: str, weights: torch.Tensor, number: int) -> Learned:
     """What episode `number` teaches a generator of these weights, (P,)."""
     work = works[label]
-    put(weights, list(work.method.generator.parameters()))
+    put(weights, list(work.model.generator.parameters()))
     return work.learned(number)
 
 

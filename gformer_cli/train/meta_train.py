@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from gformer_cli.bundle import DataHeader, GuardHeader, build_generator, build_method, constant_settings, save_bundle
+from gformer_cli.bundle import DataHeader, GuardHeader, build_generator, build_model, constant_settings, save_bundle
 from gformer_cli.compute.crew import Line, Processes
 from gformer_cli.compute.device import crew_size, make_deterministic, pick_pace
 from gformer_cli.compute.pace import Pace
@@ -102,7 +102,7 @@ def meta_train(
     validation = dict(found[GENERATOR])
     if CONSTANT in found:
         validation["constant"] = found[CONSTANT]["gformer"]
-    trained = {label: trainer.method.generator for label, trainer in trainers.items()}
+    trained = {label: trainer.model.generator for label, trainer in trainers.items()}
     save_bundle(
         run.bundle,
         backbone=models.full,
@@ -139,10 +139,10 @@ def make_trainers(
     made: dict[str, MetaTrainer] = {}
     for label, described in wanted.items():
         torch.manual_seed(derive_seed(settings.seed, "generator"))
-        method = build_method(described, build_generator(described, models.full).to(device))
+        model = build_model(described, build_generator(described, models.full).to(device))
         own = settings, run, device
         made[label] = MetaTrainer(
-            method, models, loaded, *own, label=label, leave_one_out=source.leave_one_out, pace=pace
+            model, models, loaded, *own, label=label, leave_one_out=source.leave_one_out, pace=pace
         )
     return made
 

@@ -31,7 +31,7 @@ class MetaTrainer(EpisodeWork):
 
     def __init__(
         self,
-        method: GeneralizeFormer,
+        model: GeneralizeFormer,
         models: SourceModels,
         domains: Sequence[LabelledDomain],
         settings: Settings,
@@ -42,13 +42,13 @@ class MetaTrainer(EpisodeWork):
         leave_one_out: bool,
         pace: Pace | None = None,
     ) -> None:
-        own = method, models, domains, settings, device
+        own = model, models, domains, settings, device
         super().__init__(*own, label=label, leave_one_out=leave_one_out, pace=pace)
         self.name = label if label == GENERATOR else f"{label} generator"
         self.title, self.task = f"the {self.name}", f"meta-training {self.name}"
         self.run = run
         self.optimizer = torch.optim.AdamW(
-            method.generator.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay
+            model.generator.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay
         )
         self.untrained = 0.0
         """Accuracy of the untrained generator on the validation episodes."""
@@ -81,7 +81,7 @@ class MetaTrainer(EpisodeWork):
                 f"no trained {self.name} beat the untrained one on the validation episodes, so that one is kept: "
                 "it mixes statistics and changes nothing else. Try more steps, or another learning rate."
             )
-        self.method.generator.load_state_dict(loop.best)
+        self.model.generator.load_state_dict(loop.best)
         return {"gformer": loop.best_accuracy, **self.references}
 
     def start(self) -> float:
@@ -93,14 +93,14 @@ class MetaTrainer(EpisodeWork):
         return self.accuracy("gformer")
 
     def weights(self) -> dict[str, torch.Tensor]:
-        return self.method.generator.state_dict()
+        return self.model.generator.state_dict()
 
     def kept_weights(self) -> dict[str, torch.Tensor]:
         return self.kept.generator.state_dict()
 
     def state(self) -> dict[str, Any]:
         return {
-            "generator": self.method.generator.state_dict(),
+            "generator": self.model.generator.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "untrained": self.untrained,
@@ -115,7 +115,7 @@ class MetaTrainer(EpisodeWork):
                 f"{self.run.root} was meta-trained so far with other settings",
                 "Resume with the command it was started with, or start again with --overwrite.",
             )
-        self.method.generator.load_state_dict(saved["generator"])
+        self.model.generator.load_state_dict(saved["generator"])
         self.optimizer.load_state_dict(saved["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(saved["average"])
@@ -132,7 +132,7 @@ class MetaTrainer(EpisodeWork):
 
     def step(self, number: int) -> float:
         """One update from several episodes; returns the mean of their cross-entropies."""
-        options, count, generator = self.options, self.options.episodes_per_step, self.method.generator
+        options, count, generator = self.options, self.options.episodes_per_step, self.model.generator
         weights = flat(generator)
         pieces = [(self.label, weights, episode) for episode in range(number * count, (number + 1) * count)]
         means, gradient = _Means(), torch.zeros_like(weights)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from gformer_cli.bundle import build_generator, build_method, constant_settings
+from gformer_cli.bundle import build_generator, build_model, constant_settings
 from gformer_cli.compute.pace import one_thread
 from gformer_cli.config import Settings
 from gformer_cli.core.backbone import Backbone
@@ -30,9 +30,9 @@ def try_generating(backbone: Backbone, settings: Settings, num_classes: int, dev
     """Raises `InputError` where the untrained generator, or the constant one, cannot generate for `backbone`."""
     images = trial_images(2, settings.data.image_size, device)
     for wanted in (settings.generator, constant_settings(settings.generator)):
-        method = build_method(wanted, build_generator(wanted, backbone).to(device))
+        model = build_model(wanted, build_generator(wanted, backbone).to(device))
 
-        def predict(given: torch.Tensor, method: GeneralizeFormer = method) -> torch.Tensor:
-            return method(backbone, given).logits  # type: ignore[no-any-return]
+        def predict(given: torch.Tensor, model: GeneralizeFormer = model) -> torch.Tensor:
+            return model(backbone, given).logits  # type: ignore[no-any-return]
 
         try_generation(predict, settings.backbone.name, num_classes, images)

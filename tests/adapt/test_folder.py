@@ -93,7 +93,7 @@ def test_memory_that_was_kept_is_given_back_between_batches(
 
 
 def test_the_bundle_is_not_written_to(run: Callable[..., AdaptResult], bundle: Bundle) -> None:
-    tensors = [*bundle.backbone.state_dict().values(), *bundle.method.state_dict().values()]
+    tensors = [*bundle.backbone.state_dict().values(), *bundle.model.state_dict().values()]
     before = [tensor.clone() for tensor in tensors]
     run()
     assert all(torch.equal(a, b) for a, b in zip(tensors, before, strict=True))

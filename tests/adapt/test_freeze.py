@@ -26,7 +26,7 @@ def moved(bundle: Bundle, _bundle_file: Path) -> Bundle:
     """The tiny bundle with a generator far from its zeros."""
     torch.manual_seed(0)
     with torch.no_grad():
-        for parameter in bundle.method.generator.parameters():
+        for parameter in bundle.model.generator.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.3)
     return bundle
 
@@ -99,7 +99,7 @@ def test_batches_matter(run: Freeze, tmp_path: Path) -> None:
     kept = []
     for size in (2, 64):
         run(batch_size=size)
-        kept.append(load_bundle(tmp_path / "static.gformer").method.theta.weight)
+        kept.append(load_bundle(tmp_path / "static.gformer").model.theta.weight)
     assert not torch.equal(*kept)
 
 
@@ -123,7 +123,7 @@ def test_unreadable_images_are_skipped_or_an_error(run: Freeze, domains: list[Do
 
 def test_what_is_not_finite_is_not_written(run: Freeze, moved: Bundle, tmp_path: Path) -> None:
     with torch.no_grad():
-        next(iter(moved.method.generator.parameters())).fill_(float("nan"))
+        next(iter(moved.model.generator.parameters())).fill_(float("nan"))
     with pytest.raises(WorkError, match="not every generated parameter is finite"):
         run()
     assert not list(tmp_path.iterdir())
@@ -169,9 +169,9 @@ def test_a_damaged_static_bundle_is_neither_written_nor_read(
 ) -> None:
     run()
     good = load_bundle(tmp_path / "static.gformer")
-    assert isinstance(good.method, StaticModel) and good.constant is None
+    assert isinstance(good.model, StaticModel) and good.constant is None
     assert good.header.static is not None and good.header.lineage is not None
-    theta = replace(good.method.theta, weight=torch.zeros(2, 3))
+    theta = replace(good.model.theta, weight=torch.zeros(2, 3))
     parts = {"lineage": good.header.lineage, "static": good.header.static, "theta": theta}
     with pytest.raises(WorkError, match=r"cannot be used, .*bad\.gformer: fc\.weight has shape"):
         save_static_bundle(tmp_path / "bad.gformer", parent=moved, **parts)

@@ -31,7 +31,7 @@ def batch(bundle: Bundle, domains: list[Domain]) -> Batch:
 def huge(bundle: Bundle) -> Bundle:
     """A bundle whose generator is finite and gives numbers that are not."""
     with torch.no_grad():
-        for parameter in bundle.method.parameters():
+        for parameter in bundle.model.parameters():
             parameter.fill_(1e30)
     return bundle
 
@@ -67,7 +67,7 @@ def test_a_context_forgets_a_batch_that_overflows(
 ) -> None:
     predictor = Predictor(bundle, CPU, context=4)
     with monkeypatch.context() as patch, torch.no_grad():
-        patch.setattr(type(bundle.method), "forward", _overflowing(type(bundle.method).forward))
+        patch.setattr(type(bundle.model), "forward", _overflowing(type(bundle.model).forward))
         assert OVERFLOW in predictor.predict(batch, "yard").verdict.reasons
     assert predictor.predict(batch, "yard").probabilities.equal(
         Predictor(bundle, CPU, context=4).predict(batch, "yard").probabilities

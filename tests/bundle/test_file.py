@@ -18,7 +18,7 @@ from gformer_cli.bundle import (
     DataHeader,
     GuardHeader,
     build_generator,
-    build_method,
+    build_model,
     constant_settings,
     library_versions,
     load_bundle,
@@ -123,19 +123,19 @@ def test_a_loaded_bundle_predicts_bit_equally(tmp_path: Path, kind: str, probe: 
     generator_settings = {"kind": kind, "width": 16, "heads": 2, "probe": probe, "prior_count": 5.0}
     settings = make_settings(generator=generator_settings)
     backbone, generator = save(tmp_path / "model.gformer", settings)
-    method = build_method(settings.generator, generator).eval().requires_grad_(False)
+    model = build_model(settings.generator, generator).eval().requires_grad_(False)
     images = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
     loaded = load_bundle(tmp_path / "model.gformer")
 
     assert torch.equal(loaded.backbone(images), backbone(images))
-    assert torch.equal(loaded.method(loaded.backbone, images).logits, method(backbone, images).logits)
-    assert not torch.equal(backbone(images), method(backbone, images).logits)
+    assert torch.equal(loaded.model(loaded.backbone, images).logits, model(backbone, images).logits)
+    assert not torch.equal(backbone(images), model(backbone, images).logits)
 
 
 def test_a_loaded_bundle_is_frozen_and_in_eval_mode(saved: Path) -> None:
     loaded = load_bundle(saved, torch.device("cpu"))
-    for part in (loaded.backbone, loaded.method):
+    for part in (loaded.backbone, loaded.model):
         assert not any(module.training for module in part.modules())
         assert not any(parameter.requires_grad for parameter in part.parameters())
 
@@ -310,7 +310,7 @@ def test_a_constant_generator_comes_back_bit_equally_frozen_and_beside_the_gener
     wanted = GeneralizeFormer(constant, prior_count=5.0).eval()(backbone, images).logits
     assert torch.equal(loaded.constant(loaded.backbone, images).logits, wanted)
     assert not any(p.requires_grad for p in loaded.constant.parameters()) and not loaded.constant.training
-    state = loaded.method.generator.state_dict()
+    state = loaded.model.generator.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in generator.state_dict().items())
 
 
@@ -432,6 +432,6 @@ def test_own_code_is_refused_for_a_bundle_of_a_known_network(tmp_path: Path, own
 @pytest.mark.parametrize("kind", ["vector", "channel", "constant"])
 def test_every_kind_of_generator_comes_back(tmp_path: Path, kind: str) -> None:
     _, generator = save(tmp_path / "kind.gformer", make_settings(generator={"kind": kind, "probe": "forward"}))
-    loaded = load_bundle(tmp_path / "kind.gformer").method.generator
+    loaded = load_bundle(tmp_path / "kind.gformer").model.generator
     assert type(loaded) is type(generator)
     assert all(torch.equal(t, loaded.state_dict()[name]) for name, t in generator.state_dict().items())

@@ -78,7 +78,7 @@ def test_labels_are_those_of_the_bundle_on_the_listed_batches(
         assert isinstance(item, Decoded)
         pixels.append(item.pixels)
     images = model.preprocessing.network_input(torch.stack(pixels), torch.device("cpu"))
-    expected = model.method(model.backbone, images).logits.softmax(1)
+    expected = model.model(model.backbone, images).logits.softmax(1)
     shown = torch.tensor([[float(row[f"probability:{name}"]) for name in CLASSES] for row in rows])
     torch.testing.assert_close(shown, expected, atol=1e-6, rtol=0)
     assert [row["label"] for row in rows] == [CLASSES[i] for i in expected.argmax(1)]

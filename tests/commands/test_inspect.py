@@ -18,7 +18,7 @@ def test_json_is_the_header(gformer: Gformer, bundle: Path) -> None:
 
 def test_the_parameter_count_is_true(gformer: Gformer, bundle: Path) -> None:
     found = gformer("inspect", bundle, "--json").json
-    generator = load_bundle(bundle).method.generator
+    generator = load_bundle(bundle).model.generator
     assert found["generator"]["parameters"] == sum(parameter.numel() for parameter in generator.parameters())
 
 

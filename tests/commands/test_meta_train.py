@@ -199,7 +199,7 @@ def test_a_generator_on_a_constant_one_has_the_weights_of_both_and_learns(
         document = meta_train(pretrained, "--overwrite", "--set", change, "--json").json
         counts.append(document["generator_parameters"])
     assert counts[2] == counts[0] + counts[1]
-    generator = load_bundle(pretrained / "model.gformer").method.generator
+    generator = load_bundle(pretrained / "model.gformer").model.generator
     assert isinstance(generator, ChannelGenerator) and generator.constant is not None
     assert all(weight.abs().max() > 0.0 for weight in generator.constant.parameters())
 

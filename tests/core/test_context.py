@@ -17,7 +17,7 @@ Images = Callable[..., torch.Tensor]
 
 
 @pytest.fixture(params=[False, True], ids=["probe", "single pass"])
-def method(request: pytest.FixtureRequest) -> GeneralizeFormer:
+def model(request: pytest.FixtureRequest) -> GeneralizeFormer:
     """Untrained, with gradients where there is a probe; the source counts as nothing, so that every layer uses batch
     statistics alone."""
     torch.manual_seed(0)
@@ -65,23 +65,23 @@ def test_earlier_statistics_change_nothing_under_source_statistics(backbone: Bac
 
 
 def test_the_first_batch_is_predicted_as_without_context(
-    method: GeneralizeFormer, backbone: Backbone, images: torch.Tensor
+    model: GeneralizeFormer, backbone: Backbone, images: torch.Tensor
 ) -> None:
-    alone, first = method(backbone, images), method(backbone, images, Context(3))
+    alone, first = model(backbone, images), model(backbone, images, Context(3))
     assert torch.equal(alone.logits, first.logits) and first.earlier is None
 
 
 def test_a_batch_that_comes_twice_is_predicted_as_one_of_twice_the_size(
-    method: GeneralizeFormer, backbone: Backbone, images: torch.Tensor
+    model: GeneralizeFormer, backbone: Backbone, images: torch.Tensor
 ) -> None:
     context = Context(2)
-    method(backbone, images, context)
-    second, doubled = method(backbone, images, context), method(backbone, torch.cat([images, images]))
+    model(backbone, images, context)
+    second, doubled = model(backbone, images, context), model(backbone, torch.cat([images, images]))
     torch.testing.assert_close(second.logits, doubled.logits[: len(images)])
     # and the generator reads the same of both
     for name in ("means", "variances", "logits", "features"):
         torch.testing.assert_close(getattr(second.seen, name), getattr(doubled.seen, name))
-    if method.single_pass:
+    if model.single_pass:
         return
     assert second.seen.gradients is not None and doubled.seen.gradients is not None
     # nearer to the input, gradients that flow through batch statistics see those of earlier batches as constant
@@ -96,12 +96,12 @@ def test_the_source_counts_less_the_more_images_are_remembered(backbone: Backbon
     assert seen.source.mix is not None and seen.source.mix.tolist() == [0.5, 0.5]
 
 
-def test_only_so_many_batches_are_remembered(method: GeneralizeFormer, backbone: Backbone, make_images: Images) -> None:
+def test_only_so_many_batches_are_remembered(model: GeneralizeFormer, backbone: Backbone, make_images: Images) -> None:
     predictions = {}
     for history in ((1, 2, 3), (9, 2, 3), (2, 3)):
         context = Context(2)
         for seed in history:
-            method(backbone, make_images(4, seed=seed), context)
+            model(backbone, make_images(4, seed=seed), context)
         # what the window's batches were normalised with reaches further back: compare the layer that does not see it
         assert len(context) == 2 and context.probed is not None
         predictions[history] = context.probed[0].mean
@@ -109,48 +109,48 @@ def test_only_so_many_batches_are_remembered(method: GeneralizeFormer, backbone:
     assert torch.equal(predictions[1, 2, 3], predictions[2, 3])
 
 
-def test_nothing_in_a_context_requires_grad(method: GeneralizeFormer, backbone: Backbone, images: torch.Tensor) -> None:
+def test_nothing_in_a_context_requires_grad(model: GeneralizeFormer, backbone: Backbone, images: torch.Tensor) -> None:
     context = Context(1)
-    method(backbone, images, context)
+    model(backbone, images, context)
     assert context.adapted is not None and context.probed is not None
     assert not any(layer.mean.requires_grad for layer in (*context.adapted, *context.probed))
 
 
-def remembered(method: GeneralizeFormer, backbone: Backbone, make_images: Images, sizes: list[int]) -> Context:
+def remembered(model: GeneralizeFormer, backbone: Backbone, make_images: Images, sizes: list[int]) -> Context:
     context = Context(8)
     for seed, size in enumerate(sizes):
-        method(backbone, make_images(size, seed=seed), context)
+        model(backbone, make_images(size, seed=seed), context)
     return context
 
 
 @pytest.mark.parametrize("sizes", [[1, 1, 1, 1, 1, 1], [4, 4, 4, 4], [16, 1, 8, 1, 2]])
 def test_a_jump_of_the_statistics_is_forgotten_across_and_ordinary_variation_is_not(
-    method: GeneralizeFormer, backbone: Backbone, make_images: Images, sizes: list[int]
+    model: GeneralizeFormer, backbone: Backbone, make_images: Images, sizes: list[int]
 ) -> None:
-    context = remembered(method, backbone, make_images, sizes)
+    context = remembered(model, backbone, make_images, sizes)
     assert len(context) == len(sizes)
     for size in (1, 4):
         same = make_images(size, seed=100)
         assert not context.jumps_to(probe(backbone, same, prior_count=0.0, gradients=False))
         assert context.jumps_to(probe(backbone, 0.2 * same - 3.0, prior_count=0.0, gradients=False))
     dark = 0.2 * make_images(4, seed=100) - 3.0
-    after = method(backbone, dark, context)
+    after = model(backbone, dark, context)
     assert len(context) == 1 and after.earlier is None
-    assert torch.equal(after.logits, method(backbone, dark).logits)
+    assert torch.equal(after.logits, model(backbone, dark).logits)
 
 
 def test_a_jump_is_not_told_from_too_few_batches(
-    method: GeneralizeFormer, backbone: Backbone, make_images: Images
+    model: GeneralizeFormer, backbone: Backbone, make_images: Images
 ) -> None:
-    context = remembered(method, backbone, make_images, [2] * (ENOUGH - 1))
+    context = remembered(model, backbone, make_images, [2] * (ENOUGH - 1))
     assert not context.jumps_to(probe(backbone, make_images(2) - 9.0, prior_count=0.0, gradients=False))
 
 
 def test_what_hardly_moves_is_no_jump_even_after_batches_that_are_all_alike(
-    method: GeneralizeFormer, backbone: Backbone, images: torch.Tensor
+    model: GeneralizeFormer, backbone: Backbone, images: torch.Tensor
 ) -> None:
     context = Context(5)
     for _ in range(4):
-        method(backbone, images, context)
+        model(backbone, images, context)
     assert not context.jumps_to(probe(backbone, images + 0.01, prior_count=0.0, gradients=False))
     assert context.jumps_to(probe(backbone, images + 5.0, prior_count=0.0, gradients=False))

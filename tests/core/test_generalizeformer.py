@@ -16,7 +16,7 @@ MakeImages = Callable[..., torch.Tensor]
 
 
 @pytest.fixture(params=[False, True], ids=["probe", "single pass"])
-def method(perturb: Callable[..., None], request: pytest.FixtureRequest) -> GeneralizeFormer:
+def model(perturb: Callable[..., None], request: pytest.FixtureRequest) -> GeneralizeFormer:
     """As if trained: every weight moved off its start."""
     torch.manual_seed(0)
     reads = Reads(gradients=not request.param)
@@ -56,9 +56,9 @@ def assert_same(a: Prediction, b: Prediction) -> None:
 
 
 def test_logits_are_those_of_the_generated_parameters(
-    method: GeneralizeFormer, backbone: Backbone, images: torch.Tensor
+    model: GeneralizeFormer, backbone: Backbone, images: torch.Tensor
 ) -> None:
-    prediction = method(backbone, images)
+    prediction = model(backbone, images)
     assert torch.equal(prediction.logits, backbone(images, prediction.parameters))
     assert not torch.allclose(prediction.logits, backbone(images))
 
@@ -68,10 +68,10 @@ def test_untrained_method_is_the_source_model_under_the_probes_mixing(
     narrow_resnet: Backbone, images: torch.Tensor, single_pass: bool
 ) -> None:
     generator = ChannelGenerator(reads=Reads(gradients=not single_pass)).double()
-    method = GeneralizeFormer(generator, prior_count=16.0, single_pass=single_pass)
+    model = GeneralizeFormer(generator, prior_count=16.0, single_pass=single_pass)
     source = narrow_resnet.source_parameters()
     mixed = source.with_mix(prior_mix(narrow_resnet.source_parameters(), len(images), 16.0))
-    assert torch.equal(method(narrow_resnet, images).logits, narrow_resnet(images, mixed))
+    assert torch.equal(model(narrow_resnet, images).logits, narrow_resnet(images, mixed))
 
 
 @pytest.mark.parametrize("reads_gradients", [True, False])
@@ -91,11 +91,11 @@ def test_prior_count_sets_the_probes_mixing(backbone: Backbone, images: torch.Te
 
 
 def test_permuting_the_images_permutes_the_predictions(
-    method: GeneralizeFormer, narrow_resnet: Backbone, make_images: MakeImages
+    model: GeneralizeFormer, narrow_resnet: Backbone, make_images: MakeImages
 ) -> None:
     images = make_images(9)
     order = torch.randperm(9, generator=torch.Generator().manual_seed(1))
-    straight, shuffled = method(narrow_resnet, images), method(narrow_resnet, images[order])
+    straight, shuffled = model(narrow_resnet, images), model(narrow_resnet, images[order])
     torch.testing.assert_close(shuffled.logits, straight.logits[order], rtol=1e-9, atol=1e-9)
     for a, b in zip(shuffled.parameters.trainable(), straight.parameters.trainable(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
@@ -103,56 +103,56 @@ def test_permuting_the_images_permutes_the_predictions(
 
 @pytest.mark.parametrize("batch", [1, 2, 65])
 def test_any_batch_size_gives_finite_logits(
-    method: GeneralizeFormer, backbone: Backbone, make_images: MakeImages, batch: int
+    model: GeneralizeFormer, backbone: Backbone, make_images: MakeImages, batch: int
 ) -> None:
-    logits = method(backbone, make_images(batch)).logits
+    logits = model(backbone, make_images(batch)).logits
     assert logits.shape == (batch, 3) and torch.isfinite(logits).all()
 
 
 def test_prediction_is_bit_equal_alone_after_another_batch_and_after_noise(
-    method: GeneralizeFormer, narrow_resnet: Backbone, make_images: MakeImages
+    model: GeneralizeFormer, narrow_resnet: Backbone, make_images: MakeImages
 ) -> None:
     images = make_images(4)
     with torch.no_grad():
-        alone = method(narrow_resnet, images)
-        method(narrow_resnet, make_images(7, seed=1))
-        after_another = method(narrow_resnet, images)
-        method(narrow_resnet, 1e3 * make_images(2, seed=2))
-        after_noise = method(narrow_resnet, images)
+        alone = model(narrow_resnet, images)
+        model(narrow_resnet, make_images(7, seed=1))
+        after_another = model(narrow_resnet, images)
+        model(narrow_resnet, 1e3 * make_images(2, seed=2))
+        after_noise = model(narrow_resnet, images)
     assert_same(after_another, alone)
     assert_same(after_noise, alone)
 
 
 def test_different_batches_get_different_parameters(
-    method: GeneralizeFormer, backbone: Backbone, make_images: MakeImages
+    model: GeneralizeFormer, backbone: Backbone, make_images: MakeImages
 ) -> None:
-    first, second = (method(backbone, make_images(4, seed=seed)).parameters for seed in (0, 1))
+    first, second = (model(backbone, make_images(4, seed=seed)).parameters for seed in (0, 1))
     assert not torch.allclose(first.gammas[0], second.gammas[0])
     assert not torch.allclose(first.weight, second.weight)
 
 
 def test_source_model_is_bit_identical_after_prediction_and_backward(
-    method: GeneralizeFormer, narrow_resnet: Backbone, images: torch.Tensor
+    model: GeneralizeFormer, narrow_resnet: Backbone, images: torch.Tensor
 ) -> None:
     before = {name: tensor.clone() for name, tensor in narrow_resnet.state_dict().items()}
-    method(narrow_resnet, images).logits.sum().backward()
+    model(narrow_resnet, images).logits.sum().backward()
     assert all(torch.equal(tensor, before[name]) for name, tensor in narrow_resnet.state_dict().items())
     assert all(p.grad is None and not p.requires_grad for p in narrow_resnet.parameters())
 
 
 def test_the_method_holds_the_generator_and_no_source_model(
-    method: GeneralizeFormer, backbone: Backbone, images: torch.Tensor
+    model: GeneralizeFormer, backbone: Backbone, images: torch.Tensor
 ) -> None:
-    method(backbone, images)
-    assert all(name.startswith("generator.") for name in method.state_dict())
-    assert not any(isinstance(module, Backbone) for module in method.modules())
+    model(backbone, images)
+    assert all(name.startswith("generator.") for name in model.state_dict())
+    assert not any(isinstance(module, Backbone) for module in model.modules())
 
 
 def test_prediction_works_under_no_grad_and_records_nothing(
-    method: GeneralizeFormer, backbone: Backbone, images: torch.Tensor
+    model: GeneralizeFormer, backbone: Backbone, images: torch.Tensor
 ) -> None:
-    expected = method(backbone, images)
+    expected = model(backbone, images)
     with torch.no_grad():
-        found = method(backbone, images)
+        found = model(backbone, images)
     assert expected.logits.requires_grad and not found.logits.requires_grad
     torch.testing.assert_close(found.logits, expected.logits.detach(), rtol=1e-10, atol=1e-10)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from gformer_cli.bundle import build_generator, build_method
+from gformer_cli.bundle import build_generator, build_model
 from gformer_cli.config import GeneratorSettings, resolve
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
@@ -44,15 +44,15 @@ def test_untrained_it_is_the_source_model_under_the_mixing_of_the_whole_batch(
     narrow_resnet: Backbone, images: torch.Tensor
 ) -> None:
     generator = ChannelGenerator(reads=Reads(gradients=False)).double()
-    method = GeneralizeFormer(generator, prior_count=16.0, probe_images=0.5)
+    model = GeneralizeFormer(generator, prior_count=16.0, probe_images=0.5)
     source = narrow_resnet.source_parameters()
     mixed = source.with_mix(prior_mix(source, len(images), 16.0))
-    assert torch.equal(method(narrow_resnet, images).logits, narrow_resnet(images, mixed))
+    assert torch.equal(model(narrow_resnet, images).logits, narrow_resnet(images, mixed))
 
 
 def test_the_setting_reaches_the_method(narrow_resnet: Backbone) -> None:
     settings = GeneratorSettings(probe="backward", probe_images=0.5)
-    assert build_method(settings, build_generator(settings, narrow_resnet)).probe_images == 0.5
+    assert build_model(settings, build_generator(settings, narrow_resnet)).probe_images == 0.5
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from gformer_cli.networks.build import build_network
 Perturb = Callable[..., None]
 
 
-def make_method(perturb: Perturb, *, single_pass: bool, gradients: bool = False) -> GeneralizeFormer:
+def make_model(perturb: Perturb, *, single_pass: bool, gradients: bool = False) -> GeneralizeFormer:
     torch.manual_seed(0)
     generator = ChannelGenerator(width=16, depth=1, heads=2, channel_width=8, reads=Reads(gradients=gradients))
     perturb(generator, 0.2)
@@ -34,7 +34,7 @@ def make_method(perturb: Perturb, *, single_pass: bool, gradients: bool = False)
 def test_eight_threads_share_one_network(perturb: Perturb, single_pass: bool, gradients: bool, context: int) -> None:
     """200 batches of different sizes: every prediction equal to the bit to what one thread gives."""
     backbone = Backbone(build_network("resnet18", 5, width=0.125, stem="small")).freeze()
-    method = make_method(perturb, single_pass=single_pass, gradients=gradients)
+    model = make_model(perturb, single_pass=single_pass, gradients=gradients)
     random = torch.Generator().manual_seed(0)
     streams = [
         [torch.randn(1 + (3 * number + thread) % 7, 3, 8, 8, generator=random) for number in range(25)]
@@ -44,7 +44,7 @@ def test_eight_threads_share_one_network(perturb: Perturb, single_pass: bool, gr
     def predict(stream: list[torch.Tensor]) -> list[torch.Tensor]:
         remembered = Context(context) if context else None
         with torch.no_grad():
-            return [method(backbone, images, remembered).logits for images in stream]
+            return [model(backbone, images, remembered).logits for images in stream]
 
     torch.set_num_threads(1)
     alone = [predict(stream) for stream in streams]
@@ -57,12 +57,12 @@ def test_eight_threads_share_one_network(perturb: Perturb, single_pass: bool, gr
 class Adapted(nn.Module):
     """A whole adapted prediction: images to logits."""
 
-    def __init__(self, backbone: Backbone, method: GeneralizeFormer) -> None:
+    def __init__(self, backbone: Backbone, model: GeneralizeFormer) -> None:
         super().__init__()
-        self.backbone, self.method = backbone, method
+        self.backbone, self.model = backbone, model
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.method(self.backbone, images).logits  # type: ignore[no-any-return]
+        return self.model(self.backbone, images).logits  # type: ignore[no-any-return]
 
 
 def small_vit() -> nn.Module:
@@ -83,7 +83,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 def test_a_whole_prediction_is_one_graph_of_any_batch_size(perturb: Perturb, network: str, single_pass: bool) -> None:
     torch.manual_seed(0)
     backbone = Backbone(NETWORKS[network](), image_size=16).freeze()
-    whole = Adapted(backbone, make_method(perturb, single_pass=single_pass)).eval()
+    whole = Adapted(backbone, make_model(perturb, single_pass=single_pass)).eval()
     size = torch.export.Dim("batch", min=1, max=512)
     example: dict[str, Any] = {"args": (torch.randn(5, 3, 16, 16),), "dynamic_shapes": ({0: size},)}
     with torch.no_grad():

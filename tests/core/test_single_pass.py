@@ -212,10 +212,10 @@ def test_what_is_generated_comes_on_top_of_a_learned_constant(
         for name, weight in generator.named_parameters():
             if not name.startswith("constant."):
                 weight.zero_()  # the last projections among them: nothing is generated
-    method = GeneralizeFormer(generator, prior_count=4.0, single_pass=single_pass)
+    model = GeneralizeFormer(generator, prior_count=4.0, single_pass=single_pass)
     constant = GeneralizeFormer(generator.constant, prior_count=4.0, single_pass=single_pass)
-    assert torch.equal(method(backbone, images).logits, constant(backbone, images).logits)
-    assert not torch.equal(method(backbone, images).logits, backbone(images))
+    assert torch.equal(model(backbone, images).logits, constant(backbone, images).logits)
+    assert not torch.equal(model(backbone, images).logits, backbone(images))
 
 
 def test_a_constant_is_added_to_what_is_generated(
@@ -240,9 +240,9 @@ def test_a_constant_is_added_to_what_is_generated(
 
 
 def test_the_vector_generator_needs_a_probe(backbone: Backbone, images: torch.Tensor) -> None:
-    method = GeneralizeFormer(VectorGenerator(backbone).double(), prior_count=4.0, single_pass=True)
+    model = GeneralizeFormer(VectorGenerator(backbone).double(), prior_count=4.0, single_pass=True)
     with pytest.raises(ValueError, match="VectorGenerator needs a probe"):
-        method(backbone, images)
+        model(backbone, images)
 
 
 @pytest.mark.parametrize("probe_first", [False, True])
@@ -253,15 +253,15 @@ def test_many_classes_are_read_a_part_at_a_time(
     generator = make_generator()
     backbone = Backbone(make_network(classes=23).double()).freeze()
     images = torch.randn(3, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    method = GeneralizeFormer(generator, prior_count=4.0, single_pass=not probe_first)
+    model = GeneralizeFormer(generator, prior_count=4.0, single_pass=not probe_first)
     sizes: list[int] = []
     generator.entry_input.register_forward_hook(lambda _module, inputs, _output: sizes.append(len(inputs[0])))
     monkeypatch.setattr(evidence, "ENTRIES", 5 * backbone.classifier.in_features)
-    whole = method(backbone, images).parameters
+    whole = model(backbone, images).parameters
     assert sizes == [23]
     sizes.clear()
     with torch.no_grad():
-        parts = method(backbone, images).parameters
+        parts = model(backbone, images).parameters
     assert sizes == [5, 5, 5, 5, 3] * 2
     torch.testing.assert_close(parts.weight, whole.weight, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(parts.bias, whole.bias, rtol=1e-12, atol=1e-12)

@@ -17,7 +17,7 @@ Images = Callable[..., torch.Tensor]
 
 
 @pytest.fixture
-def method(perturb: Callable[..., None]) -> GeneralizeFormer:
+def model(perturb: Callable[..., None]) -> GeneralizeFormer:
     """Residuals and mixing off their zeros, different for every batch."""
     torch.manual_seed(0)
     generator = ChannelGenerator(width=8, depth=1, heads=2, channel_width=4).double()
@@ -25,21 +25,21 @@ def method(perturb: Callable[..., None]) -> GeneralizeFormer:
     return GeneralizeFormer(generator, prior_count=5.0).eval()
 
 
-def kept(method: GeneralizeFormer, backbone: Backbone, batches: list[torch.Tensor]) -> Parameters:
+def kept(model: GeneralizeFormer, backbone: Backbone, batches: list[torch.Tensor]) -> Parameters:
     sample = StaticSample(backbone)
     for batch in batches:
-        sample.add(method, batch)
+        sample.add(model, batch)
     return sample.theta()
 
 
 @pytest.mark.parametrize("network", ["backbone", "narrow_resnet"])
 def test_on_its_own_sample_it_predicts_what_was_generated(
-    network: str, request: pytest.FixtureRequest, method: GeneralizeFormer, make_images: Images
+    network: str, request: pytest.FixtureRequest, model: GeneralizeFormer, make_images: Images
 ) -> None:
     backbone: Backbone = request.getfixturevalue(network)
     images = make_images(6)
-    generated = method(backbone, images)
-    static = StaticModel(kept(method, backbone, [images]))(backbone, images)
+    generated = model(backbone, images)
+    static = StaticModel(kept(model, backbone, [images]))(backbone, images)
     torch.testing.assert_close(static.logits, generated.logits, rtol=1e-9, atol=1e-9)
     assert (static.logits - backbone(images)).abs().max() > 0.1
     assert static.parameters.mix is None
@@ -47,27 +47,27 @@ def test_on_its_own_sample_it_predicts_what_was_generated(
 
 
 def test_in_single_precision_it_is_equal_within_rounding(
-    make_network: Callable[..., nn.Module], method: GeneralizeFormer, make_images: Images
+    make_network: Callable[..., nn.Module], model: GeneralizeFormer, make_images: Images
 ) -> None:
     backbone, images = Backbone(make_network().float()).freeze(), make_images(6).float()
-    method.float()
-    static = StaticModel(kept(method, backbone, [images]))
-    torch.testing.assert_close(static(backbone, images).logits, method(backbone, images).logits, rtol=1e-4, atol=1e-5)
+    model.float()
+    static = StaticModel(kept(model, backbone, [images]))
+    torch.testing.assert_close(static(backbone, images).logits, model(backbone, images).logits, rtol=1e-4, atol=1e-5)
 
 
 def test_one_image_gets_the_same_alone_and_in_a_batch(
-    backbone: Backbone, method: GeneralizeFormer, make_images: Images
+    backbone: Backbone, model: GeneralizeFormer, make_images: Images
 ) -> None:
-    model, images = StaticModel(kept(method, backbone, [make_images(6)])), make_images(4, seed=1)
-    alone = torch.cat([model(backbone, image[None]).logits for image in images])
-    torch.testing.assert_close(alone, model(backbone, images).logits)
+    static, images = StaticModel(kept(model, backbone, [make_images(6)])), make_images(4, seed=1)
+    alone = torch.cat([static(backbone, image[None]).logits for image in images])
+    torch.testing.assert_close(alone, static(backbone, images).logits)
 
 
 def test_it_is_the_plain_network_with_its_tensors_in_place(
-    make_network: Callable[..., nn.Module], method: GeneralizeFormer, make_images: Images
+    make_network: Callable[..., nn.Module], model: GeneralizeFormer, make_images: Images
 ) -> None:
     backbone, images = Backbone(make_network()).freeze(), make_images(6)
-    theta = kept(method, backbone, [images])
+    theta = kept(model, backbone, [images])
     plain = make_network()
     assert set(plain.state_dict()) > set(backbone.assignment(theta))
     plain.load_state_dict(plain.state_dict() | backbone.assignment(theta))
@@ -75,11 +75,11 @@ def test_it_is_the_plain_network_with_its_tensors_in_place(
 
 
 def test_batches_are_averaged_by_their_number_of_images(
-    backbone: Backbone, method: GeneralizeFormer, make_images: Images
+    backbone: Backbone, model: GeneralizeFormer, make_images: Images
 ) -> None:
     batches = [make_images(6), 2.0 * make_images(2, seed=1)]
-    found = kept(method, backbone, batches)
-    parts = [method(backbone, batch).parameters for batch in batches]
+    found = kept(model, backbone, batches)
+    parts = [model(backbone, batch).parameters for batch in batches]
     for tensor, one, other in zip(found.trainable(), *(part.trainable() for part in parts), strict=True):
         torch.testing.assert_close(tensor, (6 * one + 2 * other) / 8)
 
@@ -103,33 +103,33 @@ def test_statistics_pool_the_batches_and_then_mix_with_the_source(
 
 
 def test_without_mixing_the_statistics_are_the_sources(
-    backbone: Backbone, method: GeneralizeFormer, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+    backbone: Backbone, model: GeneralizeFormer, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forward = method.forward
+    forward = model.forward
 
     def unmixed(backbone: Backbone, images: torch.Tensor) -> Prediction:
         found = forward(backbone, images)
         assert found.parameters.mix is not None
         return replace(found, parameters=found.parameters.with_mix(torch.zeros_like(found.parameters.mix)))
 
-    monkeypatch.setattr(method, "forward", unmixed)
-    found = kept(method, backbone, [images])
+    monkeypatch.setattr(model, "forward", unmixed)
+    found = kept(model, backbone, [images])
     assert found.means is not None and found.variances is not None
     for layer, mean, variance in zip(backbone.layers, found.means, found.variances, strict=True):
         assert torch.equal(mean, layer.running_mean) and torch.equal(variance, layer.running_var)
 
 
-def test_the_source_model_is_not_written_to(backbone: Backbone, method: GeneralizeFormer, images: torch.Tensor) -> None:
+def test_the_source_model_is_not_written_to(backbone: Backbone, model: GeneralizeFormer, images: torch.Tensor) -> None:
     before = {name: tensor.clone() for name, tensor in backbone.network.state_dict().items()}
-    StaticModel(kept(method, backbone, [images]))(backbone, images)
+    StaticModel(kept(model, backbone, [images]))(backbone, images)
     assert all(torch.equal(tensor, before[name]) for name, tensor in backbone.network.state_dict().items())
 
 
-def test_what_is_not_finite_is_refused(backbone: Backbone, method: GeneralizeFormer, images: torch.Tensor) -> None:
+def test_what_is_not_finite_is_refused(backbone: Backbone, model: GeneralizeFormer, images: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="not every generated parameter is finite"):
-        kept(method, backbone, [images * float("nan")])
+        kept(model, backbone, [images * float("nan")])
     with pytest.raises(ValueError, match="no image"):
-        kept(method, backbone, [])
+        kept(model, backbone, [])
 
 
 def test_parameters_that_depend_on_the_batch_are_refused(backbone: Backbone) -> None:
@@ -139,8 +139,8 @@ def test_parameters_that_depend_on_the_batch_are_refused(backbone: Backbone) -> 
             StaticModel(theta)
 
 
-def test_parameters_go_to_names_and_back(backbone: Backbone, method: GeneralizeFormer, images: torch.Tensor) -> None:
-    theta = kept(method, backbone, [images])
+def test_parameters_go_to_names_and_back(backbone: Backbone, model: GeneralizeFormer, images: torch.Tensor) -> None:
+    theta = kept(model, backbone, [images])
     tensors = backbone.assignment(theta)
     again = backbone.parameters_from(tensors)
     for one, other in zip(theta.trainable(), again.trainable(), strict=True):

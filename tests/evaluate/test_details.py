@@ -69,7 +69,7 @@ def test_figures_are_those_of_the_change_of_each_batch(bundle: Bundle) -> None:
     case = Case(bundle, 2)
     case.look(0, [0, 1], [0, 1], [0, 1])
     inside = case.examiner.details("fog").inside
-    change = measure_change(bundle.method(bundle.backbone, case.images)).layers
+    change = measure_change(bundle.model(bundle.backbone, case.images)).layers
     assert inside.layers == list(bundle.backbone.layer_names) and inside.batches == [0]
     for layer, (gamma, beta, mixing, _, mean, spread) in enumerate(change.tolist()):
         assert inside.change[0][layer] == pytest.approx(hypot(gamma, beta), abs=1e-5)

@@ -78,7 +78,7 @@ def test_measures_are_those_of_the_logits(run: Run, bundle: Bundle, domains: lis
     inputs = bundle.preprocessing.network_input(torch.stack([r.pixels for r in read]), CPU)
     labels = torch.tensor([bundle.header.classes.index(str(r.file.label)) for r in read])
     with torch.no_grad():
-        wanted = measures_of(bundle.method(bundle.backbone, inputs).logits, labels)
+        wanted = measures_of(bundle.model(bundle.backbone, inputs).logits, labels)
     for name in ("n", "accuracy", "balanced_accuracy", "macro_f1", "nll", "ece", "brier"):
         assert getattr(cell, name) == pytest.approx(getattr(wanted, name), rel=1e-4), name
     assert sum(count for count, _, _ in cell.calibration) == 10

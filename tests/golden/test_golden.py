@@ -142,9 +142,9 @@ def logits(name: str, kind: torch.dtype) -> np.ndarray:
     pixels = [np.asarray(Image.open(HERE / "images" / f"{file}.png")) for file in PICTURES]
     images = torch.from_numpy((np.stack(pixels).transpose(0, 3, 1, 2).astype(np.float32) - 128) / 64)  # exact
     bundle = load_bundle(bundle_of(name))
-    backbone, method = bundle.backbone.to(kind), bundle.method.to(kind)
+    backbone, model = bundle.backbone.to(kind), bundle.model.to(kind)
     with torch.no_grad():
-        found: np.ndarray = method(backbone, images.to(kind)).logits.numpy()
+        found: np.ndarray = model(backbone, images.to(kind)).logits.numpy()
     return found
 
 

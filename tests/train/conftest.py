@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gformer_cli.bundle import build_generator, build_method
+from gformer_cli.bundle import build_generator, build_model
 from gformer_cli.config import Settings, resolve
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.data.labelled import load_labelled
@@ -36,8 +36,8 @@ def make_trainer(domains: list[Domain], run: RunFolder, tiny: Settings) -> Calla
         models = SourceModels(run, run.source(), settings, CPU)
         torch.manual_seed(0)
         generator = build_generator(settings.generator, models.full)
-        share = build_method(settings.generator, generator).probe_images
-        method = GeneralizeFormer(generator, prior_count=16.0, probe_images=share)
-        return MetaTrainer(method, models, loaded, settings, run, CPU, label="generator", leave_one_out=leave_one_out)
+        share = build_model(settings.generator, generator).probe_images
+        model = GeneralizeFormer(generator, prior_count=16.0, probe_images=share)
+        return MetaTrainer(model, models, loaded, settings, run, CPU, label="generator", leave_one_out=leave_one_out)
 
     return make

@@ -134,7 +134,7 @@ def test_a_generator_that_is_not_finite_calibrates_no_guard(
 ) -> None:
     def break_it(self: MetaTrainer, *_: object) -> dict[str, float]:
         with torch.no_grad():
-            for parameter in self.method.generator.parameters():
+            for parameter in self.model.generator.parameters():
                 parameter.fill_(NAN)
         return {"gformer": 0.0, "source": 0.0, "bn": 0.0}
 

@@ -17,11 +17,11 @@ def test_a_partial_probe_is_trained_and_validated_and_the_whole_batch_is_what_it
     make_trainer: Callable[..., MetaTrainer],
 ) -> None:
     trainer = make_trainer("generator.probe=forward", "generator.probe_images=0.5")
-    assert trainer.kept.probe_images == trainer.method.probe_images == 0.5
+    assert trainer.kept.probe_images == trainer.model.probe_images == 0.5
     drawn = (trainer.sampler.draw(number) for number in range(100))
     episode = next(episode for episode in drawn if len(episode.positions) > 1)
     backbone, images = trainer.models.unaware_of(episode.domain.name), episode.inputs(CPU)
-    start = trainer._start(backbone, images, trainer.method(backbone, images))
+    start = trainer._start(backbone, images, trainer.model(backbone, images))
     mixed = backbone.source_parameters().with_mix(prior_mix(backbone.source_parameters(), len(images), 16.0))
     assert torch.equal(start, backbone(images, mixed))
     assert torch.isfinite(trainer.loss(episode).cross_entropy)
@@ -31,12 +31,12 @@ def test_a_partial_probe_is_trained_and_validated_and_the_whole_batch_is_what_it
 def test_both_terms_reach_the_generator(make_trainer: Callable[..., MetaTrainer], term: str) -> None:
     trainer = make_trainer("meta_train.few_classes=0")
     with torch.no_grad():  # an untrained generator's last layers are zero, which blocks those before them
-        for parameter in trainer.method.parameters():
+        for parameter in trainer.model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     getattr(trainer.loss(trainer.sampler.draw(1)), term).backward()
     dead = [
         name
-        for name, parameter in trainer.method.generator.named_parameters()
+        for name, parameter in trainer.model.generator.named_parameters()
         if parameter.grad is None or not parameter.grad.abs().max() > 0
     ]
     # the mixing has no fine-tuned value to be near to
@@ -58,7 +58,7 @@ def test_the_loss_is_relative_or_the_plain_cross_entropy(make_trainer: Callable[
     plain, relative = (make_trainer(f"meta_train.loss={name}") for name in ("cross_entropy", "relative"))
     episode = plain.sampler.draw(1)
     backbone, images, labels = plain.models.unaware_of(episode.domain.name), episode.inputs(CPU), episode.labels(CPU)
-    found = plain.method(backbone, images)
+    found = plain.model(backbone, images)
     expected = torch.nn.functional.cross_entropy(found.logits, labels)
     torch.testing.assert_close(plain.loss(episode).cross_entropy, expected)
     share = relative_cross_entropy(found.logits, found.seen.logits, labels)

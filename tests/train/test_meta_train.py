@@ -80,14 +80,14 @@ def test_the_generator_that_was_best_on_validation_is_saved(
     def accuracy(self: MetaTrainer, method: str) -> float:
         if method != "gformer":
             return 0.25
-        states.append({name: tensor.clone() for name, tensor in self.method.generator.state_dict().items()})
+        states.append({name: tensor.clone() for name, tensor in self.model.generator.state_dict().items()})
         return accuracies[len(states) - 1]
 
     monkeypatch.setattr(MetaTrainer, "accuracy", accuracy)
     alone = resolve(base=tiny, assignments=["meta_train.constant=false"])
     result = meta_train(domains, alone, run, device=CPU, workers=0)
     assert result.validation == {"gformer": max(accuracies), "source": 0.25, "bn": 0.25}
-    saved = load_bundle(run.bundle).method.generator.state_dict()
+    saved = load_bundle(run.bundle).model.generator.state_dict()
     assert [same(saved, candidate) for candidate in states] == [number == best for number in range(4)]
 
 
@@ -107,8 +107,8 @@ def test_the_constant_generator_beside_another_is_what_it_would_have_become_alon
         bundles[name] = load_bundle(own.bundle)
     constant = bundles["both"].constant
     assert constant is not None and bundles["kind"].constant is None and bundles["alone"].constant is None
-    assert same(constant.generator.state_dict(), bundles["kind"].method.generator.state_dict())
-    assert same(bundles["both"].method.generator.state_dict(), bundles["alone"].method.generator.state_dict())
+    assert same(constant.generator.state_dict(), bundles["kind"].model.generator.state_dict())
+    assert same(bundles["both"].model.generator.state_dict(), bundles["alone"].model.generator.state_dict())
     assert results["both"].validation == {
         **results["alone"].validation,
         "constant": results["kind"].validation["gformer"],
@@ -125,7 +125,7 @@ def test_the_bundle_is_the_same_to_the_bit_however_many_processes_share_the_epis
         cores = Cores(count, True, "here")
         results[count] = meta_train(domains, settings, runs[count], device=CPU, workers=0, cores=cores)
     one, two = (load_bundle(run.bundle) for run in runs.values())
-    assert same(one.method.generator.state_dict(), two.method.generator.state_dict())
+    assert same(one.model.generator.state_dict(), two.model.generator.state_dict())
     assert one.constant is not None and two.constant is not None
     assert same(one.constant.generator.state_dict(), two.constant.generator.state_dict())
     assert one.header.guard == two.header.guard

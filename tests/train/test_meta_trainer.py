@@ -22,7 +22,7 @@ def gradients_of_a_step(trainer: MetaTrainer) -> list[torch.Tensor]:
         def step(self, closure: Any = None) -> None:
             found.extend(parameter.grad.clone() for group in self.param_groups for parameter in group["params"])
 
-    trainer.optimizer = Capture(trainer.method.generator.parameters(), lr=1.0)
+    trainer.optimizer = Capture(trainer.model.generator.parameters(), lr=1.0)
     trainer.step(4)
     return found
 
@@ -31,7 +31,7 @@ def test_a_step_averages_its_episodes_and_weighs_the_terms(make_trainer: Callabl
     trainer = make_trainer("meta_train.huber_weight=0.7", "meta_train.episodes_per_step=3", "meta_train.clip=1e9")
     losses = [trainer.loss(trainer.sampler.draw(number)) for number in (12, 13, 14)]
     total = sum(loss.cross_entropy + 0.7 * loss.huber for loss in losses) / 3
-    expected = torch.autograd.grad(total, list(trainer.method.generator.parameters()), allow_unused=True)
+    expected = torch.autograd.grad(total, list(trainer.model.generator.parameters()), allow_unused=True)
     for found, wanted in zip(gradients_of_a_step(trainer), expected, strict=True):
         torch.testing.assert_close(found, torch.zeros_like(found) if wanted is None else wanted, atol=1e-6, rtol=1e-4)
 
@@ -63,12 +63,12 @@ def test_what_is_kept_is_the_average_of_the_weights(
 
     def stepped(number: int) -> float:
         loss = step(number)
-        weights.append({name: value.clone() for name, value in trainer.method.generator.state_dict().items()})
+        weights.append({name: value.clone() for name, value in trainer.model.generator.state_dict().items()})
         return loss
 
     monkeypatch.setattr(trainer, "step", stepped)
     trainer.train(Silent())
-    for name, value in trainer.method.generator.state_dict().items():
+    for name, value in trainer.model.generator.state_dict().items():
         first, second, third = (one[name] for one in weights)
         torch.testing.assert_close(value, 0.25 * first + 0.25 * second + 0.5 * third, msg=name)
 

@@ -59,5 +59,5 @@ def test_a_transformer_is_trained_recorded_and_adapted(
         torch.testing.assert_close(layer.running_mean, session.means[index], rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(layer.running_var, session.variances[index], rtol=1e-4, atol=1e-5)
     images = torch.randn(5, 3, 8, 8)
-    prediction = bundle.method(bundle.backbone, images)
+    prediction = bundle.model(bundle.backbone, images)
     assert prediction.logits.isfinite().all() and not torch.allclose(prediction.logits, bundle.backbone(images))
