@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -33,7 +33,7 @@ def make_model(perturb: Perturb, *, single_pass: bool, gradients: bool = False) 
 )
 def test_eight_threads_share_one_network(perturb: Perturb, single_pass: bool, gradients: bool, context: int) -> None:
     """200 batches of different sizes: every prediction equal to the bit to what one thread gives."""
-    backbone = Backbone(build_network("resnet18", 5, width=0.125, stem="small")).freeze()
+    backbone = Backbone(convolutional((4, 6, 8), 5)).freeze()
     model = make_model(perturb, single_pass=single_pass, gradients=gradients)
     random = torch.Generator().manual_seed(0)
     streams = [
@@ -65,20 +65,30 @@ class Adapted(nn.Module):
         return self.model(self.backbone, images).logits  # type: ignore[no-any-return]
 
 
+def convolutional(channels: Sequence[int], classes: int) -> nn.Module:
+    parts: list[nn.Module] = []
+    for before, after in zip([3, *channels], channels, strict=False):
+        parts += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+    return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels[-1], classes)).eval()
+
+
 def small_vit() -> nn.Module:
     import timm
 
-    options = {"img_size": 16, "patch_size": 4, "embed_dim": 24, "depth": 2, "num_heads": 2}
+    options = {"img_size": 16, "patch_size": 4, "embed_dim": 24, "depth": 1, "num_heads": 2}
     return timm.create_model("vit_tiny_patch16_224", num_classes=3, **options)  # type: ignore[no-any-return]
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "resnet": lambda: build_network("resnet18", 3, width=0.125, stem="small"),
+    "convolutional": lambda: convolutional((4, 6), 3),
     "vit": small_vit,
+    "resnet": lambda: build_network("resnet18", 3, width=0.125, stem="small"),
 }
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(
+    "network", [pytest.param(name, marks=[pytest.mark.slow] if name == "resnet" else []) for name in NETWORKS]
+)
 @pytest.mark.parametrize("single_pass", [True, False], ids=["single pass", "probe"])
 def test_a_whole_prediction_is_one_graph_of_any_batch_size(perturb: Perturb, network: str, single_pass: bool) -> None:
     torch.manual_seed(0)

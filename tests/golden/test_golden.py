@@ -183,7 +183,9 @@ def test_adapt_predicts_as_before(name: str, tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("name", EVALUATIONS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "guarded" else []) for name in EVALUATIONS]
+)
 def test_evaluate_measures_as_before(name: str, tmp_path: Path) -> None:
     new, old = evaluated(name, tmp_path), json.loads((HERE / "evaluations.json").read_text())[name]
     assert [(cell["method"], cell["target"]) for cell in new] == [(cell["method"], cell["target"]) for cell in old]
