@@ -224,8 +224,8 @@ def test_a_constant_is_added_to_what_is_generated(
     alone, together = make_generator(), make_generator(on_constant_of=backbone)
     together.load_state_dict(alone.state_dict(), strict=False)  # the constant keeps its own weights
     assert together.constant is not None
-    learned = together.constant.learned(range(2), classes=True)
     seen = predict(alone, backbone, images).seen
+    learned = together.constant.residuals(seen)
     found, expected = generate(together, seen), generate(alone, seen)
     assert learned.weight is not None and learned.bias is not None
     for index, gamma in enumerate(seen.source.gammas):

@@ -6,7 +6,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -15,9 +14,6 @@ from gformer_cli.core.gradients import GradientFeatures
 from gformer_cli.core.losses import rms
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.probe import Probe
-
-if TYPE_CHECKING:
-    from gformer_cli.core.generators.constant import ConstantGenerator
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
@@ -150,8 +146,8 @@ class Generator(nn.Module, ABC):
     """Whether a single pass takes earlier batches into account; without, a context needs a probe."""
     layer_by_layer: bool = False
     """Whether it can generate on the way of a single pass; else everything must have been shown before."""
-    constant: ConstantGenerator | None
-    """What is generated comes on top of its residuals."""
+    constant: Generator | None
+    """What is generated comes on top of its residuals, which look at nothing."""
 
     def __init__(self, scope: Scope | None = None) -> None:
         super().__init__()

@@ -30,13 +30,10 @@ class ConstantGenerator(Generator):
         self.bias = nn.Parameter(torch.zeros_like(source.bias))
 
     def begin(self, source: Parameters, batch_size: int) -> Step:
-        def step(observed: Observed) -> Residuals:
-            return self.learned(observed.layers, observed.logits is not None)
+        return self._of
 
-        return step
-
-    def learned(self, layers: range, classes: bool) -> Residuals:
-        """Δ of some layers, and of the classifier if asked for; exactly zero while untrained."""
+    def _of(self, observed: Observed) -> Residuals:
+        layers, classes = observed.layers, observed.logits is not None
         return Residuals(
             gammas=tuple(self.gammas[index] for index in layers),
             betas=tuple(self.betas[index] for index in layers),

@@ -26,19 +26,19 @@ class Generation:
         assert source.mix is not None
         self.source = source
         self.scope = generator.scope
-        self.constant = generator.constant
         self.gammas = list(source.gammas)
         self.betas = list(source.betas)
         self.weight, self.bias = source.weight, source.bias
         self.mixes = list(source.mix.unbind())
         self._start = source.mix
         self._step = generator.begin(source, batch_size)
+        self._constant = None if generator.constant is None else generator.constant.begin(source, batch_size)
 
     def take(self, observed: Observed) -> None:
         """Generate for what is shown."""
         residuals, scope, layers = self._step(observed), self.scope, observed.layers
-        if self.constant is not None:
-            residuals = residuals.plus(self.constant.learned(layers, residuals.weight is not None))
+        if self._constant is not None:
+            residuals = residuals.plus(self._constant(observed))
         for place, index in enumerate(layers):
             if scope.generates_layer(index, len(self.gammas)):
                 gamma = self.source.gammas[index]
