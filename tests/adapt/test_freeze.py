@@ -171,13 +171,13 @@ def test_a_damaged_static_bundle_is_neither_written_nor_read(
     good = load_bundle(tmp_path / "static.gformer")
     assert isinstance(good.model, StaticModel) and good.constant is None
     assert good.header.static is not None and good.header.lineage is not None
-    theta = replace(good.model.theta, weight=torch.zeros(2, 3))
+    theta = replace(good.model.theta, bias=torch.zeros(3))
     parts = {"lineage": good.header.lineage, "static": good.header.static, "theta": theta}
-    with pytest.raises(WorkError, match=r"cannot be used, .*bad\.gformer: fc\.weight has shape"):
+    with pytest.raises(WorkError, match=r"cannot be used, .*bad\.gformer: fc\.bias has shape"):
         save_static_bundle(tmp_path / "bad.gformer", parent=moved, **parts)
     assert not list(tmp_path.glob("*bad*"))
     monkeypatch.setattr("gformer_cli.bundle.file.load_bundle", lambda *_, **__: None)  # as if it were not read back
     save_static_bundle(tmp_path / "bad.gformer", parent=moved, **parts)
-    with pytest.raises(InputError, match=r"damaged bundle .*fc\.weight has shape") as caught:
+    with pytest.raises(InputError, match=r"damaged bundle .*fc\.bias has shape") as caught:
         load_bundle(tmp_path / "bad.gformer")
     assert "gformer freeze" in caught.value.hint

@@ -22,7 +22,7 @@ from gformer_cli.evaluate.records import Records
 from gformer_cli.evaluate.run import Harness
 from gformer_cli.folders.domains import Domain, find_domains
 from gformer_cli.methods import METHODS
-from gformer_cli.metrics import measure as measures_of
+from gformer_cli.metrics import Scores
 from gformer_cli.progress import Silent
 
 CPU = torch.device("cpu")
@@ -77,8 +77,10 @@ def test_measures_are_those_of_the_logits(run: Run, bundle: Bundle, domains: lis
     read = [r for r in read_images(files, bundle.preprocessing, workers=0) if isinstance(r, Decoded)]
     inputs = bundle.preprocessing.network_input(torch.stack([r.pixels for r in read]), CPU)
     labels = torch.tensor([bundle.header.classes.index(str(r.file.label)) for r in read])
+    scores = Scores(len(bundle.header.classes))
     with torch.no_grad():
-        wanted = measures_of(bundle.model(bundle.backbone, inputs).logits, labels)
+        scores.add(bundle.model(bundle.backbone, inputs).logits, labels)
+    wanted = scores.measures()
     for name in ("n", "accuracy", "balanced_accuracy", "macro_f1", "nll", "ece", "brier"):
         assert getattr(cell, name) == pytest.approx(getattr(wanted, name), rel=1e-4), name
     assert sum(count for count, _, _ in cell.calibration) == 10
