@@ -26,8 +26,8 @@ _RIDGE = 0.003
 
 
 @dataclass(frozen=True)
-class Observation:
-    """One batch of calibration."""
+class CalibrationBatch:
+    """What one batch of known nature shows, for the calibration."""
 
     kind: str
     """`clean`: labelled images under any shift; `one_class`: such images of one class; `hostile`: anything else."""
@@ -38,7 +38,7 @@ class Observation:
     """Accuracy of the generated parameters minus that of the source model; None without labels."""
 
 
-def fit_guard(batches: Sequence[Observation]) -> Guard:
+def fit_guard(batches: Sequence[CalibrationBatch]) -> Guard:
     """The guard that `batches` ask for. Each size needs clean batches; hostile ones must be there.
 
     However many batches there are of a size, all sizes weigh alike. Readings are standardised by the clean batches of
@@ -58,7 +58,7 @@ def fit_guard(batches: Sequence[Observation]) -> Guard:
         typical[name] = tuple(float(own.quantile(0.5)) for own in values)
         spread[name] = tuple(float(own.std(correction=0)) + 1e-3 for own in values)
 
-    def readings(chosen: Sequence[Observation]) -> torch.Tensor:
+    def readings(chosen: Sequence[CalibrationBatch]) -> torch.Tensor:
         """(N, signals + 1): the last column is the constant."""
         rows = []
         for batch in chosen:
@@ -103,13 +103,13 @@ def _named(weights: torch.Tensor) -> dict[str, float]:
     return dict(zip(WEIGHED, weights[: len(WEIGHED)].tolist(), strict=True))
 
 
-def _sizes_alike(batches: Sequence[Observation]) -> torch.Tensor:
+def _sizes_alike(batches: Sequence[CalibrationBatch]) -> torch.Tensor:
     """(N,) weights of mean 1, with the same sum for every size."""
     count = Counter(batch.size for batch in batches)
     return torch.tensor([len(batches) / len(count) / count[b.size] for b in batches], dtype=torch.float64)
 
 
-def _gains(batches: Sequence[Observation]) -> torch.Tensor:
+def _gains(batches: Sequence[CalibrationBatch]) -> torch.Tensor:
     return torch.tensor([batch.gain for batch in batches], dtype=torch.float64)
 
 
@@ -160,7 +160,7 @@ def _loss_limit(expected: torch.Tensor, gains: torch.Tensor, share: torch.Tensor
     return max(HARMLESS, float(expected.max()))
 
 
-def _smallest_batch(clean: Sequence[Observation], sizes: Sequence[int]) -> int:
+def _smallest_batch(clean: Sequence[CalibrationBatch], sizes: Sequence[int]) -> int:
     """The smallest size from which on no size loses accuracy on clean batches; beyond all sizes if the largest does."""
     smallest = 2 * sizes[-1]
     for size in reversed(sizes):

@@ -18,7 +18,7 @@ from gformer_cli.data.episodes import Episode
 from gformer_cli.data.labelled import LabelledDomain
 from gformer_cli.data.shifts import FAMILIES, HELD_OUT_FAMILIES, draw_shift
 from gformer_cli.guard import hostile
-from gformer_cli.guard.fit import CLEAN, HOSTILE, ONE_CLASS, Observation, fit_guard
+from gformer_cli.guard.fit import CLEAN, HOSTILE, ONE_CLASS, CalibrationBatch, fit_guard
 from gformer_cli.guard.prediction import predict_both
 from gformer_cli.guard.rule import BLENDED, GENERATED, SOURCE, Guard
 from gformer_cli.metrics import mean
@@ -52,9 +52,9 @@ class _Batch:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _Measured:
     batch: _Batch
-    observation: Observation
+    calibration: CalibrationBatch
     source: float
     """Accuracy of the source model; 0 without labels."""
 
@@ -86,20 +86,20 @@ class GuardCalibration:
         The workers of a `crew` hold the trainer of the generator, and share the batches.
         """
         progress.begin("calibrating the guard", len(self.batches))
-        seen: list[_Seen] = []
+        measured: list[_Measured] = []
         if crew is None:
             for batch in self.batches:
-                seen.append(self._observe(batch))
+                measured.append(self._measure(batch))
                 progress.advance()
         else:
             weights, starts = flat(self.model.generator), range(0, len(self.batches), _PIECE)
-            for future in [crew.submit(observe, weights, start) for start in starts]:
-                for found in future.result():
-                    seen.append(_Seen(self.batches[len(seen)], *found))
+            for future in [crew.submit(measure, weights, start) for start in starts]:
+                for calibration, source in future.result():
+                    measured.append(_Measured(self.batches[len(measured)], calibration, source))
                     progress.advance()
         progress.end()
-        guard = fit_guard([item.observation for item in seen])
-        return GuardHeader(rule=guard, figures=self._figures(seen))
+        guard = fit_guard([item.calibration for item in measured])
+        return GuardHeader(rule=guard, figures=self._figures(measured))
 
     @cached_property
     def batches(self) -> list[_Batch]:
@@ -154,30 +154,30 @@ class GuardCalibration:
         pixels = hostile.hostile_batch(batch.hostile, batch.size, preprocessing.image_size, batch.seed)
         return preprocessing.network_input(pixels, self.device)
 
-    def _observe(self, batch: _Batch) -> _Seen:
+    def _measure(self, batch: _Batch) -> _Measured:
         both = predict_both(batch.backbone, self.model, self._inputs(batch))
         if batch.episode is None:  # no answer to hostile pixels is wrong
-            return _Seen(batch, Observation(batch.kind, batch.size, both.signals, None), 0.0)
+            return _Measured(batch, CalibrationBatch(batch.kind, batch.size, both.signals, None), 0.0)
         source_divergence(self.settings).check_logits(both.source)
         self.divergence.check_logits(both.prediction.logits)
         labels = batch.episode.labels(self.device)
         before, after = _accuracy(both.source, labels), _accuracy(both.prediction.logits, labels)
-        return _Seen(batch, Observation(batch.kind, batch.size, both.signals, after - before), before)
+        return _Measured(batch, CalibrationBatch(batch.kind, batch.size, both.signals, after - before), before)
 
-    def _figures(self, seen: Sequence[_Seen]) -> dict[str, float]:
+    def _figures(self, measured: Sequence[_Measured]) -> dict[str, float]:
         """Shares of batches flagged; and over images, gain and worst harm on clean ones without and with the guard."""
         guards = [
-            fit_guard([item.observation for item in seen if item.batch.fold != fold]) for fold in range(self.folds)
+            fit_guard([item.calibration for item in measured if item.batch.fold != fold]) for fold in range(self.folds)
         ]
         flagged: dict[str, list[float]] = {}
         plain: dict[str, list[tuple[float, int]]] = {}
         guarded: dict[str, list[tuple[float, int]]] = {}
-        for item in seen:
+        for item in measured:
             rule = guards[item.batch.fold]
-            decision = rule.decide(item.observation.signals).decision
+            decision = rule.decide(item.calibration.signals).decision
             flagged.setdefault(item.batch.kind, []).append(float(decision != GENERATED))
-            if item.observation.gain is not None:
-                plain.setdefault(item.batch.place, []).append((item.observation.gain, item.batch.size))
+            if item.calibration.gain is not None:
+                plain.setdefault(item.batch.place, []).append((item.calibration.gain, item.batch.size))
                 guarded.setdefault(item.batch.place, []).append((self._gain(item, rule), item.batch.size))
         places = [place for place in plain if place != "one class"]
         figures = {f"flagged_{kind}": mean(values) for kind, values in flagged.items()}
@@ -188,12 +188,12 @@ class GuardCalibration:
             figures[f"one_class_gain{suffix}"] = _over_images(gains.get("one class", [(0.0, 1)]))
         return figures
 
-    def _gain(self, item: _Seen, rule: Guard) -> float:
+    def _gain(self, item: _Measured, rule: Guard) -> float:
         """Accuracy gained over the source model on a labelled batch under `rule`."""
-        verdict = rule.decide(item.observation.signals)
-        assert item.observation.gain is not None and item.batch.episode is not None
+        verdict = rule.decide(item.calibration.signals)
+        assert item.calibration.gain is not None and item.batch.episode is not None
         if verdict.decision != BLENDED:
-            return 0.0 if verdict.decision == SOURCE else item.observation.gain
+            return 0.0 if verdict.decision == SOURCE else item.calibration.gain
         logits, _ = predict_both(item.batch.backbone, self.model, self._inputs(item.batch)).under(verdict)
         return _accuracy(logits, item.batch.episode.labels(self.device)) - item.source
 
@@ -209,12 +209,14 @@ _calibration = lru_cache(maxsize=1)(calibration_of)
 
 
 @torch.no_grad()
-def observe(works: Mapping[str, EpisodeWork], weights: torch.Tensor, start: int) -> list[tuple[Observation, float]]:
+def measure(
+    works: Mapping[str, EpisodeWork], weights: torch.Tensor, start: int
+) -> list[tuple[CalibrationBatch, float]]:
     """What `_PIECE` batches from `start` on show with a generator of these weights, (P,), and the source's accuracy."""
     calibration = _calibration(works[GENERATOR])
     put(weights, list(calibration.model.generator.parameters()))
-    seen = [calibration._observe(batch) for batch in calibration.batches[start : start + _PIECE]]
-    return [(one.observation, one.source) for one in seen]
+    measured = [calibration._measure(batch) for batch in calibration.batches[start : start + _PIECE]]
+    return [(one.calibration, one.source) for one in measured]
 
 
 def _over_images(gains: Sequence[tuple[float, int]]) -> float:

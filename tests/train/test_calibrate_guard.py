@@ -79,15 +79,15 @@ def test_it_gives_the_same_guard_of_the_same_figures_every_time(calibration: Gua
 
 def test_a_decision_gains_what_its_parameters_gain(calibration: GuardCalibration) -> None:
     batch = next(batch for batch in calibration._labelled() if batch.size == 4)
-    seen = calibration._observe(batch)
+    measured = calibration._measure(batch)
     rule = calibration.run(Silent()).rule
     trusted = rule.with_limits({"strangeness": 1e9, "expected-loss": 1e9, "smallest-batch": 1.0})
     doubted = trusted.with_limits({"strangeness": -1e9, "strangeness-far": 1e9})
     refused = trusted.with_limits({"strangeness": -1e9, "strangeness-far": -1e9})
-    assert [r.decide(seen.observation.signals).decision for r in (trusted, doubted, refused)] == list(DECISIONS)
-    assert calibration._gain(seen, trusted) == seen.observation.gain
-    assert calibration._gain(seen, refused) == 0.0
-    assert -seen.source <= calibration._gain(seen, doubted) <= 1.0 - seen.source
+    assert [r.decide(measured.calibration.signals).decision for r in (trusted, doubted, refused)] == list(DECISIONS)
+    assert calibration._gain(measured, trusted) == measured.calibration.gain
+    assert calibration._gain(measured, refused) == 0.0
+    assert -measured.source <= calibration._gain(measured, doubted) <= 1.0 - measured.source
 
 
 @pytest.mark.slow
