@@ -153,6 +153,18 @@ class GeneratorSettings(_Section):
         return self
 
 
+_OF_CHANNEL = ("channel_width", "on_constant")
+IDLE: Mapping[str, tuple[str, ...]] = {
+    "channel": (),
+    "vector": _OF_CHANNEL,
+    "constant": (
+        *_OF_CHANNEL,
+        *("width", "depth", "heads", "feed_forward", "statistics", "features", "probe_images"),
+    ),
+}
+"""Per kind of generator the settings that do nothing for it. A preset may hold them; nobody may ask for them."""
+
+
 class MetaTrainSettings(_Section):
     """Meta-learning of the generator."""
 
@@ -230,7 +242,7 @@ def resolve(
     fixed all other sections: a preset may hold them but does not touch them, `--set` and flags may say what they are.
 
     Raises `InputError` as `validate` does, and for a network of somebody's own code that neither `assignments` nor
-    `flags` name: a file does not make code run.
+    `flags` name: a file does not make code run. And for a setting that they name and that does nothing (`IDLE`).
     """
     tree = (base or Settings()).model_dump(mode="json")
     if preset is not None:
@@ -246,9 +258,23 @@ def resolve(
         if value is not None:
             _change(tree, key, value, "flag", only)
     settings = validate(tree)
+    _check_effect(settings.generator.kind, [text.partition("=")[0].strip() for text in assignments])
+    _check_effect(settings.generator.kind, [key for key, value in (flags or {}).items() if value is not None])
     if not named:
         check_own_code(settings.backbone.name, None, f"preset {preset}" if preset is not None else "the run")
     return settings
+
+
+def _check_effect(kind: str, named: Sequence[str]) -> None:
+    """Raises `InputError` where one of the `named` keys does nothing for this kind of generator."""
+    for key in named:
+        section, _, name = key.partition(".")
+        if section == "generator" and name in IDLE[kind]:
+            able = " or ".join(other for other, idle in IDLE.items() if name not in idle)
+            raise InputError(
+                f"setting {key} has no effect with generator.kind={kind}",
+                f"Leave it out, or choose generator.kind={able}.",
+            )
 
 
 def _change(tree: dict[str, Any], key: str, value: Any, origin: str, only: Sequence[str] | None) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gformer_cli import preset_files
-from gformer_cli.config import Settings, keys, resolve, to_yaml, validate
+from gformer_cli.config import IDLE, Settings, keys, resolve, to_yaml, validate
 from gformer_cli.errors import InputError
 from gformer_cli.preset_files import read_preset
 
@@ -205,6 +205,31 @@ def test_heads_must_divide_the_width() -> None:
     error = _error(assignments=["generator.width=10", "generator.heads=4"])
     assert error.message == "generator.width 10 is not divisible by generator.heads 4"
     assert resolve(assignments=["generator.width=12", "generator.heads=4"]).generator.width == 12
+
+
+NO_EFFECT = [(kind, name) for kind, idle in IDLE.items() for name in idle]
+
+
+@pytest.mark.parametrize(("kind", "name"), NO_EFFECT)
+def test_a_setting_without_effect_is_refused_where_it_is_named(kind: str, name: str) -> None:
+    value = getattr(Settings().generator, name)  # whatever it is: it asks for what does not happen
+    assignments = ["generator.probe=forward", f"generator.{name}={str(value).lower()}"]
+    for layers in (
+        {"assignments": [*assignments, f"generator.kind={kind}"]},
+        {"assignments": ["generator.probe=forward"], "flags": {f"generator.{name}": value, "generator.kind": kind}},
+    ):
+        error = _error(**layers)
+        assert error.message == f"setting generator.{name} has no effect with generator.kind={kind}"
+        assert "Leave it out, or choose generator.kind=channel" in error.hint
+    assert getattr(resolve(assignments=assignments).generator, name) == value
+
+
+def test_a_preset_and_a_run_may_hold_settings_without_effect(preset: Any) -> None:
+    path = preset("generator: {channel_width: 4, on_constant: true, width: 12, probe: forward}")
+    for kind in ("vector", "constant"):
+        settings = resolve(preset=path, assignments=[f"generator.kind={kind}"])
+        assert settings.generator.channel_width == 4
+        assert resolve(base=settings, assignments=["meta_train.steps=2"]).generator == settings.generator
 
 
 def test_only_keeps_a_preset_to_the_sections_given(preset: Any) -> None:

@@ -50,7 +50,7 @@ def test_untrained_it_is_the_source_model_under_the_mixing_of_the_whole_batch(
     assert torch.equal(model(narrow_resnet, images).logits, narrow_resnet(images, mixed))
 
 
-def test_the_setting_reaches_the_method(narrow_resnet: Backbone) -> None:
+def test_the_setting_reaches_the_model(narrow_resnet: Backbone) -> None:
     settings = GeneratorSettings(probe="backward", probe_images=0.5)
     assert build_model(settings, build_generator(settings, narrow_resnet)).probe_images == 0.5
 
