@@ -34,13 +34,9 @@ PROBES: dict[str, dict[str, Any]] = {
     "forward": {"probe": "forward"},
     "forward, half of the images": {"probe": "forward", "probe_images": 0.5},
     "forward, a quarter of the images": {"probe": "forward", "probe_images": 0.25},
-    "forward, half of the side": {"probe": "forward", "probe_scale": 0.5},
     "backward": {"probe": "backward"},
-    "backward, last quarter of the layers": {"probe": "backward"},
-    "backward, half of the side": {"probe": "backward", "probe_scale": 0.5},
 }
-"""Each probe's settings; how many layers a quarter is depends on the network."""
-QUARTER = "backward, last quarter of the layers"
+"""Each probe's settings."""
 DEFAULT = GeneratorSettings().probe
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -82,8 +78,7 @@ def measure(
         ("reference", None): lambda: reference(backbone, images),
     }
     for probe in options.probe or PROBES:
-        layers = max(1, len(backbone.layers) // 4) if probe == QUARTER else None
-        settings = GeneratorSettings(**PROBES[probe], gradient_layers=layers)
+        settings = GeneratorSettings(**PROBES[probe])
         model = build_model(settings, build_generator(settings, backbone)).eval().requires_grad_(False)
         ways["gformer", probe] = lambda model=model: model(backbone, images)  # type: ignore[misc]
     with torch.autocast("cpu", PRECISIONS[options.precision], enabled=options.precision != "float32"), torch.no_grad():
@@ -131,8 +126,7 @@ def plain(backbone: Backbone, images: torch.Tensor) -> torch.Tensor:
 
 
 def batch_statistics(backbone: Backbone, images: torch.Tensor) -> torch.Tensor:
-    source = backbone.source_parameters()
-    return backbone(images, source.with_mix(torch.ones(len(source.gammas))))  # type: ignore[no-any-return]
+    return backbone(images, backbone.mixing_batchnorm(1.0))  # type: ignore[no-any-return]
 
 
 def tent(backbone: Backbone, images: torch.Tensor) -> None:
@@ -149,8 +143,7 @@ def reference(backbone: Backbone, images: torch.Tensor) -> None:
 
 
 def affine_leaves(backbone: Backbone) -> Parameters:
-    source = backbone.source_parameters()
-    return source.with_mix(torch.ones(len(source.gammas))).detached(requires_grad=True)
+    return backbone.mixing_batchnorm(1.0).detached(requires_grad=True)
 
 
 def print_table(cells: list[dict[str, Any]]) -> None:
