@@ -117,7 +117,7 @@ class Backbone(nn.Module):
         total: list[Statistics] = []
         for images in batches:
             _, session = self.observe(images)
-            seen = [
+            batch = [
                 Statistics(
                     len(images),
                     session.means[layer.index].cpu().double(),
@@ -125,7 +125,7 @@ class Backbone(nn.Module):
                 )
                 for layer in wanted
             ]
-            total = [pool(both) for both in zip(total, seen, strict=True)] if total else seen
+            total = [pool(both) for both in zip(total, batch, strict=True)] if total else batch
         for layer, statistics in zip(wanted, total, strict=True):
             layer.running_mean.copy_(statistics.mean)
             layer.running_var.copy_(statistics.variance)
@@ -184,10 +184,10 @@ def adaptive_layers(network: nn.Module) -> tuple[dict[str, AdaptiveNorm], dict[s
     """
     layers, left = make_adaptive(network)
     if not layers:
-        found = "; ".join(f"{name}: {reason}" for name, reason in list(left.items())[:3])
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in list(left.items())[:3])
         raise InputError(
             f"{type(network).__name__} has no normalisation layer that can be adapted, so there is nothing to "
-            f"generate{f' ({found})' if found else ''}",
+            f"generate{f' ({reasons})' if reasons else ''}",
             "Supported: BatchNorm, LayerNorm and GroupNorm with scale and shift, as in ResNets, DenseNets, MobileNets, "
             "EfficientNets, VGGs with BatchNorm, ConvNeXt, ViT and Swin.",
         )

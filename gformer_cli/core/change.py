@@ -34,12 +34,12 @@ class Change:
 @torch.no_grad()
 def measure_change(prediction: Prediction) -> Change:
     """The change of one batch. All layers together, so that it costs a few kernels and one copy to the CPU."""
-    seen, made = prediction.seen, prediction.parameters
-    source = seen.source
+    probe, made = prediction.probe, prediction.parameters
+    source = probe.source
     assert source.mix is not None
     gammas = torch.cat(source.gammas)
     sizes = [len(gamma) for gamma in source.gammas]
-    moved, stretched = (torch.cat(parts) for parts in statistic_shifts(seen))
+    moved, stretched = (torch.cat(parts) for parts in statistic_shifts(probe))
     values = [gammas, torch.cat(made.gammas) - gammas, torch.cat(made.betas) - torch.cat(source.betas)]
     squares = torch.stack([value.square() for value in (*values, moved, stretched)], dim=1)
     unit, gamma, beta, mean, spread = mean_by_layer(squares, owners(sizes, gammas.device), sizes).sqrt().unbind(dim=1)

@@ -27,7 +27,7 @@ ENOUGH = 3
 
 @dataclass(frozen=True)
 class _Batch:
-    seen: Probe
+    probe: Probe
     adapted: list[Statistics]
     """Per layer, in the pass under the generated parameters."""
     signature: torch.Tensor
@@ -35,7 +35,7 @@ class _Batch:
 
     @property
     def count(self) -> int:
-        return len(self.seen.logits)
+        return len(self.probe.logits)
 
 
 class Context:
@@ -61,14 +61,14 @@ class Context:
     @property
     def probed(self) -> list[Statistics] | None:
         """Per layer, pooled over the window as the probes saw it; None without any batch."""
-        return _pooled([_statistics(batch.seen) for batch in self._batches])
+        return _pooled([_statistics(batch.probe) for batch in self._batches])
 
     @property
     def adapted(self) -> list[Statistics] | None:
         """Per layer, pooled over the window under the parameters generated for each batch."""
         return _pooled([batch.adapted for batch in self._batches])
 
-    def jumps_to(self, seen: Probe) -> bool:
+    def jumps_to(self, probe: Probe) -> bool:
         """Whether a batch lies outside of what the window's batches differ by among themselves.
 
         Distances between what the first layer shows are scaled by the root of the number of images, as the noise of a
@@ -76,38 +76,39 @@ class Context:
         """
         if len(self._batches) < ENOUGH:
             return False
-        known = torch.stack([batch.signature for batch in self._batches])
+        signatures = torch.stack([batch.signature for batch in self._batches])
         usual = max(
-            _distance(batch.signature, (known.sum(dim=0) - batch.signature) / (len(known) - 1)) * batch.count**0.5
+            _distance(batch.signature, (signatures.sum(dim=0) - batch.signature) / (len(signatures) - 1))
+            * batch.count**0.5
             for batch in self._batches
         )
-        found = _distance(_signature(seen), known.mean(dim=0))
-        return found > LEAST and found * len(seen.logits) ** 0.5 > JUMP * usual
+        distance = _distance(_signature(probe), signatures.mean(dim=0))
+        return distance > LEAST and distance * len(probe.logits) ** 0.5 > JUMP * usual
 
-    def with_earlier(self, seen: Probe) -> Probe:
-        """What a probe of the window's images and those of `seen` together shows."""
-        probes = [*(batch.seen for batch in self._batches), seen]
-        together = _pooled([_statistics(probe) for probe in probes])
+    def with_earlier(self, probe: Probe) -> Probe:
+        """What a probe of the window's images and those of `probe` together shows."""
+        probes = [*(batch.probe for batch in self._batches), probe]
+        together = _pooled([_statistics(each) for each in probes])
         assert together is not None
         return replace(
-            seen,
+            probe,
             means=tuple(layer.mean for layer in together),
             variances=tuple(layer.variance for layer in together),
-            logits=torch.cat([probe.logits for probe in probes]),
-            features=torch.cat([probe.features for probe in probes]),
+            logits=torch.cat([each.logits for each in probes]),
+            features=torch.cat([each.features for each in probes]),
             gradients=_mean_gradients(probes),
         )
 
-    def remember(self, seen: Probe, adapted: Session) -> None:
+    def remember(self, probe: Probe, adapted: Session) -> None:
         """A batch is done: its probe, and what the pass under its own parameters showed. The oldest batch goes."""
-        count = len(seen.logits)
-        layers = [Statistics(count, adapted.means[i], adapted.variances[i]) for i in range(len(seen.means))]
-        self._batches.append(_Batch(seen, layers, _signature(seen)))
+        count = len(probe.logits)
+        layers = [Statistics(count, adapted.means[i], adapted.variances[i]) for i in range(len(probe.means))]
+        self._batches.append(_Batch(probe, layers, _signature(probe)))
 
 
-def _statistics(seen: Probe) -> list[Statistics]:
-    count = len(seen.logits)
-    return [Statistics(count, mean, variance) for mean, variance in zip(seen.means, seen.variances, strict=True)]
+def _statistics(probe: Probe) -> list[Statistics]:
+    count = len(probe.logits)
+    return [Statistics(count, mean, variance) for mean, variance in zip(probe.means, probe.variances, strict=True)]
 
 
 def _pooled(batches: Sequence[list[Statistics]]) -> list[Statistics] | None:
@@ -117,25 +118,27 @@ def _pooled(batches: Sequence[list[Statistics]]) -> list[Statistics] | None:
 def _mean_gradients(probes: Sequence[Probe]) -> GradientFeatures | None:
     # the gradient of a mean loss over all images is the mean of the batches' gradients, weighted by their images
     # (but for what flows through batch statistics, where earlier images are constants)
-    found = [(len(probe.logits), probe.gradients) for probe in probes if probe.gradients is not None]
-    if not found:
+    weighted = [(len(probe.logits), probe.gradients) for probe in probes if probe.gradients is not None]
+    if not weighted:
         return None
-    total = sum(count for count, _ in found)
+    total = sum(count for count, _ in weighted)
 
     def mean(parts: Sequence[torch.Tensor]) -> torch.Tensor:
-        return torch.stack([part * (count / total) for part, (count, _) in zip(parts, found, strict=True)]).sum(dim=0)
+        return torch.stack([part * (count / total) for part, (count, _) in zip(parts, weighted, strict=True)]).sum(
+            dim=0
+        )
 
     return GradientFeatures(
-        gammas=tuple(mean(parts) for parts in zip(*(each.gammas for _, each in found), strict=True)),
-        betas=tuple(mean(parts) for parts in zip(*(each.betas for _, each in found), strict=True)),
-        weight=mean([each.weight for _, each in found]),
-        bias=mean([each.bias for _, each in found]),
+        gammas=tuple(mean(parts) for parts in zip(*(each.gammas for _, each in weighted), strict=True)),
+        betas=tuple(mean(parts) for parts in zip(*(each.betas for _, each in weighted), strict=True)),
+        weight=mean([each.weight for _, each in weighted]),
+        bias=mean([each.bias for _, each in weighted]),
     )
 
 
-def _signature(seen: Probe) -> torch.Tensor:
-    source = seen.source_means[0], seen.source_variances[0]
-    return torch.cat(statistic_shift(source, (seen.means[0], seen.variances[0])))
+def _signature(probe: Probe) -> torch.Tensor:
+    source = probe.source_means[0], probe.source_variances[0]
+    return torch.cat(statistic_shift(source, (probe.means[0], probe.variances[0])))
 
 
 def _distance(a: torch.Tensor, b: torch.Tensor) -> float:

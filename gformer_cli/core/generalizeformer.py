@@ -12,7 +12,7 @@ from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.context import Context
 from gformer_cli.core.generators import Generator, SinglePass, generate
 from gformer_cli.core.parameters import Parameters
-from gformer_cli.core.probe import Probe, part_of, prior_mix, probe
+from gformer_cli.core.probe import Probe, part_of, prior_mix, probe_source
 from gformer_cli.core.statistics import Statistics
 
 
@@ -24,7 +24,7 @@ class Prediction:
     """(B, K) under the generated parameters."""
     parameters: Parameters
     """θ_t, generated for this batch and for no other; or those of a static model, the same for every batch."""
-    seen: Probe
+    probe: Probe
     """What they were generated from."""
     earlier: Sequence[Statistics] | None = None
     """Per layer the earlier statistics that this batch's were pooled with, where there is a context."""
@@ -66,25 +66,25 @@ class GeneralizeFormer(nn.Module):
             return Prediction(logits, once.generated(), once.probe, once.earlier)
         if context is not None:
             return self._with_context(backbone, images, context)
-        seen = self._probe(backbone, part_of(images, self.probe_images), None)
+        probe = self._probe(backbone, part_of(images, self.probe_images), None)
         if self.probe_images < 1.0:  # the mixing starts from the batch that is predicted, not from the part
-            start = prior_mix(seen.source, images.shape[0], self.prior_count)
-            seen = replace(seen, source=seen.source.with_mix(start))
-        parameters = generate(self.generator, seen)
-        return Prediction(backbone(images, parameters), parameters, seen)
+            start = prior_mix(probe.source, images.shape[0], self.prior_count)
+            probe = replace(probe, source=probe.source.with_mix(start))
+        parameters = generate(self.generator, probe)
+        return Prediction(backbone(images, parameters), parameters, probe)
 
     def _with_context(self, backbone: Backbone, images: torch.Tensor, context: Context) -> Prediction:
-        seen = self._probe(backbone, images, context.probed)
-        if context.jumps_to(seen):
+        probe = self._probe(backbone, images, context.probed)
+        if context.jumps_to(probe):
             context.forget()
-            seen = self._probe(backbone, images, None)
-        together = context.with_earlier(seen)
+            probe = self._probe(backbone, images, None)
+        together = context.with_earlier(probe)
         parameters = generate(self.generator, together)
         earlier = context.adapted
         logits, session = backbone.observe(images, parameters, earlier)
-        context.remember(seen, session)
+        context.remember(probe, session)
         return Prediction(logits, parameters, together, earlier)
 
     def _probe(self, backbone: Backbone, images: torch.Tensor, earlier: Sequence[Statistics] | None) -> Probe:
         reads = self.generator.reads_gradients
-        return probe(backbone, images, prior_count=self.prior_count, gradients=reads, earlier=earlier)
+        return probe_source(backbone, images, prior_count=self.prior_count, gradients=reads, earlier=earlier)

@@ -35,6 +35,6 @@ def gradient_features(logits: torch.Tensor, features: torch.Tensor, leaves: Para
         residual = residual - torch.zeros_like(residual).scatter_(1, logits.argmax(dim=1, keepdim=True), 1.0)
         residual = residual / len(logits)  # (B, K)
         weight, bias = residual.t() @ features, residual.sum(dim=0)
-    found = torch.autograd.grad(entropy(logits), [*leaves.gammas, *leaves.betas])
+    gradients = torch.autograd.grad(entropy(logits), [*leaves.gammas, *leaves.betas])
     layers = len(leaves.gammas)
-    return GradientFeatures(found[:layers], found[layers:], weight, bias)
+    return GradientFeatures(gradients[:layers], gradients[layers:], weight, bias)

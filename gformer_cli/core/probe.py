@@ -48,7 +48,7 @@ def prior_mix(source: Parameters, batch_size: int, prior_count: float) -> torch.
     return (count / (count + prior_count)).expand(len(source.gammas))
 
 
-def probe(
+def probe_source(
     backbone: Backbone,
     images: torch.Tensor,
     *,
@@ -69,8 +69,8 @@ def probe(
         leaves = source.detached(requires_grad=True) if gradients else source
         logits, session = backbone.observe(images, leaves, earlier)
         assert session.features is not None
-        found = gradient_features(logits, session.features, leaves) if gradients else None
-    return probe_of(backbone, source, session, logits, found)
+        features = gradient_features(logits, session.features, leaves) if gradients else None
+    return probe_of(backbone, source, session, logits, features)
 
 
 def probe_of(
@@ -96,11 +96,11 @@ def probe_of(
     )
 
 
-def statistic_shifts(seen: Probe) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+def statistic_shifts(probe: Probe) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Per layer how far the batch's statistics lie from the source's (`statistics.statistic_shift`): two lists of
     (C_l,)."""
-    source = torch.cat(seen.source_means), torch.cat(seen.source_variances)
-    batch = torch.cat(seen.means), torch.cat(seen.variances)
-    sizes = [len(mean) for mean in seen.means]
+    source = torch.cat(probe.source_means), torch.cat(probe.source_variances)
+    batch = torch.cat(probe.means), torch.cat(probe.variances)
+    sizes = [len(mean) for mean in probe.means]
     moved, stretched = (list(torch.split(part, sizes)) for part in statistic_shift(source, batch))
     return moved, stretched

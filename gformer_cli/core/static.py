@@ -17,7 +17,7 @@ from gformer_cli.core.probe import Probe
 class StaticModel(nn.Module):
     """Predicts every batch with the same θ, in one plain pass. In the place of a `GeneralizeFormer`.
 
-    It looks at no batch: `Prediction.seen` holds the statistics that were kept.
+    It looks at no batch: `Prediction.probe` holds the statistics that were kept.
 
     Args:
         theta: with `means` and `variances` and without `mix`: nothing in it depends on the batch at hand.
@@ -44,7 +44,7 @@ class StaticModel(nn.Module):
         theta, layers = self.theta, backbone.layers
         assert theta.means is not None and theta.variances is not None
         logits = backbone(images, theta)
-        seen = Probe(
+        probe = Probe(
             source=backbone.source_parameters().detached().with_mix(torch.zeros(len(layers), device=logits.device)),
             source_means=tuple(layer.running_mean for layer in layers),
             source_variances=tuple(layer.running_var for layer in layers),
@@ -54,7 +54,7 @@ class StaticModel(nn.Module):
             features=logits.new_empty(len(logits), 0),
             gradients=None,
         )
-        return Prediction(logits, theta, seen)
+        return Prediction(logits, theta, probe)
 
 
 class StaticSample:

@@ -70,9 +70,9 @@ def fit_guard(batches: Sequence[CalibrationBatch]) -> Guard:
     of_clean, of_hostile, of_labelled = readings(clean), readings(hostile), readings(labelled)
     share, of_all = _sizes_alike(clean), _sizes_alike(labelled)
     curved_clean, curved_hostile = _with_squares(of_clean), _with_squares(of_hostile)
-    strange = _logistic(curved_clean, share, curved_hostile)
-    known, foreign = curved_clean @ strange, curved_hostile @ strange
-    highest, lowest = _quantile(known, share, 1.0 - STRANGE), float(foreign.quantile(MISSED))
+    ood_weights = _logistic(curved_clean, share, curved_hostile)
+    clean_scores, hostile_scores = curved_clean @ ood_weights, curved_hostile @ ood_weights
+    highest, lowest = _quantile(clean_scores, share, 1.0 - STRANGE), float(hostile_scores.quantile(MISSED))
     limit = max(highest, 0.5 * (highest + lowest))
 
     loss = _ridge(of_labelled, -_gains(labelled), of_all)
@@ -81,7 +81,9 @@ def fit_guard(batches: Sequence[CalibrationBatch]) -> Guard:
         sizes=sizes,
         typical=typical,
         spread=spread,
-        strangeness=_score(strange[len(WEIGHED) :], limit, max(limit, float(foreign.quantile(0.5))), _named(strange)),
+        strangeness=_score(
+            ood_weights[len(WEIGHED) :], limit, max(limit, float(hostile_scores.quantile(0.5))), _named(ood_weights)
+        ),
         expected_loss=_score(loss, allowed, 2.0 * allowed, {}),
         smallest_batch=float(_smallest_batch(clean, sizes)),
     )

@@ -112,11 +112,11 @@ class Guard:
     def readings(self, signals: Mapping[str, float]) -> dict[str, float]:
         """Each signal that is weighed, in spreads from what is typical, at most `FURTHEST`."""
         place = _place(self.sizes, signals["batch_size"])
-        found = {}
+        readings = {}
         for name in self.typical:
             middle, unit = _at(self.typical[name], place), _at(self.spread[name], place)
-            found[name] = max(-FURTHEST, min(FURTHEST, (signals[name] - middle) / unit))
-        return found
+            readings[name] = max(-FURTHEST, min(FURTHEST, (signals[name] - middle) / unit))
+        return readings
 
     def decide(self, signals: Mapping[str, float]) -> Verdict:
         """The verdict on a batch by its `batch_signals`."""

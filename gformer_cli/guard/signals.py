@@ -64,12 +64,12 @@ def batch_signals(images: torch.Tensor, source_logits: torch.Tensor, prediction:
     agreement             share of the images whose label the source model gives too
     confidence            mean probability of the label under generated parameters
     """
-    seen, made = prediction.seen, prediction.parameters
+    probe, made = prediction.probe, prediction.parameters
     assert made.mix is not None
     before, after = source_logits.softmax(dim=1), prediction.logits.softmax(dim=1)
-    moved, stretched = (torch.cat(parts) for parts in statistic_shifts(seen))
-    change = _squares(made.gammas, seen.source.gammas) + _squares(made.betas, seen.source.betas)
-    own = torch.cat(seen.source.gammas).square()
+    moved, stretched = (torch.cat(parts) for parts in statistic_shifts(probe))
+    change = _squares(made.gammas, probe.source.gammas) + _squares(made.betas, probe.source.betas)
+    own = torch.cat(probe.source.gammas).square()
     sizes = [len(gamma) for gamma in made.gammas]
     figures_of = torch.stack([change, own, moved.abs(), stretched.abs()], dim=1)
     means = mean_by_layer(figures_of, owners(sizes, change.device), sizes)  # (L, 4)
@@ -78,7 +78,7 @@ def batch_signals(images: torch.Tensor, source_logits: torch.Tensor, prediction:
     figures = {
         "roughness": _roughness(images),
         "residual": (changed / (2.0 * size).clamp_min(1e-12)).max().sqrt(),
-        "residual_classifier": rms(made.weight - seen.source.weight) / rms(seen.source.weight),
+        "residual_classifier": rms(made.weight - probe.source.weight) / rms(probe.source.weight),
         "mixing": made.mix.mean(),
         "statistics_moved": statistics_moved.mean(),
         "statistics_stretched": statistics_stretched.mean().clamp_min(1e-6).log(),

@@ -156,8 +156,8 @@ class EpisodeWork:
     def _start(self, backbone: Backbone, images: torch.Tensor, prediction: Prediction) -> torch.Tensor:
         """Logits (B, K) of the untrained generator: the source parameters under mixed statistics."""
         if not self.model.single_pass and self.model.probe_images == 1.0:
-            return prediction.seen.logits
-        return backbone(images, prediction.seen.source)  # type: ignore[no-any-return]
+            return prediction.probe.logits
+        return backbone(images, prediction.probe.source)  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def accuracy_on(self, number: int, method: str) -> float:

@@ -33,7 +33,7 @@ def size(values: torch.Tensor) -> float:
 
 
 def test_every_figure_is_that_of_a_computation_layer_by_layer(prediction: Prediction) -> None:
-    change, seen, made = measure_change(prediction), prediction.seen, prediction.parameters
+    change, seen, made = measure_change(prediction), prediction.probe, prediction.parameters
     moved, stretched = statistic_shifts(seen)
     assert change.layers.shape == (2, len(FIGURES))
     for index, row in enumerate(change.layers.tolist()):
@@ -53,7 +53,7 @@ def test_every_figure_is_that_of_a_computation_layer_by_layer(prediction: Predic
 
 
 def test_the_source_itself_is_no_change(prediction: Prediction) -> None:
-    change = measure_change(replace(prediction, parameters=prediction.seen.source))
+    change = measure_change(replace(prediction, parameters=prediction.probe.source))
     assert change.layers[:, [0, 1, 3]].abs().max() == 0.0
     assert (change.weight, change.bias) == (0.0, 0.0)
 
@@ -64,7 +64,7 @@ def test_source_statistics_alone_are_a_mixing_of_zero(prediction: Prediction) ->
 
 
 def test_a_layer_whose_scale_is_zero_gives_no_nan(prediction: Prediction) -> None:
-    source = prediction.seen.source
+    source = prediction.probe.source
     dead = replace(source, gammas=(torch.zeros_like(source.gammas[0]), source.gammas[1]))
-    change = measure_change(Prediction(prediction.logits, dead, replace(prediction.seen, source=dead)))
+    change = measure_change(Prediction(prediction.logits, dead, replace(prediction.probe, source=dead)))
     assert change.layers.isfinite().all()

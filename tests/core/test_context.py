@@ -9,7 +9,7 @@ from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.context import ENOUGH, Context
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.core.generators import ChannelGenerator, Reads
-from gformer_cli.core.probe import probe
+from gformer_cli.core.probe import probe_source
 from gformer_cli.core.statistics import Statistics, pool
 from gformer_cli.networks.norms import batch_statistics
 
@@ -80,19 +80,19 @@ def test_a_batch_that_comes_twice_is_predicted_as_one_of_twice_the_size(
     torch.testing.assert_close(second.logits, doubled.logits[: len(images)])
     # and the generator reads the same of both
     for name in ("means", "variances", "logits", "features"):
-        torch.testing.assert_close(getattr(second.seen, name), getattr(doubled.seen, name))
+        torch.testing.assert_close(getattr(second.probe, name), getattr(doubled.probe, name))
     if model.single_pass:
         return
-    assert second.seen.gradients is not None and doubled.seen.gradients is not None
+    assert second.probe.gradients is not None and doubled.probe.gradients is not None
     # nearer to the input, gradients that flow through batch statistics see those of earlier batches as constant
-    torch.testing.assert_close(second.seen.gradients.gammas[-1], doubled.seen.gradients.gammas[-1])
-    torch.testing.assert_close(second.seen.gradients.betas[-1], doubled.seen.gradients.betas[-1])
-    torch.testing.assert_close(second.seen.gradients.weight, doubled.seen.gradients.weight)
+    torch.testing.assert_close(second.probe.gradients.gammas[-1], doubled.probe.gradients.gammas[-1])
+    torch.testing.assert_close(second.probe.gradients.betas[-1], doubled.probe.gradients.betas[-1])
+    torch.testing.assert_close(second.probe.gradients.weight, doubled.probe.gradients.weight)
 
 
 def test_the_source_counts_less_the_more_images_are_remembered(backbone: Backbone, make_images: Images) -> None:
     earlier = [Statistics(12, torch.zeros(count).double(), torch.ones(count).double()) for count in (4, 6)]
-    seen = probe(backbone, make_images(4), prior_count=16.0, gradients=False, earlier=earlier)
+    seen = probe_source(backbone, make_images(4), prior_count=16.0, gradients=False, earlier=earlier)
     assert seen.source.mix is not None and seen.source.mix.tolist() == [0.5, 0.5]
 
 
@@ -131,8 +131,8 @@ def test_a_jump_of_the_statistics_is_forgotten_across_and_ordinary_variation_is_
     assert len(context) == len(sizes)
     for size in (1, 4):
         same = make_images(size, seed=100)
-        assert not context.jumps_to(probe(backbone, same, prior_count=0.0, gradients=False))
-        assert context.jumps_to(probe(backbone, 0.2 * same - 3.0, prior_count=0.0, gradients=False))
+        assert not context.jumps_to(probe_source(backbone, same, prior_count=0.0, gradients=False))
+        assert context.jumps_to(probe_source(backbone, 0.2 * same - 3.0, prior_count=0.0, gradients=False))
     dark = 0.2 * make_images(4, seed=100) - 3.0
     after = model(backbone, dark, context)
     assert len(context) == 1 and after.earlier is None
@@ -143,7 +143,7 @@ def test_a_jump_is_not_told_from_too_few_batches(
     model: GeneralizeFormer, backbone: Backbone, make_images: Images
 ) -> None:
     context = remembered(model, backbone, make_images, [2] * (ENOUGH - 1))
-    assert not context.jumps_to(probe(backbone, make_images(2) - 9.0, prior_count=0.0, gradients=False))
+    assert not context.jumps_to(probe_source(backbone, make_images(2) - 9.0, prior_count=0.0, gradients=False))
 
 
 def test_what_hardly_moves_is_no_jump_even_after_batches_that_are_all_alike(
@@ -152,5 +152,5 @@ def test_what_hardly_moves_is_no_jump_even_after_batches_that_are_all_alike(
     context = Context(5)
     for _ in range(4):
         model(backbone, images, context)
-    assert not context.jumps_to(probe(backbone, images + 0.01, prior_count=0.0, gradients=False))
-    assert context.jumps_to(probe(backbone, images + 5.0, prior_count=0.0, gradients=False))
+    assert not context.jumps_to(probe_source(backbone, images + 0.01, prior_count=0.0, gradients=False))
+    assert context.jumps_to(probe_source(backbone, images + 5.0, prior_count=0.0, gradients=False))

@@ -24,7 +24,7 @@ from gformer_cli.core.generators.generation import Generation
 from gformer_cli.core.gradients import GradientFeatures
 from gformer_cli.core.losses import parameter_distance, parameter_units
 from gformer_cli.core.parameters import Parameters
-from gformer_cli.core.probe import Probe, probe
+from gformer_cli.core.probe import Probe, probe_source
 
 MakeProbe = Callable[..., Probe]
 Perturb = Callable[..., None]
@@ -163,7 +163,7 @@ def test_zero_residual_keeps_the_probes_mixing_to_the_last_bit(make_probe: MakeP
 
 def test_untrained_generators_give_exactly_the_source(backbone: Backbone, images: torch.Tensor) -> None:
     for generator in (make_channel(), make_channel(reads=Reads(gradients=False)), ConstantGenerator(backbone)):
-        seen = probe(backbone, images, prior_count=16.0, gradients=generator.reads_gradients)
+        seen = probe_source(backbone, images, prior_count=16.0, gradients=generator.reads_gradients)
         theta = generate(generator, seen)
         assert_equal(theta, seen.source)
         assert torch.equal(backbone(images, theta), backbone(images, seen.source))
@@ -246,7 +246,7 @@ def test_one_generator_serves_networks_of_any_depth_width_and_class_count(
     perturb(generator, 0.1)
     networks = [make_backbone((4,), 2), make_backbone((4, 6), 3), make_backbone((3, 5, 7), 9), narrow_resnet]
     for network in networks:
-        seen = probe(network, images, prior_count=16.0, gradients=True)
+        seen = probe_source(network, images, prior_count=16.0, gradients=True)
         theta = generate(generator, seen)
         assert [t.shape for t in theta.trainable()] == [t.shape for t in network.source_parameters().trainable()]
         assert theta.mix is not None and theta.mix.shape == (len(network.layer_names),)
@@ -261,7 +261,7 @@ def test_any_batch_size_gives_finite_parameters(
 ) -> None:
     generator = make_channel(reads=Reads(gradients=reads_gradients))
     perturb(generator, 0.3)
-    seen = probe(backbone, make_images(batch), prior_count=16.0, gradients=reads_gradients)
+    seen = probe_source(backbone, make_images(batch), prior_count=16.0, gradients=reads_gradients)
     assert all(torch.isfinite(tensor).all() for tensor in all_tensors(generate(generator, seen)))
 
 
@@ -456,7 +456,7 @@ def test_a_probe_gives_the_same_residuals_whatever_came_before(
     generator.eval()
     weights = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
     alone = generator.residuals(seen)
-    generator.residuals(probe(backbone, images, prior_count=16.0, gradients=True))
+    generator.residuals(probe_source(backbone, images, prior_count=16.0, gradients=True))
     generator.residuals(make_probe(channels=(3, 9, 2), classes=5))
     assert_equal(generator.residuals(seen), alone)
     assert all(torch.equal(tensor, weights[name]) for name, tensor in generator.state_dict().items())
@@ -469,12 +469,12 @@ LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
 
 
 def cross_entropy_of(generator: Generator, backbone: Backbone, images: torch.Tensor) -> torch.Tensor:
-    seen = probe(backbone, images, prior_count=16.0, gradients=True)
+    seen = probe_source(backbone, images, prior_count=16.0, gradients=True)
     return F.cross_entropy(backbone(images, generate(generator, seen)), LABELS)
 
 
 def huber_of(generator: Generator, backbone: Backbone, images: torch.Tensor) -> torch.Tensor:
-    seen = probe(backbone, images, prior_count=16.0, gradients=True)
+    seen = probe_source(backbone, images, prior_count=16.0, gradients=True)
     wanted = [tensor + 0.1 for tensor in seen.source.trainable()]
     return parameter_distance(generate(generator, seen).trainable(), wanted, parameter_units(seen.source))
 

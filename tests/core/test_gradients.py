@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.gradients import gradient_features
-from gformer_cli.core.probe import prior_mix, probe
+from gformer_cli.core.probe import prior_mix, probe_source
 
 
 def assert_close(found: torch.Tensor, expected: torch.Tensor) -> None:
@@ -13,7 +13,7 @@ def assert_close(found: torch.Tensor, expected: torch.Tensor) -> None:
 
 
 def test_batchnorm_gradients_are_those_of_the_entropy(backbone: Backbone, images: torch.Tensor) -> None:
-    gradients = probe(backbone, images, prior_count=16.0, gradients=True).gradients
+    gradients = probe_source(backbone, images, prior_count=16.0, gradients=True).gradients
     assert gradients is not None
 
     source = backbone.source_parameters().detached(requires_grad=True)
@@ -30,7 +30,7 @@ def test_batchnorm_gradients_are_those_of_the_entropy(backbone: Backbone, images
 def test_classifier_gradients_are_those_of_the_pseudo_label_cross_entropy(
     backbone: Backbone, images: torch.Tensor
 ) -> None:
-    gradients = probe(backbone, images, prior_count=16.0, gradients=True).gradients
+    gradients = probe_source(backbone, images, prior_count=16.0, gradients=True).gradients
     assert gradients is not None
 
     source = backbone.source_parameters().detached(requires_grad=True)
@@ -61,7 +61,7 @@ def test_gradients_match_on_a_resnet(narrow_resnet: Backbone, images: torch.Tens
 
 
 def test_every_gradient_has_the_shape_of_its_tensor(backbone: Backbone, images: torch.Tensor) -> None:
-    seen = probe(backbone, images, prior_count=16.0, gradients=True)
+    seen = probe_source(backbone, images, prior_count=16.0, gradients=True)
     assert seen.gradients is not None
     found = [*seen.gradients.gammas, *seen.gradients.betas, seen.gradients.weight, seen.gradients.bias]
     assert [t.shape for t in found] == [t.shape for t in seen.source.trainable()]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.probe import Probe, prior_mix, probe
+from gformer_cli.core.probe import Probe, prior_mix, probe_source
 
 
 def tensors_of(seen: Probe) -> list[torch.Tensor]:
@@ -30,7 +30,7 @@ def test_prior_mix_is_the_batchs_share_in_every_layer(
 
 
 def test_probe_runs_the_source_model_under_mixed_statistics(backbone: Backbone, images: torch.Tensor) -> None:
-    seen = probe(backbone, images, prior_count=10.0, gradients=False)
+    seen = probe_source(backbone, images, prior_count=10.0, gradients=False)
     source = backbone.source_parameters().with_mix(prior_mix(backbone.source_parameters(), len(images), 10.0))
     logits, observation = backbone.observe(images, source)
     assert torch.equal(seen.logits, logits)
@@ -45,8 +45,8 @@ def test_probe_runs_the_source_model_under_mixed_statistics(backbone: Backbone, 
 
 
 def test_prior_count_changes_what_the_probe_sees(backbone: Backbone, images: torch.Tensor) -> None:
-    trusting = probe(backbone, images, prior_count=1000.0, gradients=False)
-    doubting = probe(backbone, images, prior_count=0.01, gradients=False)
+    trusting = probe_source(backbone, images, prior_count=1000.0, gradients=False)
+    doubting = probe_source(backbone, images, prior_count=0.01, gradients=False)
     assert not torch.allclose(trusting.logits, doubting.logits)
     # the first layer's input does not depend on any mixing, the second one's does
     assert torch.equal(trusting.means[0], doubting.means[0])
@@ -54,8 +54,8 @@ def test_prior_count_changes_what_the_probe_sees(backbone: Backbone, images: tor
 
 
 def test_gradients_are_taken_only_on_request(backbone: Backbone, images: torch.Tensor) -> None:
-    without = probe(backbone, images, prior_count=16.0, gradients=False)
-    with_them = probe(backbone, images, prior_count=16.0, gradients=True)
+    without = probe_source(backbone, images, prior_count=16.0, gradients=False)
+    with_them = probe_source(backbone, images, prior_count=16.0, gradients=True)
     assert without.gradients is None
     assert with_them.gradients is not None
     assert torch.equal(without.logits, with_them.logits)
@@ -67,27 +67,29 @@ def test_the_pass_is_recorded_only_for_gradients(
 ) -> None:
     trainable, recorded = Backbone(make_network()).eval(), []
     trainable.classifier.register_forward_hook(lambda *_: recorded.append(torch.is_grad_enabled()))
-    probe(trainable, images, prior_count=16.0, gradients=gradients)
+    probe_source(trainable, images, prior_count=16.0, gradients=gradients)
     assert recorded == [gradients]
 
 
 def test_nothing_in_a_probe_requires_grad(backbone: Backbone, images: torch.Tensor) -> None:
-    assert not any(t.requires_grad for t in tensors_of(probe(backbone, images, prior_count=16.0, gradients=True)))
+    assert not any(
+        t.requires_grad for t in tensors_of(probe_source(backbone, images, prior_count=16.0, gradients=True))
+    )
 
 
 def test_nothing_requires_grad_even_for_a_model_that_is_not_frozen(
     make_network: Callable[..., nn.Module], images: torch.Tensor
 ) -> None:
     trainable = Backbone(make_network()).eval()
-    seen = probe(trainable, images, prior_count=16.0, gradients=True)
+    seen = probe_source(trainable, images, prior_count=16.0, gradients=True)
     assert not any(tensor.requires_grad for tensor in tensors_of(seen))
     assert all(parameter.grad is None for parameter in trainable.parameters())
 
 
 def test_gradients_are_the_same_under_no_grad(backbone: Backbone, images: torch.Tensor) -> None:
-    outside = probe(backbone, images, prior_count=16.0, gradients=True)
+    outside = probe_source(backbone, images, prior_count=16.0, gradients=True)
     with torch.no_grad():
-        inside = probe(backbone, images, prior_count=16.0, gradients=True)
+        inside = probe_source(backbone, images, prior_count=16.0, gradients=True)
         assert not torch.is_grad_enabled()
     for a, b in zip(tensors_of(outside), tensors_of(inside), strict=True):
         assert torch.equal(a, b)
@@ -96,7 +98,7 @@ def test_gradients_are_the_same_under_no_grad(backbone: Backbone, images: torch.
 
 def test_convolutions_get_no_gradient_and_stay_frozen(narrow_resnet: Backbone, images: torch.Tensor) -> None:
     before = {name: tensor.clone() for name, tensor in narrow_resnet.state_dict().items()}
-    probe(narrow_resnet, images, prior_count=16.0, gradients=True)
+    probe_source(narrow_resnet, images, prior_count=16.0, gradients=True)
     for parameter in narrow_resnet.parameters():
         assert parameter.grad is None and not parameter.requires_grad
     assert all(torch.equal(tensor, before[name]) for name, tensor in narrow_resnet.state_dict().items())

@@ -8,7 +8,7 @@ import torch
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generators import ConstantGenerator, Scope, generate
 from gformer_cli.core.parameters import Parameters
-from gformer_cli.core.probe import Probe, probe
+from gformer_cli.core.probe import Probe, probe_source
 
 
 def moved_parts(scope: Scope, backbone: Backbone, images: torch.Tensor) -> set[str]:
@@ -17,7 +17,7 @@ def moved_parts(scope: Scope, backbone: Backbone, images: torch.Tensor) -> set[s
     with torch.no_grad():
         for parameter in generator.parameters():
             parameter.fill_(0.5)
-    seen: Probe = probe(backbone, images, prior_count=16.0, gradients=False)
+    seen: Probe = probe_source(backbone, images, prior_count=16.0, gradients=False)
     theta: Parameters = generate(generator, seen)
     assert theta.mix is not None and seen.source.mix is not None
     pairs = {"weight": (theta.weight, seen.source.weight), "bias": (theta.bias, seen.source.bias)}

@@ -87,11 +87,11 @@ def test_the_statistics_are_those_under_the_parameters_generated_so_far(
     prediction = predict(make_generator(), backbone, images)
     _, seen = backbone.observe(images, prediction.parameters)
     for index in range(2):
-        assert torch.equal(prediction.seen.means[index], seen.means[index])
-        assert torch.equal(prediction.seen.variances[index], seen.variances[index])
-    assert seen.features is not None and torch.equal(prediction.seen.features, seen.features)
+        assert torch.equal(prediction.probe.means[index], seen.means[index])
+        assert torch.equal(prediction.probe.variances[index], seen.variances[index])
+    assert seen.features is not None and torch.equal(prediction.probe.features, seen.features)
     under_source = replace(prediction.parameters, weight=backbone.classifier.weight, bias=backbone.classifier.bias)
-    assert torch.equal(prediction.seen.logits, backbone(images, under_source))
+    assert torch.equal(prediction.probe.logits, backbone(images, under_source))
 
 
 def test_the_network_runs_once(make_generator: Make, backbone: Backbone, images: torch.Tensor) -> None:
@@ -127,7 +127,7 @@ def test_only_what_is_in_scope_is_generated(
 ) -> None:
     for generator in (make_generator(scope), make_generator(scope, on_constant_of=backbone)):
         prediction = predict(generator, backbone, images)
-        found, source = _named(prediction.parameters), _named(prediction.seen.source)
+        found, source = _named(prediction.parameters), _named(prediction.probe.source)
         assert {name for name in found if not torch.equal(found[name], source[name])} == set(generated.split())
 
 
@@ -224,7 +224,7 @@ def test_a_constant_is_added_to_what_is_generated(
     alone, together = make_generator(), make_generator(on_constant_of=backbone)
     together.load_state_dict(alone.state_dict(), strict=False)  # the constant keeps its own weights
     assert together.constant is not None
-    seen = predict(alone, backbone, images).seen
+    seen = predict(alone, backbone, images).probe
     learned = together.constant.residuals(seen)
     found, expected = generate(together, seen), generate(alone, seen)
     assert learned.weight is not None and learned.bias is not None

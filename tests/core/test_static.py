@@ -43,7 +43,7 @@ def test_on_its_own_sample_it_predicts_what_was_generated(
     torch.testing.assert_close(static.logits, generated.logits, rtol=1e-9, atol=1e-9)
     assert (static.logits - backbone(images)).abs().max() > 0.1
     assert static.parameters.mix is None
-    assert all(torch.equal(a, b) for a, b in zip(static.seen.means, static.parameters.means or (), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(static.probe.means, static.parameters.means or (), strict=True))
 
 
 def test_in_single_precision_it_is_equal_within_rounding(

@@ -12,7 +12,7 @@ from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generators import Observed, Reads, VectorGenerator, generate
 from gformer_cli.core.losses import parameter_distance, parameter_units
 from gformer_cli.core.parameters import Parameters
-from gformer_cli.core.probe import Probe, probe, statistic_shifts
+from gformer_cli.core.probe import Probe, probe_source, statistic_shifts
 
 Perturb = Callable[..., None]
 
@@ -31,7 +31,7 @@ def make_vector(backbone: Backbone, perturb: Perturb) -> Callable[..., VectorGen
 
 @pytest.fixture
 def seen(backbone: Backbone, images: torch.Tensor) -> Probe:
-    return probe(backbone, images, prior_count=16.0, gradients=True)
+    return probe_source(backbone, images, prior_count=16.0, gradients=True)
 
 
 def flat(theta: Parameters) -> torch.Tensor:
@@ -123,7 +123,7 @@ def test_any_batch_size_gives_finite_parameters(
     make_images: Callable[..., torch.Tensor],
     batch: int,
 ) -> None:
-    found = probe(backbone, make_images(batch), prior_count=16.0, gradients=True)
+    found = probe_source(backbone, make_images(batch), prior_count=16.0, gradients=True)
     assert torch.isfinite(flat(generate(make_vector(), found))).all()
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.probe import probe
+from gformer_cli.core.probe import probe_source
 from gformer_cli.evaluate.cost import counting, peak_memory
 
 CPU = torch.device("cpu")
@@ -40,9 +40,9 @@ def test_copies_made_meanwhile_count_too(make_network: Callable[..., nn.Module],
 
 def test_functional_passes_of_a_backbone_count(backbone: Backbone, images: torch.Tensor) -> None:
     with counting(backbone.network) as passes:
-        probe(backbone, images, prior_count=16.0, gradients=True)
+        probe_source(backbone, images, prior_count=16.0, gradients=True)
         assert passes.take() == (6, 6)
-        probe(backbone, images, prior_count=16.0, gradients=False)
+        probe_source(backbone, images, prior_count=16.0, gradients=False)
         assert passes.take() == (6, 0)
 
 

@@ -60,13 +60,13 @@ def roughness(grey: torch.Tensor) -> float:
 def test_signals_are_what_their_names_say(backbone: Backbone, images: torch.Tensor, prediction: Prediction) -> None:
     source = backbone(images)
     found = batch_signals(images, source, prediction)
-    theta, own, probabilities = prediction.parameters, prediction.seen.source, prediction.logits.softmax(1)
+    theta, own, probabilities = prediction.parameters, prediction.probe.source, prediction.logits.softmax(1)
     before = source.softmax(1)
     residuals = []
     for g_t, g_s, b_t, b_s in zip(theta.gammas, own.gammas, theta.betas, own.betas, strict=True):
         moved = torch.cat([g_t - g_s, b_t - b_s]).square().mean().sqrt()
         residuals.append(float(moved / g_s.square().mean().sqrt()))
-    moved, stretched = statistic_shifts(prediction.seen)
+    moved, stretched = statistic_shifts(prediction.probe)
     entropy = float(-(probabilities * probabilities.log()).sum(1).mean())
     marginal = probabilities.mean(0)
     assert theta.mix is not None

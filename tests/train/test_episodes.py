@@ -61,7 +61,7 @@ def test_the_loss_is_relative_or_the_plain_cross_entropy(make_trainer: Callable[
     found = plain.model(backbone, images)
     expected = torch.nn.functional.cross_entropy(found.logits, labels)
     torch.testing.assert_close(plain.loss(episode).cross_entropy, expected)
-    share = relative_cross_entropy(found.logits, found.seen.logits, labels)
+    share = relative_cross_entropy(found.logits, found.probe.logits, labels)
     torch.testing.assert_close(relative.loss(episode).cross_entropy, share)
     assert not torch.isclose(share, expected)
 

@@ -165,7 +165,7 @@ class ChannelGenerator(Generator):
             assert gradients is not None
             per_class.append(gradients.bias * len(expected))
             steepest = rms(gradients.weight)
-        known = torch.stack(per_class, dim=1)
+        facts = torch.stack(per_class, dim=1)
 
         def of(rows: slice) -> Evidence:
             weight = source.weight[rows]
@@ -180,7 +180,7 @@ class ChannelGenerator(Generator):
             items = torch.stack(entry, dim=2)
             states = self.entry_input(items)  # (k, D, h)
             pooled = torch.cat([states.mean(1), states.square().mean(1).add(1e-6).sqrt()], dim=1)  # (k, 2h)
-            return Evidence(items, states, self.class_token(torch.cat([pooled, known[rows]], dim=1)))
+            return Evidence(items, states, self.class_token(torch.cat([pooled, facts[rows]], dim=1)))
 
         return ClassEvidence(of, *source.weight.shape)
 
@@ -221,15 +221,15 @@ class _ChannelStep:
     def __init__(self, generator: ChannelGenerator, source: Parameters, batch_size: int) -> None:
         self.generator = generator
         self.source = source
-        self.known = generator.source_evidence(source, batch_size)
+        self.source_evidence = generator.source_evidence(source, batch_size)
         self.attention = GroupAttention(generator.transformer)
 
     def __call__(self, observed: Observed) -> Residuals:
         generator, count = self.generator, len(observed.layers)
         tokens: list[torch.Tensor] = []
         if count:
-            known = self.known.part(observed.layers)
-            layers = generator.layer_evidence(known, _shifts(observed), _of_layers(observed.gradients))
+            source_evidence = self.source_evidence.part(observed.layers)
+            layers = generator.layer_evidence(source_evidence, _shifts(observed), _of_layers(observed.gradients))
             tokens.append(layers.tokens)
         if observed.logits is not None:
             assert observed.features is not None
@@ -239,8 +239,8 @@ class _ChannelStep:
         gammas: tuple[torch.Tensor, ...] = ()
         betas: tuple[torch.Tensor, ...] = ()
         if count:
-            moved = generator.layer_residuals(layers, read[:count], known.owner)  # (ΣC, 2)
-            gammas, betas = (torch.split(part, list(known.sizes)) for part in moved.unbind(dim=1))
+            moved = generator.layer_residuals(layers, read[:count], source_evidence.owner)  # (ΣC, 2)
+            gammas, betas = (torch.split(part, list(source_evidence.sizes)) for part in moved.unbind(dim=1))
         weight: torch.Tensor | None = None
         bias: torch.Tensor | None = None
         if observed.logits is not None and generator.scope.classifier:
@@ -278,8 +278,10 @@ class _Head(nn.Module):
 
         With `owner` (ΣC,), items (ΣC, item_width) take the token of their owner.
         """
-        told = self.from_token(tokens)
-        hidden = nn.functional.gelu(self.from_item(items) + (told if owner is None else per_channel(told, owner)))
+        of_tokens = self.from_token(tokens)
+        hidden = nn.functional.gelu(
+            self.from_item(items) + (of_tokens if owner is None else per_channel(of_tokens, owner))
+        )
         moved: torch.Tensor = RESIDUAL_SCALE * self.output(hidden)
         return moved
 

@@ -99,10 +99,10 @@ class VectorGenerator(Generator):
         ]
         if reads.gradients:
             assert observed.gradients is not None
-            found = observed.gradients
+            gradients = observed.gradients
             parts.append(
-                [gradient / rms(gradient) for gradient in (*found.gammas, *found.betas)]
-                + list(found.weight / rms(found.weight))
+                [gradient / rms(gradient) for gradient in (*gradients.gammas, *gradients.betas)]
+                + list(gradients.weight / rms(gradients.weight))
             )
         if reads.features:
             assert observed.features is not None
