@@ -238,14 +238,17 @@ class _ChannelStep:
         read = generator.norm(self.attention(torch.cat(tokens) if len(tokens) > 1 else tokens[0]))
         gammas: tuple[torch.Tensor, ...] = ()
         betas: tuple[torch.Tensor, ...] = ()
+        mix = read.new_empty(0)
         if count:
+            mix = generator.mix_head(read[:count])[:, 0]
             moved = generator.layer_residuals(layers, read[:count], source_evidence.owner)  # (ΣC, 2)
-            gammas, betas = (torch.split(part, list(source_evidence.sizes)) for part in moved.unbind(dim=1))
+            both = moved.unbind(dim=1)
+            gammas, betas = ((part,) if count == 1 else torch.split(part, list(source_evidence.sizes)) for part in both)
         weight: torch.Tensor | None = None
         bias: torch.Tensor | None = None
         if observed.logits is not None and generator.scope.classifier:
             weight, bias = generator.class_residuals(classes, read[count + 1 :])
-        return Residuals(gammas, betas, generator.mix_head(read[:count])[:, 0], weight, bias)
+        return Residuals(gammas, betas, mix, weight, bias)
 
 
 def _shifts(observed: Observed) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -24,20 +25,22 @@ class SourceEvidence:
     units: torch.Tensor
     """rms(γ), (L,)."""
     owner: torch.Tensor
-    """The layer of each channel, (ΣC,)."""
+    """The layer of each channel, (ΣC,); without meaning for one layer alone."""
     sizes: tuple[int, ...]
     """Channels of each layer: numbers, not a tensor, so that shapes stay known where a graph is made of this."""
 
     def part(self, layers: range) -> SourceEvidence:
-        """That of some layers alone."""
-        if len(layers) == len(self.sizes):
-            return self
-        sizes = self.sizes[layers.start : layers.stop]
-        first = sum(self.sizes[: layers.start])
-        channels = slice(first, first + sum(sizes))
-        rows = slice(layers.start, layers.stop)
-        owner = self.owner[channels] - layers.start
-        return SourceEvidence(self.channels[channels], self.layers[rows], self.units[rows], owner, sizes)
+        """That of one layer alone, or of all."""
+        return self if len(layers) == len(self.sizes) else self._single[layers.start]
+
+    @cached_property
+    def _single(self) -> list[SourceEvidence]:
+        # made at once: a pass asks for every layer in turn, and small operations are what it costs
+        parts = torch.split(self.channels, list(self.sizes)), torch.split(self.layers, 1), torch.split(self.units, 1)
+        return [
+            SourceEvidence(channels, layer, unit, self.owner, (size,))
+            for channels, layer, unit, size in zip(*parts, self.sizes, strict=True)
+        ]
 
 
 @dataclass(frozen=True)

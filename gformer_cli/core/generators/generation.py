@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from gformer_cli.core.generators.base import Generator, Observed, moved_affine, moved_classifier, moved_mix
-from gformer_cli.core.losses import rms
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.probe import Probe
+from gformer_cli.core.statistics import mean_by_layer, owners
 
 
 class Generation:
@@ -29,8 +29,10 @@ class Generation:
         self.gammas = list(source.gammas)
         self.betas = list(source.betas)
         self.weight, self.bias = source.weight, source.bias
-        self.mixes = list(source.mix.unbind())
+        self.mixes = list(torch.split(source.mix, 1))
+        """Per layer, (1,)."""
         self._start = source.mix
+        self._units = _units(source)
         self._step = generator.begin(source, batch_size)
         self._constant = None if generator.constant is None else generator.constant.begin(source, batch_size)
 
@@ -43,19 +45,26 @@ class Generation:
             if scope.generates_layer(index, len(self.gammas)):
                 gamma = self.source.gammas[index]
                 self.gammas[index], self.betas[index] = moved_affine(
-                    gamma, self.source.betas[index], residuals.gammas[place], residuals.betas[place], rms(gamma)
+                    gamma, self.source.betas[index], residuals.gammas[place], residuals.betas[place], self._units[index]
                 )
         if scope.mixing and len(layers):
-            moved = moved_mix(self._start[layers.start : layers.stop], residuals.mix)
-            self.mixes[layers.start : layers.stop] = moved.unbind()
+            whole = len(layers) == len(self.mixes)
+            moved = moved_mix(self._start if whole else self.mixes[layers.start], residuals.mix)
+            self.mixes[layers.start : layers.stop] = torch.split(moved, 1) if whole else [moved]
         if scope.classifier and residuals.weight is not None and residuals.bias is not None:
             bias = residuals.bias if scope.bias else torch.zeros_like(residuals.bias)
             self.weight, self.bias = moved_classifier(self.source.weight, self.source.bias, residuals.weight, bias)
 
     def parameters(self) -> Parameters:
         """θ_t, as far as it is generated."""
-        mix = torch.stack(self.mixes)
-        return Parameters(tuple(self.gammas), tuple(self.betas), mix, self.weight, self.bias)
+        return Parameters(tuple(self.gammas), tuple(self.betas), torch.cat(self.mixes), self.weight, self.bias)
+
+
+def _units(source: Parameters) -> tuple[torch.Tensor, ...]:
+    """rms(γ) of each layer."""
+    gammas, sizes = torch.cat(source.gammas).detach(), [len(gamma) for gamma in source.gammas]
+    squares = mean_by_layer(gammas.square()[:, None], owners(sizes, gammas.device), sizes)
+    return squares.sqrt().clamp_min(1e-6)[:, 0].unbind()
 
 
 def generate(generator: Generator, probe: Probe) -> Parameters:
