@@ -91,8 +91,8 @@ def adapt(
             workers=workers,
             skipped=skipped,
         )
-        found: list[Row] = []
-        known = len(skipped)
+        of_domain: list[Row] = []
+        earlier = len(skipped)
         for batch in stream:
             if strict and skipped:
                 raise unreadable(skipped)
@@ -105,12 +105,12 @@ def adapt(
                 progress.message(f"{line}; --white-level sets another")
             for sink in sinks:
                 sink(outcome)
-            found.extend(outcome.rows(bundle.header.classes))
+            of_domain.extend(outcome.rows(bundle.header.classes))
             progress.advance()
         if strict and skipped:
             raise unreadable(skipped)
-        rows.extend(sorted(found, key=lambda row: row.path))
-        skipped[known:] = sorted(skipped[known:], key=lambda item: item.path)
+        rows.extend(sorted(of_domain, key=lambda row: row.path))
+        skipped[earlier:] = sorted(skipped[earlier:], key=lambda item: item.path)
     progress.end()
     if not rows:
         raise WorkError(

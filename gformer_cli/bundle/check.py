@@ -42,26 +42,26 @@ def damaged(path: Path, what: object, command: str = "meta-train") -> InputError
 
 def stored_tensors(file: Any) -> dict[str, Stored]:
     """Shape and type of every tensor of an opened safetensors file, by name; no tensor is read."""
-    found: dict[str, Stored] = {}
+    stored: dict[str, Stored] = {}
     for name in file.keys():  # noqa: SIM118 - not a dict
         part = file.get_slice(name)
-        found[name] = Stored(tuple(part.get_shape()), part.get_dtype())
-    return found
+        stored[name] = Stored(tuple(part.get_shape()), part.get_dtype())
+    return stored
 
 
 def check_part(path: Path, stored: Mapping[str, Stored], part: str, wanted: Mapping[str, torch.Tensor]) -> None:
     """Raises `InputError` unless the tensors `PART.*` of the file are those of the state dict `wanted`."""
-    found = {name.removeprefix(f"{part}."): item for name, item in stored.items() if name.startswith(f"{part}.")}
+    tensors = {name.removeprefix(f"{part}."): item for name, item in stored.items() if name.startswith(f"{part}.")}
     for name, tensor in wanted.items():
-        if name not in found:
+        if name not in tensors:
             raise damaged(path, f"{part}.{name} is missing")
-        if found[name].shape != tuple(tensor.shape):
+        if tensors[name].shape != tuple(tensor.shape):
             raise damaged(
-                path, f"{part}.{name} has shape {list(found[name].shape)}, its header says {list(tensor.shape)}"
+                path, f"{part}.{name} has shape {list(tensors[name].shape)}, its header says {list(tensor.shape)}"
             )
-        if found[name].dtype != _DTYPES.get(tensor.dtype, found[name].dtype):
-            raise damaged(path, f"{part}.{name} holds {found[name].dtype}, not {_DTYPES[tensor.dtype]}")
-    for name in found:
+        if tensors[name].dtype != _DTYPES.get(tensor.dtype, tensors[name].dtype):
+            raise damaged(path, f"{part}.{name} holds {tensors[name].dtype}, not {_DTYPES[tensor.dtype]}")
+    for name in tensors:
         if name not in wanted:
             raise damaged(path, f"{part}.{name} belongs to nothing in its header")
 

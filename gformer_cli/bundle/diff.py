@@ -122,7 +122,9 @@ def _compare(a: Readers, b: Readers, classes: int = 0) -> PartChange:
             layer, _, tensor = name.rpartition(".")
             shown = _NORMALISATION.get(tensor, tensor) if f"{layer}.running_mean" in a else tensor
             changes[layer][shown] = _relative(before, after)
-    layers = [LayerChange(name, _kind(a, name, classes), max(found.values()), found) for name, found in changes.items()]
+    layers = [
+        LayerChange(name, _kind(a, name, classes), max(tensors.values()), tensors) for name, tensors in changes.items()
+    ]
     return PartChange(
         equal,
         sorted(layers, key=lambda layer: (-layer.change, layer.layer)),
@@ -166,10 +168,10 @@ def _compare_headers(a: BundleHeader, b: BundleHeader) -> list[FieldChange]:
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{key}.")
+            flat |= _flat(value, f"{prefix}{key}.")
         else:
-            found[f"{prefix}{key}"] = value
-    return found
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -74,8 +74,8 @@ class Bundle:
     """What is black and white in images of more than 8 bits: as in training, or as the user says."""
 
     def __post_init__(self) -> None:
-        known = {kind: Levels(*levels) for kind, levels in self.header.levels.items()}
-        self.depth = Depth(self.header.preprocessing.white_level, known)
+        levels = {kind: Levels(*levels) for kind, levels in self.header.levels.items()}
+        self.depth = Depth(self.header.preprocessing.white_level, levels)
 
     def look_into(self, domains: Sequence[Domain]) -> None:
         """From now on images of `domains` that have more than 8 bits are read by what their folder holds."""
@@ -164,7 +164,7 @@ def save_static_bundle(
     generators. What is white in the sample's images is white in all that follow.
     """
     whites = parent.depth.known | parent.depth.common()
-    levels = {kind: (found.black, found.white) for kind, found in whites.items()}
+    levels = {kind: (level.black, level.white) for kind, level in whites.items()}
     changes = {
         "static": static,
         "lineage": lineage,
@@ -194,9 +194,9 @@ def _write(
         try:
             load_bundle(temporary, own_backbone=own_backbone)
         except InputError as error:
-            told = error.message.replace(str(temporary), str(path))
+            reason = error.message.replace(str(temporary), str(path))
             raise WorkError(
-                f"what was made cannot be used, so it is not kept: {told}", "Nothing was written under that name."
+                f"what was made cannot be used, so it is not kept: {reason}", "Nothing was written under that name."
             ) from None
 
 

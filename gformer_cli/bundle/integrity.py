@@ -39,7 +39,7 @@ class Verification:
 
     stored: str | None
     """The content hash in the file; None in a bundle that was written before there were any."""
-    found: str
+    computed: str
     """The content hash of the file as it is."""
     problems: tuple[str, ...]
     """What is wrong; empty for a good bundle."""
@@ -52,23 +52,25 @@ def verify(path: Path, parent: Path | None = None) -> Verification:
     """
     file = open_file(path)
     header = parse_header(path, file.metadata())
-    found = _content_hash(path, header.content_hash)
+    computed = _content_hash(path, header.content_hash)
     problems: list[str] = []
     if header.content_hash is None:
         problems.append("it holds no content hash, so nothing tells whether it is as it was written")
-    elif found != header.content_hash:
+    elif computed != header.content_hash:
         now = _part_hashes((name, file.get_tensor(name)) for name in file.keys())  # noqa: SIM118 - not a dict
         parts = sorted({*now, *header.part_hashes})
         changed = [f"tensors {part}.*" for part in parts if now.get(part) != header.part_hashes.get(part)]
         what = ", ".join(changed) or "the header"
-        problems.append(f"{what} changed since it was written: hash {found[:16]}, recorded {header.content_hash[:16]}")
+        problems.append(
+            f"{what} changed since it was written: hash {computed[:16]}, recorded {header.content_hash[:16]}"
+        )
     if parent is not None:
         recorded = None if header.lineage is None else header.lineage.parent
         if recorded is None:
             problems.append("it records no parent")
         elif file_hash(parent) != recorded:
             problems.append(f"{parent} is not its parent: SHA-256 {file_hash(parent)[:16]}, recorded {recorded[:16]}")
-    return Verification(header.content_hash, found, tuple(problems))
+    return Verification(header.content_hash, computed, tuple(problems))
 
 
 def file_hash(path: Path) -> str:

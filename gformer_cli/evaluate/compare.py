@@ -64,13 +64,13 @@ def compare(a: Document, b: Document) -> Comparison:
 
 def _only(one: dict[tuple[str, int, str], Summary], other: dict[tuple[str, int, str], Summary]) -> list[str]:
     settings = {(stream, size) for stream, size, _ in other}
-    found: list[str] = []
+    missing: list[str] = []
     for (stream, size, method), summary in one.items():
         theirs = other.get((stream, size, method))
         if (stream, size) not in settings:
-            found.append(f"stream {stream} in batches of {size}")
+            missing.append(f"stream {stream} in batches of {size}")
         elif theirs is None:
-            found.append(f"{method} on {stream} in batches of {size}")
+            missing.append(f"{method} on {stream} in batches of {size}")
         else:
-            found += [f"target {name} on {stream}" for name in summary.targets if name not in theirs.targets]
-    return list(dict.fromkeys(found))
+            missing += [f"target {name} on {stream}" for name in summary.targets if name not in theirs.targets]
+    return list(dict.fromkeys(missing))

@@ -21,7 +21,7 @@ class PassCounter:
     def __init__(self, network: nn.Module) -> None:
         self.forwards = 0
         self.backwards = 0
-        self._handle: RemovableHandle = network.register_forward_hook(self._seen)
+        self._handle: RemovableHandle = network.register_forward_hook(self._count)
 
     def remove(self) -> None:
         """Stop counting passes of the network itself."""
@@ -29,14 +29,14 @@ class PassCounter:
 
     def take(self) -> tuple[int, int]:
         """Images forward and backward since the last call."""
-        found = self.forwards, self.backwards
+        counts = self.forwards, self.backwards
         self.forwards = self.backwards = 0
-        return found
+        return counts
 
     def __deepcopy__(self, _memo: object) -> PassCounter:
         return self  # a method that copies the network is counted all the same
 
-    def _seen(self, _module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+    def _count(self, _module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         images = _unwrapped(inputs[0]).numel() // inputs[0][0].numel()
         self.forwards += images
         if output.requires_grad:
@@ -77,7 +77,7 @@ class _Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.held = 0
         self.most = 0
-        self._known: dict[int, weakref.ref[torch.UntypedStorage]] = {}
+        self._storages: dict[int, weakref.ref[torch.UntypedStorage]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -89,15 +89,15 @@ class _Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _note(self, tensor: torch.Tensor, *, made: bool) -> None:
         storage = tensor.untyped_storage()
         key: int = storage._cdata  # the address of the storage itself: a view has that of what it looks at
-        if key in self._known:
+        if key in self._storages:
             return
         size = storage.nbytes() if made else 0  # what comes in was there before
-        self._known[key] = weakref.ref(storage, lambda _: self._gone(key, size))
+        self._storages[key] = weakref.ref(storage, lambda _: self._gone(key, size))
         self.held += size
         self.most = max(self.most, self.held)
 
     def _gone(self, key: int, size: int) -> None:
-        del self._known[key]
+        del self._storages[key]
         self.held -= size
 
 

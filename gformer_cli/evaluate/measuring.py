@@ -13,7 +13,7 @@ from gformer_cli.compute.device import pick_pace
 from gformer_cli.compute.threads import Cores
 from gformer_cli.data.streams import Stream
 from gformer_cli.errors import Interrupted, WorkError
-from gformer_cli.evaluate.parallel import Found, measure_in_parallel
+from gformer_cli.evaluate.parallel import Measurement, measure_in_parallel
 from gformer_cli.evaluate.plan import Plan
 from gformer_cli.evaluate.records import Records
 from gformer_cli.evaluate.run import Harness
@@ -54,8 +54,8 @@ def measure(
                     records.add(seed, stream, *run(seed, stream, progress))
         else:
 
-            def add(seed: int, stream: Stream, found: Found) -> None:
-                records.add(seed, stream, *found)
+            def add(seed: int, stream: Stream, measurement: Measurement) -> None:
+                records.add(seed, stream, *measurement)
                 for _ in stream.batches:
                     progress.advance(f"{stream.kind}, {stream.part}")
 

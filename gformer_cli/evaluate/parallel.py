@@ -24,7 +24,7 @@ from gformer_cli.evaluate.run import Harness, Measure
 from gformer_cli.images.preprocessing import Skipped
 from gformer_cli.progress import Silent, StopRequest
 
-Found = tuple[list[Cell], list[Skipped]]
+Measurement = tuple[list[Cell], list[Skipped]]
 _CALL = 6
 """A batch costs about as much as so many images more: the longest stream starts first, so that none is left alone."""
 _ready = ExitStack()
@@ -35,7 +35,7 @@ def measure_in_parallel(
     load: Callable[[], Bundle],
     plan: Plan,
     waiting: list[tuple[int, Stream]],
-    add: Callable[[int, Stream, Found], None],
+    add: Callable[[int, Stream, Measurement], None],
     stop: StopRequest,
     *,
     jobs: int,
@@ -53,7 +53,9 @@ def measure_in_parallel(
     fixed = cores is None or cores.fixed
     longest_first = sorted(waiting, key=lambda item: -sum(len(b.items) + _CALL for b in item[1].batches))
     with Processes(jobs, threads, _harness, load, plan, device, workers, strict, threads, fixed) as crew:
-        futures: dict[Future[Found], tuple[int, Stream]] = {crew.submit(_run, *item): item for item in longest_first}
+        futures: dict[Future[Measurement], tuple[int, Stream]] = {
+            crew.submit(_run, *item): item for item in longest_first
+        }
         for future in as_completed(futures):
             if not future.cancelled():
                 add(*futures[future], future.result())
@@ -78,5 +80,5 @@ def _harness(
     return _ready.enter_context(harness.ready())
 
 
-def _run(measure: Measure, seed: int, stream: Stream) -> Found:
+def _run(measure: Measure, seed: int, stream: Stream) -> Measurement:
     return measure(seed, stream, Silent())

@@ -119,7 +119,7 @@ def left_out(wish: Wish, bundle: Bundle, *, has_source: bool) -> list[str]:
 
 def choose(
     words: Sequence[str],
-    known: Iterable[str],
+    choices: Iterable[str],
     noun: str,
     impossible: Mapping[str, str],
     *,
@@ -127,41 +127,41 @@ def choose(
 ) -> list[str]:
     """Names from words such as `a,b` or `all`, without repetition. `named` gives the name that a word stands for.
 
-    `impossible` tells why some of `known` cannot be had here: `all` leaves them out. Raises `InputError` for one of
+    `impossible` tells why some of `choices` cannot be had here: `all` leaves them out. Raises `InputError` for one of
     them that is named, and for an unknown name.
     """
-    known = list(known)
+    choices = list(choices)
     names: list[str] = []
     for word in _named(words):
         name = named(word)
-        if name not in (*known, ALL):
-            raise InputError(f"unknown {noun}: {word!r}", did_you_mean(word, [*known, ALL]))
+        if name not in (*choices, ALL):
+            raise InputError(f"unknown {noun}: {word!r}", did_you_mean(word, [*choices, ALL]))
         if name in impossible:
             raise InputError(f"the {noun} {name!r} cannot be measured here", f"{impossible[name]}.")
         if name not in names:
             names.append(name)
     if not names:
-        raise InputError(f"no {noun} named", f"Known: {', '.join([*known, ALL])}.")
-    return [name for name in known if name not in impossible] if ALL in names else names
+        raise InputError(f"no {noun} named", f"Known: {', '.join([*choices, ALL])}.")
+    return [name for name in choices if name not in impossible] if ALL in names else names
 
 
 def impossible_methods(bundle: Bundle) -> dict[str, str]:
     """Methods that a bundle cannot be measured with, and why."""
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     static = bundle.header.static is not None
     if bundle.constant is None:
-        found["constant"] = (
+        reasons["constant"] = (
             "A static bundle holds no constant generator; measure the bundle that it was made from"
             if static
             else "This bundle holds no constant generator; meta-train with meta_train.constant=true makes one"
         )
     if bundle.guard is None:
-        found["gformer-guard"] = (
+        reasons["gformer-guard"] = (
             "A static bundle has no guard: it generates nothing"
             if static
             else "This bundle holds no calibrated guard; gformer meta-train makes one"
         )
-    return found
+    return reasons
 
 
 def impossible_streams(*, has_source: bool) -> dict[str, str]:
@@ -197,20 +197,20 @@ def remarks(plan: Plan, *, has_source: bool, static: StaticHeader | None = None)
     """What a user should know of a plan that works all the same; `static` is what the bundle's header says."""
     small = [f"{t.name} ({len(t.files)})" for t in plan.targets if len(t.files) < plan.batch_size]
     single = [t.name for t in plan.targets if sum(count > 0 for count in t.counts.values()) == 1]
-    found: list[str] = []
+    lines: list[str] = []
     if static is not None:
-        found.append(
+        lines.append(
             f"static bundle: gformer predicts every batch with what was kept from {static.target}; "
             "source is the model before adapting"
         )
     if small:
-        found.append(f"fewer images than one batch of {plan.batch_size}, so batches are smaller: {', '.join(small)}")
+        lines.append(f"fewer images than one batch of {plan.batch_size}, so batches are smaller: {', '.join(small)}")
     if single:
-        found.append(f"images of one class only, so statistics of a batch mislead: {', '.join(single)}")
+        lines.append(f"images of one class only, so statistics of a batch mislead: {', '.join(single)}")
     blind = [name for name in plan.methods if METHODS[name].reads_source and not has_source]
     if blind:
-        found.append(f"without --source nothing holds {', '.join(blind)} near the source model (eata is ETA then)")
-    return found
+        lines.append(f"without --source nothing holds {', '.join(blind)} near the source model (eata is ETA then)")
+    return lines
 
 
 def _named(words: Sequence[str]) -> list[str]:

@@ -291,11 +291,11 @@ def paired_difference(name: str, mine: Sequence[Cell], theirs: Sequence[Cell]) -
 
 def _averages(cells: Sequence[Cell], measure: str = "accuracy") -> dict[str, float]:
     """Per target the mean over its cells, weighted by images."""
-    found: dict[str, float] = {}
+    averages: dict[str, float] = {}
     for target in dict.fromkeys(cell.target for cell in cells):
         own = [cell for cell in cells if cell.target == target]
-        found[target] = sum(getattr(c, measure) * c.n for c in own) / sum(c.n for c in own)
-    return found
+        averages[target] = sum(getattr(c, measure) * c.n for c in own) / sum(c.n for c in own)
+    return averages
 
 
 def _over_targets(cells: Sequence[Cell], measure: str = "accuracy") -> float:

@@ -95,8 +95,8 @@ class Harness:
                 first = count
                 self._warm_up(runners, batch.inputs, passes)
             with self.pace.step(max(1, count)):  # all methods on the same number, so that their costs compare
-                found = {name: self._predicted(name, one, batch, passes) for name, one in runners.items() if count}
-            for name, (logits, spent) in found.items():
+                predicted = {name: self._predicted(name, one, batch, passes) for name, one in runners.items() if count}
+            for name, (logits, spent) in predicted.items():
                 answers[name] = logits
                 for target in dict.fromkeys(batch.targets):
                     rows = [row for row, own in enumerate(batch.targets) if own == target]
@@ -145,8 +145,8 @@ class Harness:
         """
         count = len(batch.targets)
         if method.ask_once and (name, count) in self._costs:
-            known = [self._answers.get((name, *content)) for content in batch.contents]
-            answers = [logits for logits in known if logits is not None]
+            remembered = [self._answers.get((name, *content)) for content in batch.contents]
+            answers = [logits for logits in remembered if logits is not None]
             if len(answers) == count:
                 return torch.stack(answers), self._costs[name, count]
         logits, seconds = self._timed(method, batch.inputs)

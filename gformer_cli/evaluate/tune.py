@@ -110,15 +110,15 @@ class _Bench:
         method = METHODS[name].from_parts(parts_of(self.bundle), **settings)
         if method.reads_source:
             method.prepare(images for stream in self.streams if stream.shift is None for images, _ in self._cut(stream))
-        found: list[float] = []
+        accuracies: list[float] = []
         for stream in self.streams:
             method.reset()
             right = sum(
                 int((method.predict(images).argmax(dim=1).cpu() == labels).sum())
                 for images, labels in self._cut(stream)
             )
-            found.append(right / len(stream.labels))
-        return sum(found) / len(found)
+            accuracies.append(right / len(stream.labels))
+        return sum(accuracies) / len(accuracies)
 
     def _cut(self, stream: TuningStream) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Batches as the network takes them: (B, 3, S, S) and labels (B,)."""

@@ -131,8 +131,8 @@ class GuardCalibration:
                     episode = Episode(domain, chosen, shift)
                     yield _Batch(CLEAN, size, fold, away, f"{domain.name}, unknown to the model", episode)
                     if plain:
-                        known = f"{domain.name}, known to the model"
-                        yield _Batch(CLEAN, size, fold, self.models.full, known, episode)
+                        place = f"{domain.name}, known to the model"
+                        yield _Batch(CLEAN, size, fold, self.models.full, place, episode)
                     pool = _one_class(domain, rng)
                     if number % 2 == 0 and size > 1:
                         alike = Episode(domain, tuple(rng.sample(pool, min(size, len(pool)))), shift)

@@ -115,11 +115,11 @@ class EpisodeWork:
             loss = self.loss(episode)
             total = loss.cross_entropy + options.huber_weight * loss.huber
             self.divergence.check_loss(number // options.episodes_per_step + 1, total.item())
-            found = torch.autograd.grad(total / options.episodes_per_step, parameters, allow_unused=True)
+            gradients = torch.autograd.grad(total / options.episodes_per_step, parameters, allow_unused=True)
         gradient = torch.cat(
             [
                 (torch.zeros_like(parameter) if one is None else one).flatten()
-                for parameter, one in zip(parameters, found, strict=True)
+                for parameter, one in zip(parameters, gradients, strict=True)
             ]
         )
         figures = {"cross_entropy": loss.cross_entropy.item(), "huber": loss.huber.item(), "accuracy": loss.accuracy}

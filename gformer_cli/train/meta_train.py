@@ -86,7 +86,7 @@ def meta_train(
     trainers = make_trainers(wanted, models, loaded, settings, run, source, device, pace)
     with stoppable() as stop:
         if size == 1:
-            found = {label: trainer.train(progress, stop) for label, trainer in trainers.items()}
+            figures = {label: trainer.train(progress, stop) for label, trainer in trainers.items()}
             guard = _guard(trainers[GENERATOR], progress)
         else:
             assert cores is not None
@@ -97,11 +97,11 @@ def meta_train(
                 with Processes(size, threads, build_trainers, *own) as crew:
                     for trainer in trainers.values():
                         trainer.crew = crew
-                    found = _train_together(trainers, progress, stop)
+                    figures = _train_together(trainers, progress, stop)
                     guard = _guard(trainers[GENERATOR], progress)
-    validation = dict(found[GENERATOR])
-    if CONSTANT in found:
-        validation["constant"] = found[CONSTANT]["gformer"]
+    validation = dict(figures[GENERATOR])
+    if CONSTANT in figures:
+        validation["constant"] = figures[CONSTANT]["gformer"]
     trained = {label: trainer.model.generator for label, trainer in trainers.items()}
     save_bundle(
         run.bundle,

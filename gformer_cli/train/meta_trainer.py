@@ -156,8 +156,8 @@ class MetaTrainer(EpisodeWork):
         """Mean accuracy over the validation episodes of `gformer`, `source` or `bn`."""
         weights = flat(self.kept.generator) if method == "gformer" else None
         pieces = [(self.label, weights, number, method) for number in range(len(self.validation))]
-        found = map_in_order(self.crew, look, pieces)
-        return sum(found) / len(found)
+        accuracies = map_in_order(self.crew, look, pieces)
+        return sum(accuracies) / len(accuracies)
 
 
 def _same_settings(saved: object, settings: Settings) -> bool:
@@ -186,6 +186,6 @@ class _Means:
             self.sums[name] = self.sums.get(name, 0.0) + value
 
     def take(self) -> dict[str, float]:
-        found = {name: value / self.count for name, value in self.sums.items()}
+        means = {name: value / self.count for name, value in self.sums.items()}
         self.sums, self.count = {}, 0
-        return found
+        return means

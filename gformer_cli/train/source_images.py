@@ -65,15 +65,15 @@ class SourceImages:
             raise _changed(f"changed images in {_list(changed)}" if changed else "their contents differ", hint)
 
     def _require(self, now: Mapping[str, Mapping[str, object]], hint: str) -> None:
-        told: list[str] = []
+        changes: list[str] = []
         for what, before, after in [
             ("domain", _names(self.domains), _names(now)),
             ("class folder", _paths(self.domains, now), _paths(now, self.domains)),
         ]:
-            told += [f"{what} gone: {name}" for name in sorted(before - after)]
-            told += [f"{what} new: {name}" for name in sorted(after - before)]
-        if told:
-            raise _changed(_list(told), hint)
+            changes += [f"{what} gone: {name}" for name in sorted(before - after)]
+            changes += [f"{what} new: {name}" for name in sorted(after - before)]
+        if changes:
+            raise _changed(_list(changes), hint)
 
 
 def _changed(what: str, hint: str) -> InputError:
@@ -84,7 +84,7 @@ def _classes(domain: LabelledDomain) -> dict[str, ClassImages]:
     rows: dict[str, list[str]] = {}
     for file, digest in zip(domain.files, domain.digests, strict=True):
         rows.setdefault(str(file.label), []).append(f"{file.path.name}/{digest}")
-    return {label: ClassImages(len(found), _digest(found)) for label, found in sorted(rows.items())}
+    return {label: ClassImages(len(files), _digest(files)) for label, files in sorted(rows.items())}
 
 
 def _digest(rows: Sequence[str]) -> str:
@@ -95,13 +95,13 @@ def _differ(before: ClassImages, now: ClassImages) -> bool:
     return before.images != now.images or (before.digest is not None and before.digest != now.digest)
 
 
-def _names(found: Iterable[str]) -> set[str]:
-    return {unicodedata.normalize("NFC", name) for name in found}  # one name in two spellings is no change
+def _names(names: Iterable[str]) -> set[str]:
+    return {unicodedata.normalize("NFC", name) for name in names}  # one name in two spellings is no change
 
 
-def _paths(found: Mapping[str, Iterable[str]], other: Mapping[str, object]) -> set[str]:
+def _paths(domains: Mapping[str, Iterable[str]], other: Mapping[str, object]) -> set[str]:
     """`domain/class` of the domains that both have: of one that came or went, its name says it all."""
-    return _names(f"{name}/{label}" for name in found if name in other for label in found[name])
+    return _names(f"{name}/{label}" for name in domains if name in other for label in domains[name])
 
 
 def _list(items: Sequence[str]) -> str:

@@ -162,7 +162,7 @@ class SourceTrainer:
     def validate(self) -> float:
         """Mean over the domains of the accuracy on their validation images."""
         self.network.eval()
-        found: list[float] = []
+        accuracies: list[float] = []
         for domain in self.domains:
             correct = 0
             for start in range(0, len(domain.validation), self.options.batch_size):
@@ -171,5 +171,5 @@ class SourceTrainer:
                 logits = self.divergence.check_logits(self.network(inputs))
                 correct += int((logits.argmax(dim=1).cpu() == domain.labels[chosen]).sum())
             if domain.validation:
-                found.append(correct / len(domain.validation))
-        return sum(found) / len(found) if found else 0.0
+                accuracies.append(correct / len(domain.validation))
+        return sum(accuracies) / len(accuracies) if accuracies else 0.0

@@ -62,15 +62,15 @@ def write(tmp_path: Path) -> Write:
 def test_a_written_bundle_verifies_and_its_hash_is_over_the_whole_file(write: Write) -> None:
     path = write()
     found = verify(path)
-    assert found.problems == () and found.stored == found.found == read_header(path).content_hash
+    assert found.problems == () and found.stored == found.computed == read_header(path).content_hash
     content = path.read_bytes()
-    assert content.count(found.found.encode()) == 1
-    assert hashlib.sha256(content.replace(found.found.encode(), b"0" * 64)).hexdigest() == found.found
+    assert content.count(found.computed.encode()) == 1
+    assert hashlib.sha256(content.replace(found.computed.encode(), b"0" * 64)).hexdigest() == found.computed
 
 
 def test_the_same_contents_give_the_same_bytes_and_others_another_hash(write: Write) -> None:
     assert write("a").read_bytes() == write("b").read_bytes()
-    assert verify(write("c", classes=["cat", "dog"])).found != verify(write("a")).found
+    assert verify(write("c", classes=["cat", "dog"])).computed != verify(write("a")).computed
 
 
 def test_a_class_that_looks_like_the_hash_changes_nothing(write: Write) -> None:
@@ -131,7 +131,7 @@ def test_a_bundle_from_before_hashes_says_so(write: Write) -> None:
 
 def test_what_is_no_hash_is_refused(write: Write) -> None:
     path = write()
-    found = verify(path).found
+    found = verify(path).computed
     path.write_bytes(path.read_bytes().replace(found.encode(), b"z" * 64))
     with pytest.raises(InputError, match="content_hash"):
         verify(path)
