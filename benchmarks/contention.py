@@ -182,7 +182,7 @@ class Work:
         models = SourceModels(run, source, settings, device)
         model = build_model(settings.generator, build_generator(settings.generator, models.full))
         own = settings, run, device
-        self.meta = MetaTrainer(model, models, loaded, *own, label="generator", leave_one_out=True, pace=pace)
+        self.meta = MetaTrainer(model, models, loaded, *own, label="generator", leave_one_domain_out=True, pace=pace)
         bundle = load_bundle(run.bundle)
         self.predictor = Predictor(bundle, device, bundle.guard, pace=pace)
         files = tuple(loaded[0].files[:64])

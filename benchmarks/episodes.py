@@ -81,7 +81,7 @@ def trainer(settings: Settings, run: RunFolder, source: SourceData, domains: lis
     generator = build_generator(settings.generator, models.full)
     model = build_model(settings.generator, generator)
     return MetaTrainer(
-        model, models, domains, settings, run, CPU, label="generator", leave_one_out=source.leave_one_out
+        model, models, domains, settings, run, CPU, label="generator", leave_one_domain_out=source.leave_one_domain_out
     )
 
 

@@ -93,10 +93,15 @@ class PretrainSettings(_Section):
     jitter: NotNegative = 0.2
     """Random brightness, contrast and saturation."""
     validate_every: Count = 200
-    leave_one_out: bool = True
+    leave_one_domain_out: bool = True
     """Also train, for each domain, a model without it: meta-train needs them."""
     precision: Precision = "auto"
     """`auto`: bfloat16 on GPUs that have it, else float32."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_of_now(cls, values: Any) -> Any:
+        return as_of_now("pretrain", values) if isinstance(values, Mapping) else values
 
 
 class GeneratorSettings(_Section):
@@ -211,7 +216,7 @@ class ShiftSettings(_Section):
     """Simulated shifts in meta-training episodes."""
 
     probability: Fraction = 0.5
-    """Share of the episodes that carry one, where leave-one-out models exist; without these, all do."""
+    """Share of the episodes that carry one, where leave-one-domain-out models exist; without these, all do."""
     strength: NotNegative = 1.0
     families: Annotated[tuple[ShiftFamily, ...], Field(min_length=1)] = get_args(ShiftFamily)
 

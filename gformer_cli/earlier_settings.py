@@ -8,6 +8,7 @@ from typing import Any
 RENAMED = {
     "generator.constant": "generator.on_constant",
     "meta_train.control": "meta_train.constant",
+    "pretrain.leave_one_out": "pretrain.leave_one_domain_out",
 }
 """Dotted keys of before, and what they are called now."""
 _GONE: Mapping[str, Mapping[str, Any]] = {"generator": {"probe_scale": 1.0, "gradient_layers": None}}

@@ -132,6 +132,7 @@ def test_an_unknown_key_of_a_preset_names_preset_and_nearest(preset: Any) -> Non
 RENAMED = [
     ("generator.constant", "generator.on_constant", True),
     ("meta_train.control", "meta_train.constant", False),
+    ("pretrain.leave_one_out", "pretrain.leave_one_domain_out", False),
 ]
 
 

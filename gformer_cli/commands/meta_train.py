@@ -33,7 +33,7 @@ def meta_train(
     backbone: options.Backbone = None,
     weights: options.Weights = None,
     image_size: options.ImageSize = None,
-    leave_one_out: options.LeaveOneOut = None,
+    leave_one_domain_out: options.LeaveOneDomainOut = None,
     layout: options.LayoutOption = Layout.auto,
     seed: options.Seed = None,
     device: options.Device = "auto",
@@ -71,7 +71,7 @@ def meta_train(
         _NETWORK: backbone,
         "backbone.weights": weights,
         "data.image_size": image_size,
-        "pretrain.leave_one_out": leave_one_out,
+        "pretrain.leave_one_domain_out": leave_one_domain_out,
         "seed": seed,
         "meta_train.steps": steps,
     }
@@ -133,8 +133,8 @@ def _check(training: SourceTraining) -> list[str]:
     check_claim(training.run, resume=training.resume, overwrite=training.overwrite)
     check_images(training.domains, training.run)
     known = training.run.source()
-    if not known.leave_one_out:
-        training.terminal.warning("the run has no leave-one-out models: episodes are simulated shifts only")
+    if not known.leave_one_domain_out:
+        training.terminal.warning("the run has no leave-one-domain-out models: episodes are simulated shifts only")
     return list(known.classes)
 
 

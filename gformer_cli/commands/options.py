@@ -124,7 +124,7 @@ Weights = Annotated[
     ),
 ]
 ImageSize = Annotated[int | None, typer.Option("--image-size", help="Height and width in pixels.", show_default=False)]
-LeaveOneOut = Annotated[
+LeaveOneDomainOut = Annotated[
     bool | None,
     typer.Option(
         "--leave-one-out/--no-leave-one-out",

@@ -33,7 +33,7 @@ def pretrain(
     weights: options.Weights = None,
     image_size: options.ImageSize = None,
     steps: Annotated[int | None, typer.Option(help="Training steps per model.", show_default=False)] = None,
-    leave_one_out: options.LeaveOneOut = None,
+    leave_one_domain_out: options.LeaveOneDomainOut = None,
     layout: options.LayoutOption = Layout.auto,
     seed: options.Seed = None,
     device: options.Device = "auto",
@@ -63,7 +63,7 @@ def pretrain(
             "backbone.weights": weights,
             "data.image_size": image_size,
             "pretrain.steps": steps,
-            "pretrain.leave_one_out": leave_one_out,
+            "pretrain.leave_one_domain_out": leave_one_domain_out,
             "seed": seed,
         },
     )

@@ -43,7 +43,7 @@ class SourceTraining:
         check_resumed(
             self.domains, self.run, resume=self.resume
         )  # before what the folders lack: it may have come since
-        classes = check_source(self.domains, leave_one_out=self.settings.pretrain.leave_one_out)
+        classes = check_source(self.domains, leave_one_domain_out=self.settings.pretrain.leave_one_domain_out)
         for domain in self.domains:
             missing = [name for name in classes if name not in domain.classes]
             if missing:
@@ -60,7 +60,7 @@ class SourceTraining:
 
     def outputs(self) -> list[Path]:
         """The files that it makes and keeps."""
-        lacking = self.domains if self.settings.pretrain.leave_one_out else ()
+        lacking = self.domains if self.settings.pretrain.leave_one_domain_out else ()
         labels = ["all", *(f"without-{domain.name}" for domain in lacking)]
         return [self.run.settings_path, self.run.source_path, *map(self.run.model_path, labels)]
 
@@ -68,10 +68,10 @@ class SourceTraining:
         """Train, showing progress and what was skipped."""
         from gformer_cli.train.pretrain import pretrain
 
-        if not self.settings.pretrain.leave_one_out:
+        if not self.settings.pretrain.leave_one_domain_out:
             self.terminal.warning(
-                "no leave-one-out models: meta-training will know simulated shifts only, which costs accuracy on real "
-                "ones"
+                "no leave-one-domain-out models: meta-training will know simulated shifts only, which costs accuracy "
+                "on real ones"
             )
         with self.terminal.progress() as progress:
             done = pretrain(

@@ -61,7 +61,7 @@ class EpisodeWork:
         device: torch.device,
         *,
         label: str,
-        leave_one_out: bool,
+        leave_one_domain_out: bool,
         pace: Pace | None = None,
     ) -> None:
         self.label = label
@@ -87,8 +87,8 @@ class EpisodeWork:
             settings.seed,
             self.options.largest_batch,
             self.options.few_classes,
-            # without leave-one-out models, only a shift makes images that the model has not seen
-            settings.shifts.probability if leave_one_out else 1.0,
+            # without leave-one-domain-out models, only a shift makes images that the model has not seen
+            settings.shifts.probability if leave_one_domain_out else 1.0,
             settings.shifts.strength,
             settings.shifts.families,
         )
@@ -98,7 +98,7 @@ class EpisodeWork:
             batch_sizes=sorted({min(SMALL_BATCH, self.options.largest_batch), self.options.largest_batch}),
             batches=self.options.validation_batches,
             few_classes=self.options.validation_few_classes,
-            unshifted=leave_one_out,
+            unshifted=leave_one_domain_out,
             strength=settings.shifts.strength,
         )
         if not self.validation:

@@ -142,7 +142,7 @@ def make_trainers(
         model = build_model(described, build_generator(described, models.full).to(device))
         own = settings, run, device
         made[label] = MetaTrainer(
-            model, models, loaded, *own, label=label, leave_one_out=source.leave_one_out, pace=pace
+            model, models, loaded, *own, label=label, leave_one_domain_out=source.leave_one_domain_out, pace=pace
         )
     return made
 

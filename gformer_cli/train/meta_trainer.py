@@ -39,11 +39,11 @@ class MetaTrainer(EpisodeWork):
         device: torch.device,
         *,
         label: str,
-        leave_one_out: bool,
+        leave_one_domain_out: bool,
         pace: Pace | None = None,
     ) -> None:
         own = model, models, domains, settings, device
-        super().__init__(*own, label=label, leave_one_out=leave_one_out, pace=pace)
+        super().__init__(*own, label=label, leave_one_domain_out=leave_one_domain_out, pace=pace)
         self.name = label if label == GENERATOR else f"{label} generator"
         self.title, self.task = f"the {self.name}", f"meta-training {self.name}"
         self.run = run

@@ -32,11 +32,11 @@ class PretrainResult:
     skipped: list[Skipped]
 
 
-def check_source(domains: Sequence[Domain], *, leave_one_out: bool) -> list[str]:
+def check_source(domains: Sequence[Domain], *, leave_one_domain_out: bool) -> list[str]:
     """The class names of `domains`; raises `InputError` where they cannot be trained on.
 
     That is: a name that is not UTF-8, fewer than two classes, an empty class folder, one domain alone or a class of
-    one domain alone while leave-one-out models are wanted.
+    one domain alone while leave-one-domain-out models are wanted.
     """
     check_names(domains)
     classes = class_names(domains)
@@ -52,11 +52,11 @@ def check_source(domains: Sequence[Domain], *, leave_one_out: bool) -> list[str]
                     f"class folder without images: {domain.root / name}",
                     "Add images, or remove the folder if the domain has none of that class.",
                 )
-    if not leave_one_out:
+    if not leave_one_domain_out:
         return classes
     if len(domains) == 1:
         raise InputError(
-            f"one source domain only ({domains[0].name}), and leave-one-out models need two or more",
+            f"one source domain only ({domains[0].name}), and leave-one-domain-out models need two or more",
             "Add a --source, or use --no-leave-one-out: episodes then come from simulated shifts alone.",
         )
     for name in classes:
@@ -96,14 +96,14 @@ def pretrain(
     progress = progress or Silent()
     run.check_claim(settings, resume=resume, overwrite=overwrite)
     check_resumed(domains, run, resume=resume)
-    classes = check_source(domains, leave_one_out=settings.pretrain.leave_one_out)
+    classes = check_source(domains, leave_one_domain_out=settings.pretrain.leave_one_domain_out)
     make_deterministic(settings.seed)
     remark = try_backbone(settings, len(classes), len(domains), device)  # to be told before anything is written
     if remark is not None:
         progress.message(remark)
     loaded, skipped = read_source(domains, classes, settings, workers=workers, strict=strict, progress=progress)
     parts = {ALL: [domain.name for domain in loaded]}
-    if settings.pretrain.leave_one_out:
+    if settings.pretrain.leave_one_domain_out:
         parts |= {f"without-{left}": [name for name in parts[ALL] if name != left] for left in parts[ALL]}
     _check_validation(parts, loaded)
     images = SourceImages.of(loaded)
@@ -113,7 +113,7 @@ def pretrain(
         classes=classes,
         domains={d.name: {c: int((d.labels == i).sum()) for i, c in enumerate(classes)} for d in loaded},
         fingerprint=images.fingerprint,
-        leave_one_out=settings.pretrain.leave_one_out,
+        leave_one_domain_out=settings.pretrain.leave_one_domain_out,
         validation_accuracy=accuracies[ALL],
     )
     run.write_source(source)
@@ -170,7 +170,9 @@ def try_backbone(
     """
     options = settings.pretrain
     network = new_network(settings, num_classes, with_weights=download or settings.backbone.weights != "default")
-    smallest = max(options.batch_size, num_domains - options.leave_one_out, 1)  # a batch holds an image of each domain
+    smallest = max(
+        options.batch_size, num_domains - options.leave_one_domain_out, 1
+    )  # a batch holds an image of each domain
     left = try_training_of(network, settings, num_classes, device, smallest)
     if not left:
         return None

@@ -20,11 +20,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import yaml
-from pydantic import TypeAdapter
+from pydantic import AliasChoices, Field, TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
@@ -71,7 +71,8 @@ class SourceData:
     domains: dict[str, dict[str, int]]
     """Per domain the number of readable images per class."""
     fingerprint: str
-    leave_one_out: bool
+    leave_one_domain_out: Annotated[bool, Field(validation_alias=AliasChoices("leave_one_domain_out", "leave_one_out"))]
+    """Whether there is a model without each domain; in older files under its earlier name."""
     validation_accuracy: float
     """Of the model trained on all domains, on their validation images."""
 

@@ -59,7 +59,7 @@ class SourceModels:
         self.full = self._load(run, ALL, source, settings, device)
         self._without = {
             name: self._load(run, f"without-{name}", source, settings, device)
-            for name in (source.domains if source.leave_one_out else ())
+            for name in (source.domains if source.leave_one_domain_out else ())
         }
 
     def unaware_of(self, domain: str) -> Backbone:

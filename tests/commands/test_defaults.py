@@ -106,7 +106,7 @@ def test_a_dry_run_of_both_stages_touches_nothing(here: Path, train: Train) -> N
     assert list(here.iterdir()) == []
     assert "gformer-run/models/all.safetensors" in plan["outputs"] and "gformer-run/model.gformer" in plan["outputs"]
     assert (plan["settings"]["data"]["image_size"], plan["settings"]["seed"]) == (24, 3)
-    assert plan["settings"]["pretrain"]["leave_one_out"] is False
+    assert plan["settings"]["pretrain"]["leave_one_domain_out"] is False
 
 
 def test_an_interrupted_first_stage_goes_on_only_when_asked(

@@ -43,7 +43,7 @@ def test_source_json_counts_the_images(finished_pretrain: Path) -> None:
     source = json.loads((finished_pretrain / "source.json").read_text())
     assert source["classes"] == ["circle", "square", "stripes"]
     assert source["domains"] == {name: {"circle": 10, "square": 10, "stripes": 10} for name in ("dawn", "dusk", "noon")}
-    assert source["leave_one_out"] is True
+    assert source["leave_one_domain_out"] is True
 
 
 def test_the_log_has_a_line_per_model_and_validation(
@@ -63,7 +63,7 @@ def test_resolved_settings_are_saved_and_later_wins(pretrain: Pretrain, tmp_path
     saved = yaml.safe_load((tmp_path / "run" / "settings.yaml").read_text())
     assert saved["seed"] == 7
     assert saved["backbone"]["width"] == 0.125
-    assert saved["pretrain"] == saved["pretrain"] | {"steps": 1, "jitter": 0.5, "leave_one_out": False}
+    assert saved["pretrain"] == saved["pretrain"] | {"steps": 1, "jitter": 0.5, "leave_one_domain_out": False}
 
 
 def test_saved_settings_are_a_preset_that_repeats_the_run(
@@ -79,8 +79,8 @@ def test_no_leave_one_out_trains_one_model_and_says_what_it_costs(pretrain: Pret
     done = pretrain(tmp_path / "run", "--no-leave-one-out", "--quiet")
     assert done.status == 0
     assert [path.name for path in (tmp_path / "run" / "models").iterdir()] == ["all.safetensors"]
-    assert "warning: no leave-one-out models" in done.err and "costs accuracy" in done.err
-    assert json.loads((tmp_path / "run" / "source.json").read_text())["leave_one_out"] is False
+    assert "warning: no leave-one-domain-out models" in done.err and "costs accuracy" in done.err
+    assert json.loads((tmp_path / "run" / "source.json").read_text())["leave_one_domain_out"] is False
 
 
 def test_the_full_model_does_not_depend_on_leave_one_out(

@@ -28,7 +28,7 @@ def run(pretrained: Path, tmp_path: Path) -> RunFolder:
 def make_trainer(domains: list[Domain], run: RunFolder, tiny: Settings) -> Callable[..., MetaTrainer]:
     """`make_trainer("meta_train.huber_weight=0")`: a trainer with an untrained generator."""
 
-    def make(*assignments: str, leave_one_out: bool = True) -> MetaTrainer:
+    def make(*assignments: str, leave_one_domain_out: bool = True) -> MetaTrainer:
         settings = resolve(base=tiny, assignments=assignments)
         loaded, _ = load_labelled(
             domains, ["dark", "light"], preprocessing_of(settings), validation_fraction=0.2, seed=0, workers=0
@@ -38,6 +38,8 @@ def make_trainer(domains: list[Domain], run: RunFolder, tiny: Settings) -> Calla
         generator = build_generator(settings.generator, models.full)
         share = build_model(settings.generator, generator).probe_images
         model = GeneralizeFormer(generator, prior_count=16.0, probe_images=share)
-        return MetaTrainer(model, models, loaded, settings, run, CPU, label="generator", leave_one_out=leave_one_out)
+        return MetaTrainer(
+            model, models, loaded, settings, run, CPU, label="generator", leave_one_domain_out=leave_one_domain_out
+        )
 
     return make

@@ -85,7 +85,7 @@ def test_no_validation_image_is_trained_on(train: Callable[..., Any], read: list
 
 
 def test_batches_hold_the_domains_alike(train: Callable[..., Any], read: list[Any]) -> None:
-    train("pretrain.steps=5", "pretrain.leave_one_out=false")
+    train("pretrain.steps=5", "pretrain.leave_one_domain_out=false")
     counts: Counter[str] = Counter()
     for _, what, domain, positions in read:
         if what == "train":
@@ -94,7 +94,7 @@ def test_batches_hold_the_domains_alike(train: Callable[..., Any], read: list[An
 
 
 def test_every_training_image_comes_up_before_any_comes_twice(train: Callable[..., Any], read: list[Any]) -> None:
-    train("pretrain.steps=4", "pretrain.batch_size=6", "pretrain.leave_one_out=false")
+    train("pretrain.steps=4", "pretrain.batch_size=6", "pretrain.leave_one_domain_out=false")
     taken = [p for _, what, domain, positions in read if (what, domain) == ("train", "red") for p in positions]
     assert len(taken) == 8 and len(set(taken)) == 8
 
@@ -110,7 +110,7 @@ def test_the_model_that_was_best_on_validation_is_kept(
         return ([*accuracies, 0.0])[len(states) - 1]
 
     monkeypatch.setattr(SourceTrainer, "validate", accuracy)
-    train("pretrain.leave_one_out=false")
+    train("pretrain.leave_one_domain_out=false")
     kept = RunFolder(tmp_path / "run").load_model("all")
     assert all(torch.equal(kept[name], tensor) for name, tensor in states[best - 1].items())
     assert any(not torch.equal(kept[name], tensor) for name, tensor in states[best - 2].items())
@@ -127,7 +127,7 @@ def test_the_result_counts_readable_images(train: Callable[..., Any]) -> None:
 def test_more_training_lowers_the_loss(train: Callable[..., Any], tmp_path: Path) -> None:
     from statistics import median
 
-    train("pretrain.steps=30", "pretrain.validate_every=1", "pretrain.leave_one_out=false")
+    train("pretrain.steps=30", "pretrain.validate_every=1", "pretrain.leave_one_domain_out=false")
     losses = [json.loads(line)["loss"] for line in (tmp_path / "run" / "pretrain.jsonl").read_text().splitlines()]
     assert median(losses[-10:]) < 0.5 * median(losses[:5])
 

@@ -243,3 +243,12 @@ def test_a_checkpoint_of_the_constant_generator_is_found_under_its_earlier_name(
     assert run.checkpoint("constant").load() == {"step": 3}
     Checkpoint(run.checkpoints / "constant.pt").save({"step": 4})
     assert run.checkpoint("constant").load() == {"step": 4}
+
+
+def test_a_source_json_with_the_earlier_name_of_leave_one_domain_out_is_read(run: RunFolder) -> None:
+    run.write_source(SourceData(["a"], {"x": {"a": 2}}, "f", leave_one_domain_out=False, validation_accuracy=0.5))
+    document = json.loads(run.source_path.read_text())
+    now = run.source()
+    document["leave_one_out"] = document.pop("leave_one_domain_out")
+    run.source_path.write_text(json.dumps(document))
+    assert run.source() == now and not now.leave_one_domain_out
