@@ -144,24 +144,24 @@ def test_observed_features_and_statistics_match_hooks(backbone: Backbone, images
     for handle in handles:
         handle.remove()
 
-    logits, seen = backbone.observe(images, parameters)
+    logits, session = backbone.observe(images, parameters)
 
     torch.testing.assert_close(logits, expected_logits, rtol=1e-12, atol=1e-12)
-    assert seen.features is not None
-    torch.testing.assert_close(seen.features, inputs[backbone.classifier], rtol=1e-12, atol=1e-12)
-    assert sorted(seen.means) == sorted(seen.variances) == [0, 1]
+    assert session.features is not None
+    torch.testing.assert_close(session.features, inputs[backbone.classifier], rtol=1e-12, atol=1e-12)
+    assert sorted(session.means) == sorted(session.variances) == [0, 1]
     for index, layer in enumerate(backbone.layers):
         var, mean = torch.var_mean(inputs[layer], dim=(0, 2, 3), correction=0)
-        torch.testing.assert_close(seen.means[index], mean, rtol=1e-10, atol=1e-12)
-        torch.testing.assert_close(seen.variances[index], var, rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(session.means[index], mean, rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(session.variances[index], var, rtol=1e-10, atol=1e-12)
 
 
 def test_observing_under_source_statistics_sees_the_batch_and_gives_the_same_logits(
     backbone: Backbone, images: torch.Tensor
 ) -> None:
-    logits, seen = backbone.observe(images)
+    logits, session = backbone.observe(images)
     torch.testing.assert_close(logits, backbone(images), rtol=1e-12, atol=1e-12)
-    assert not torch.allclose(seen.means[0], backbone.layers[0].running_mean)
+    assert not torch.allclose(session.means[0], backbone.layers[0].running_mean)
 
 
 def test_nothing_is_left_of_a_pass_even_after_an_error(backbone: Backbone, images: torch.Tensor) -> None:

@@ -15,8 +15,8 @@ from gformer_cli.core.probe import Probe, statistic_shifts
 @pytest.fixture
 def prediction(make_probe: Callable[..., Probe]) -> Prediction:
     """Parameters that lie off the source's, by another amount in each layer."""
-    seen = make_probe()
-    source = seen.source
+    probe = make_probe()
+    source = probe.source
     assert source.mix is not None
     made = Parameters(
         tuple(gamma * (1.0 + 0.1 * (i + 1)) for i, gamma in enumerate(source.gammas)),
@@ -25,7 +25,7 @@ def prediction(make_probe: Callable[..., Probe]) -> Prediction:
         source.weight * 1.5,
         source.bias - 0.25,
     )
-    return Prediction(seen.logits, made, seen)
+    return Prediction(probe.logits, made, probe)
 
 
 def size(values: torch.Tensor) -> float:
@@ -33,15 +33,15 @@ def size(values: torch.Tensor) -> float:
 
 
 def test_every_figure_is_that_of_a_computation_layer_by_layer(prediction: Prediction) -> None:
-    change, seen, made = measure_change(prediction), prediction.probe, prediction.parameters
-    moved, stretched = statistic_shifts(seen)
+    change, probe, made = measure_change(prediction), prediction.probe, prediction.parameters
+    moved, stretched = statistic_shifts(probe)
     assert change.layers.shape == (2, len(FIGURES))
     for index, row in enumerate(change.layers.tolist()):
-        unit = size(seen.source.gammas[index])
+        unit = size(probe.source.gammas[index])
         assert dict(zip(FIGURES, row, strict=True)) == pytest.approx(
             {
-                "gamma": size(made.gammas[index] - seen.source.gammas[index]) / unit,
-                "beta": size(made.betas[index] - seen.source.betas[index]) / unit,
+                "gamma": size(made.gammas[index] - probe.source.gammas[index]) / unit,
+                "beta": size(made.betas[index] - probe.source.betas[index]) / unit,
                 "mixing": [0.4, 0.1][index],
                 "mixing_change": [0.1, -0.2][index],
                 "mean_shift": size(moved[index]),

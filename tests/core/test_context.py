@@ -92,8 +92,8 @@ def test_a_batch_that_comes_twice_is_predicted_as_one_of_twice_the_size(
 
 def test_the_source_counts_less_the_more_images_are_remembered(backbone: Backbone, make_images: Images) -> None:
     earlier = [Statistics(12, torch.zeros(count).double(), torch.ones(count).double()) for count in (4, 6)]
-    seen = probe_source(backbone, make_images(4), prior_count=16.0, gradients=False, earlier=earlier)
-    assert seen.source.mix is not None and seen.source.mix.tolist() == [0.5, 0.5]
+    probe = probe_source(backbone, make_images(4), prior_count=16.0, gradients=False, earlier=earlier)
+    assert probe.source.mix is not None and probe.source.mix.tolist() == [0.5, 0.5]
 
 
 def test_only_so_many_batches_are_remembered(model: GeneralizeFormer, backbone: Backbone, make_images: Images) -> None:

@@ -54,47 +54,47 @@ def differs(a: Residuals | Parameters, b: Residuals | Parameters) -> bool:
     return any((x - y).abs().max() > 1e-9 for x, y in zip(all_tensors(a), all_tensors(b), strict=True))
 
 
-def gradients_of(seen: Probe) -> GradientFeatures:
-    assert seen.gradients is not None
-    return seen.gradients
+def gradients_of(probe: Probe) -> GradientFeatures:
+    assert probe.gradients is not None
+    return probe.gradients
 
 
 def replaced(parts: Sequence[torch.Tensor], index: int, value: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return tuple(value if position == index else part for position, part in enumerate(parts))
 
 
-def permute_channels(seen: Probe, layer: int, order: torch.Tensor) -> Probe:
+def permute_channels(probe: Probe, layer: int, order: torch.Tensor) -> Probe:
     def move(parts: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         return replaced(parts, layer, parts[layer][order])
 
-    gradients = gradients_of(seen)
+    gradients = gradients_of(probe)
     return replace(
-        seen,
-        source=replace(seen.source, gammas=move(seen.source.gammas), betas=move(seen.source.betas)),
-        source_means=move(seen.source_means),
-        source_variances=move(seen.source_variances),
-        means=move(seen.means),
-        variances=move(seen.variances),
+        probe,
+        source=replace(probe.source, gammas=move(probe.source.gammas), betas=move(probe.source.betas)),
+        source_means=move(probe.source_means),
+        source_variances=move(probe.source_variances),
+        means=move(probe.means),
+        variances=move(probe.variances),
         gradients=replace(gradients, gammas=move(gradients.gammas), betas=move(gradients.betas)),
     )
 
 
-def permute_classes(seen: Probe, order: torch.Tensor) -> Probe:
-    gradients = gradients_of(seen)
+def permute_classes(probe: Probe, order: torch.Tensor) -> Probe:
+    gradients = gradients_of(probe)
     return replace(
-        seen,
-        source=replace(seen.source, weight=seen.source.weight[order], bias=seen.source.bias[order]),
-        logits=seen.logits[:, order],
+        probe,
+        source=replace(probe.source, weight=probe.source.weight[order], bias=probe.source.bias[order]),
+        logits=probe.logits[:, order],
         gradients=replace(gradients, weight=gradients.weight[order], bias=gradients.bias[order]),
     )
 
 
-def permute_features(seen: Probe, order: torch.Tensor) -> Probe:
-    gradients = gradients_of(seen)
+def permute_features(probe: Probe, order: torch.Tensor) -> Probe:
+    gradients = gradients_of(probe)
     return replace(
-        seen,
-        source=replace(seen.source, weight=seen.source.weight[:, order]),
-        features=seen.features[:, order],
+        probe,
+        source=replace(probe.source, weight=probe.source.weight[:, order]),
+        features=probe.features[:, order],
         gradients=replace(gradients, weight=gradients.weight[:, order]),
     )
 
@@ -142,9 +142,9 @@ def test_residuals_are_added_in_units_of_the_sources_scale(make_probe: MakeProbe
 @pytest.mark.parametrize("share", [1e-6, 0.5, 1.0 - 1e-6])
 @pytest.mark.parametrize("step", [-50.0, 50.0])
 def test_generated_mixing_stays_between_zero_and_one(make_probe: MakeProbe, share: float, step: float) -> None:
-    seen = make_probe()
-    still = ChannelGenerator(width=8, heads=2).double().residuals(seen)
-    source = seen.source.with_mix(torch.full((2,), share, dtype=torch.float64))
+    probe = make_probe()
+    still = ChannelGenerator(width=8, heads=2).double().residuals(probe)
+    source = probe.source.with_mix(torch.full((2,), share, dtype=torch.float64))
     mix = added(replace(still, mix=torch.full((2,), step, dtype=torch.float64)), source).mix
     assert mix is not None and (mix >= 0.0).all() and (mix <= 1.0).all()
     torch.testing.assert_close(mix, torch.full_like(mix, float(step > 0)), rtol=0.0, atol=2e-4)
@@ -152,9 +152,9 @@ def test_generated_mixing_stays_between_zero_and_one(make_probe: MakeProbe, shar
 
 @pytest.mark.parametrize("share", [1e-6, 1 / 17, 64 / 80, 1.0 - 1e-6])
 def test_zero_residual_keeps_the_probes_mixing_to_the_last_bit(make_probe: MakeProbe, share: float) -> None:
-    seen = make_probe()
-    source = seen.source.with_mix(torch.full((2,), share, dtype=torch.float64))
-    mix = added(make_channel().residuals(seen), source).mix
+    probe = make_probe()
+    source = probe.source.with_mix(torch.full((2,), share, dtype=torch.float64))
+    mix = added(make_channel().residuals(probe), source).mix
     assert mix is not None and torch.equal(mix, torch.full((2,), share, dtype=torch.float64))
 
 
@@ -163,10 +163,10 @@ def test_zero_residual_keeps_the_probes_mixing_to_the_last_bit(make_probe: MakeP
 
 def test_untrained_generators_give_exactly_the_source(backbone: Backbone, images: torch.Tensor) -> None:
     for generator in (make_channel(), make_channel(reads=Reads(gradients=False)), ConstantGenerator(backbone)):
-        seen = probe_source(backbone, images, prior_count=16.0, gradients=generator.reads_gradients)
-        theta = generate(generator, seen)
-        assert_equal(theta, seen.source)
-        assert torch.equal(backbone(images, theta), backbone(images, seen.source))
+        probe = probe_source(backbone, images, prior_count=16.0, gradients=generator.reads_gradients)
+        theta = generate(generator, probe)
+        assert_equal(theta, probe.source)
+        assert torch.equal(backbone(images, theta), backbone(images, probe.source))
 
 
 # --- the channel generator's structure
@@ -176,62 +176,62 @@ def test_untrained_generators_give_exactly_the_source(backbone: Backbone, images
 def test_permuting_a_layers_channels_permutes_its_residuals_and_nothing_else(
     make_probe: MakeProbe, perturb: Perturb, layer: int
 ) -> None:
-    generator, seen = make_channel(), make_probe()
+    generator, probe = make_channel(), make_probe()
     perturb(generator, 0.3)
-    order = torch.randperm(len(seen.means[layer]), generator=torch.Generator().manual_seed(1))
-    plain = generator.residuals(seen)
+    order = torch.randperm(len(probe.means[layer]), generator=torch.Generator().manual_seed(1))
+    plain = generator.residuals(probe)
     expected = replace(
         plain,
         gammas=replaced(plain.gammas, layer, plain.gammas[layer][order]),
         betas=replaced(plain.betas, layer, plain.betas[layer][order]),
     )
     assert differs(plain, expected)
-    assert_close(generator.residuals(permute_channels(seen, layer, order)), expected)
+    assert_close(generator.residuals(permute_channels(probe, layer, order)), expected)
 
 
 def test_permuting_classes_permutes_their_residuals_and_nothing_else(make_probe: MakeProbe, perturb: Perturb) -> None:
-    generator, seen = make_channel(), make_probe(classes=4)
+    generator, probe = make_channel(), make_probe(classes=4)
     perturb(generator, 0.3)
     order = torch.tensor([2, 0, 3, 1])
-    plain = generator.residuals(seen)
+    plain = generator.residuals(probe)
     expected = replace(plain, weight=plain.weight[order], bias=plain.bias[order])
     assert differs(plain, expected)
-    assert_close(generator.residuals(permute_classes(seen, order)), expected)
+    assert_close(generator.residuals(permute_classes(probe, order)), expected)
 
 
 def test_permuting_features_permutes_the_classifiers_columns(make_probe: MakeProbe, perturb: Perturb) -> None:
-    generator, seen = make_channel(), make_probe(features=5)
+    generator, probe = make_channel(), make_probe(features=5)
     perturb(generator, 0.3)
     order = torch.tensor([4, 0, 3, 1, 2])
-    plain = generator.residuals(seen)
+    plain = generator.residuals(probe)
     expected = replace(plain, weight=plain.weight[:, order])
     assert differs(plain, expected)
-    assert_close(generator.residuals(permute_features(seen, order)), expected)
+    assert_close(generator.residuals(permute_features(probe, order)), expected)
 
 
 def test_permuting_the_images_changes_nothing(make_probe: MakeProbe, perturb: Perturb) -> None:
-    generator, seen = make_channel(), make_probe()
+    generator, probe = make_channel(), make_probe()
     perturb(generator, 0.3)
     order = torch.randperm(8, generator=torch.Generator().manual_seed(1))
-    shuffled = replace(seen, logits=seen.logits[order], features=seen.features[order])
-    assert_close(generator.residuals(shuffled), generator.residuals(seen))
+    shuffled = replace(probe, logits=probe.logits[order], features=probe.features[order])
+    assert_close(generator.residuals(shuffled), generator.residuals(probe))
 
 
 def test_layers_are_told_apart_by_their_depth(make_probe: MakeProbe, perturb: Perturb) -> None:
-    generator, seen = make_channel(), make_probe(channels=(5, 5))
+    generator, probe = make_channel(), make_probe(channels=(5, 5))
     perturb(generator, 0.3)
 
     def twice(parts: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         return (parts[0], parts[0])
 
-    gradients = gradients_of(seen)
+    gradients = gradients_of(probe)
     alike = replace(
-        seen,
-        source=replace(seen.source, gammas=twice(seen.source.gammas), betas=twice(seen.source.betas)),
-        source_means=twice(seen.source_means),
-        source_variances=twice(seen.source_variances),
-        means=twice(seen.means),
-        variances=twice(seen.variances),
+        probe,
+        source=replace(probe.source, gammas=twice(probe.source.gammas), betas=twice(probe.source.betas)),
+        source_means=twice(probe.source_means),
+        source_variances=twice(probe.source_variances),
+        means=twice(probe.means),
+        variances=twice(probe.variances),
         gradients=replace(gradients, gammas=twice(gradients.gammas), betas=twice(gradients.betas)),
     )
     found = generator.residuals(alike)
@@ -246,11 +246,11 @@ def test_one_generator_serves_networks_of_any_depth_width_and_class_count(
     perturb(generator, 0.1)
     networks = [make_backbone((4,), 2), make_backbone((4, 6), 3), make_backbone((3, 5, 7), 9), narrow_resnet]
     for network in networks:
-        seen = probe_source(network, images, prior_count=16.0, gradients=True)
-        theta = generate(generator, seen)
+        probe = probe_source(network, images, prior_count=16.0, gradients=True)
+        theta = generate(generator, probe)
         assert [t.shape for t in theta.trainable()] == [t.shape for t in network.source_parameters().trainable()]
         assert theta.mix is not None and theta.mix.shape == (len(network.layer_names),)
-        assert differs(theta, seen.source)
+        assert differs(theta, probe.source)
         assert torch.isfinite(network(images, theta)).all()
 
 
@@ -261,25 +261,25 @@ def test_any_batch_size_gives_finite_parameters(
 ) -> None:
     generator = make_channel(reads=Reads(gradients=reads_gradients))
     perturb(generator, 0.3)
-    seen = probe_source(backbone, make_images(batch), prior_count=16.0, gradients=reads_gradients)
-    assert all(torch.isfinite(tensor).all() for tensor in all_tensors(generate(generator, seen)))
+    probe = probe_source(backbone, make_images(batch), prior_count=16.0, gradients=reads_gradients)
+    assert all(torch.isfinite(tensor).all() for tensor in all_tensors(generate(generator, probe)))
 
 
 def test_degenerate_evidence_gives_finite_parameters(make_probe: MakeProbe, perturb: Perturb) -> None:
     """Dead channels, vanished gradients, features that are all zero, logits that are certain, one class."""
-    generator, seen = make_channel(), make_probe(classes=1)
+    generator, probe = make_channel(), make_probe(classes=1)
     perturb(generator, 0.3)
 
     def zero(parts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         return tuple(torch.zeros_like(part) for part in parts)
 
-    gradients = gradients_of(seen)
+    gradients = gradients_of(probe)
     dead = replace(
-        seen,
-        source_variances=zero(seen.source_variances),
-        variances=zero(seen.variances),
-        logits=torch.full_like(seen.logits, 1e4),
-        features=torch.zeros_like(seen.features),
+        probe,
+        source_variances=zero(probe.source_variances),
+        variances=zero(probe.variances),
+        logits=torch.full_like(probe.logits, 1e4),
+        features=torch.zeros_like(probe.features),
         gradients=GradientFeatures(
             zero(gradients.gammas), zero(gradients.betas), 0 * gradients.weight, 0 * gradients.bias
         ),
@@ -307,8 +307,8 @@ def doubled(value: torch.Tensor) -> torch.Tensor:
     return 2.0 * value
 
 
-def changed(seen: Probe, name: str, change: Change) -> Probe:
-    """`seen` with one ingredient changed; of those that come per layer, the second layer's."""
+def changed(probe: Probe, name: str, change: Change) -> Probe:
+    """`probe` with one ingredient changed; of those that come per layer, the second layer's."""
 
     def apply(holder: Any, field: str) -> Any:
         value = getattr(holder, field)
@@ -317,8 +317,8 @@ def changed(seen: Probe, name: str, change: Change) -> Probe:
 
     part, _, field = name.rpartition(".")
     if part:
-        return replace(seen, **{part: apply(getattr(seen, part), field)})
-    found: Probe = apply(seen, field)
+        return replace(probe, **{part: apply(getattr(probe, part), field)})
+    found: Probe = apply(probe, field)
     return found
 
 
@@ -332,25 +332,25 @@ EVIDENCE += ["means", "variances", "logits", "features", *GRADIENTS]
 def test_every_ingredient_changes_the_residuals(
     make_probe: MakeProbe, perturb: Perturb, name: str, change: Change
 ) -> None:
-    generator, seen = make_channel(), make_probe()
+    generator, probe = make_channel(), make_probe()
     perturb(generator, 0.3)
-    assert differs(generator.residuals(changed(seen, name, change)), generator.residuals(seen))
+    assert differs(generator.residuals(changed(probe, name, change)), generator.residuals(probe))
 
 
 @pytest.mark.parametrize("name", ["gradients.gammas", "gradients.betas", "gradients.bias"])
 def test_size_of_the_gradients_changes_the_residuals(make_probe: MakeProbe, perturb: Perturb, name: str) -> None:
-    generator, seen = make_channel(), make_probe()
+    generator, probe = make_channel(), make_probe()
     perturb(generator, 0.3)
-    assert differs(generator.residuals(changed(seen, name, doubled)), generator.residuals(seen))
+    assert differs(generator.residuals(changed(probe, name, doubled)), generator.residuals(probe))
 
 
 def test_the_map_of_a_layer_moves_its_channels_along_their_gradients(make_probe: MakeProbe) -> None:
-    generator, seen = make_channel(), make_probe()
+    generator, probe = make_channel(), make_probe()
     with torch.no_grad():  # evidence is γ, β, two shifts, the gradient of γ, that of β; outputs are Δγ, Δβ
         generator.channel_map.bias.view(2, 6)[0, 4] = -1.0
         generator.channel_map.bias.view(2, 6)[1, 5] = -2.0
-    found, gradients = generator.residuals(seen), gradients_of(seen)
-    for layer, gamma in enumerate(seen.source.gammas):
+    found, gradients = generator.residuals(probe), gradients_of(probe)
+    for layer, gamma in enumerate(probe.source.gammas):
         for moved, gradient, gain in ((found.gammas, gradients.gammas, -0.1), (found.betas, gradients.betas, -0.2)):
             size = gradient[layer].square().mean().sqrt()
             slope = size * gamma.square().mean().sqrt() * len(gamma) ** 0.5
@@ -360,63 +360,63 @@ def test_the_map_of_a_layer_moves_its_channels_along_their_gradients(make_probe:
 
 
 def test_the_map_of_a_class_moves_its_row_along_its_evidence(make_probe: MakeProbe) -> None:
-    generator, seen = make_channel(), make_probe()
+    generator, probe = make_channel(), make_probe()
     with torch.no_grad():  # evidence is W, the mean feature, the class's own less the mean, the gradient
         generator.entry_map.bias[3] = -1.0
-    gradient = gradients_of(seen).weight
+    gradient = gradients_of(probe).weight
     expected = -0.1 * gradient / gradient.square().mean().sqrt()
-    torch.testing.assert_close(generator.residuals(seen).weight, expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(generator.residuals(probe).weight, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_gradients_of_the_size_of_rounding_errors_are_no_direction(make_probe: MakeProbe) -> None:
-    generator, seen = make_channel(), make_probe()
+    generator, probe = make_channel(), make_probe()
     with torch.no_grad():
         generator.channel_map.bias.view(2, 6)[0, 4] = -1.0
     for size, least, most in ((1.0, 0.05, 0.2), (1e-5, 0.0, 1e-3), (0.0, 0.0, 0.0)):
-        tiny = replace(gradients_of(seen), gammas=tuple(size * g for g in gradients_of(seen).gammas))
-        moved = torch.cat(generator.residuals(replace(seen, gradients=tiny)).gammas).abs().max()
+        tiny = replace(gradients_of(probe), gammas=tuple(size * g for g in gradients_of(probe).gammas))
+        moved = torch.cat(generator.residuals(replace(probe, gradients=tiny)).gammas).abs().max()
         assert least <= moved <= most
 
 
 def test_which_image_has_which_features_changes_the_residuals(make_probe: MakeProbe, perturb: Perturb) -> None:
-    generator, seen = make_channel(), make_probe()
+    generator, probe = make_channel(), make_probe()
     perturb(generator, 0.3)
-    swapped = replace(seen, features=seen.features.roll(1, dims=0))
-    assert differs(generator.residuals(swapped), generator.residuals(seen))
+    swapped = replace(probe, features=probe.features.roll(1, dims=0))
+    assert differs(generator.residuals(swapped), generator.residuals(probe))
 
 
 def test_batch_size_changes_the_residuals(make_probe: MakeProbe, perturb: Perturb) -> None:
-    generator, seen = make_channel(), make_probe()
+    generator, probe = make_channel(), make_probe()
     perturb(generator, 0.3)
-    doubled = replace(seen, logits=seen.logits.repeat(2, 1), features=seen.features.repeat(2, 1))
-    assert differs(generator.residuals(doubled), generator.residuals(seen))
+    doubled = replace(probe, logits=probe.logits.repeat(2, 1), features=probe.features.repeat(2, 1))
+    assert differs(generator.residuals(doubled), generator.residuals(probe))
 
 
 def test_generator_without_gradients_ignores_them(make_probe: MakeProbe, perturb: Perturb) -> None:
-    generator, seen = make_channel(reads=Reads(gradients=False)), make_probe()
+    generator, probe = make_channel(reads=Reads(gradients=False)), make_probe()
     perturb(generator, 0.3)
-    expected = generator.residuals(seen)
+    expected = generator.residuals(probe)
     assert not generator.reads_gradients
-    assert_equal(generator.residuals(replace(seen, gradients=None)), expected)
+    assert_equal(generator.residuals(replace(probe, gradients=None)), expected)
     for name in GRADIENTS:
-        assert_equal(generator.residuals(changed(seen, name, bent)), expected)
+        assert_equal(generator.residuals(changed(probe, name, bent)), expected)
 
 
 def test_generator_without_statistics_ignores_them(make_probe: MakeProbe, perturb: Perturb) -> None:
-    generator, seen = make_channel(reads=Reads(statistics=False)), make_probe()
+    generator, probe = make_channel(reads=Reads(statistics=False)), make_probe()
     perturb(generator, 0.3)
-    expected = generator.residuals(seen)
+    expected = generator.residuals(probe)
     for name in ("source_means", "source_variances", "means", "variances"):
-        assert_equal(generator.residuals(changed(seen, name, bent)), expected)
-    assert differs(generator.residuals(changed(seen, "features", bent)), expected)
+        assert_equal(generator.residuals(changed(probe, name, bent)), expected)
+    assert differs(generator.residuals(changed(probe, "features", bent)), expected)
 
 
 def test_generator_without_features_ignores_them(make_probe: MakeProbe, perturb: Perturb) -> None:
-    generator, seen = make_channel(reads=Reads(features=False)), make_probe()
+    generator, probe = make_channel(reads=Reads(features=False)), make_probe()
     perturb(generator, 0.3)
-    expected = generator.residuals(seen)
-    assert_equal(generator.residuals(changed(seen, "features", bent)), expected)
-    assert differs(generator.residuals(changed(seen, "means", bent)), expected)
+    expected = generator.residuals(probe)
+    assert_equal(generator.residuals(changed(probe, "features", bent)), expected)
+    assert differs(generator.residuals(changed(probe, "means", bent)), expected)
 
 
 @pytest.mark.parametrize(
@@ -430,10 +430,10 @@ def test_every_size_option_changes_the_number_of_weights(option: dict[str, Any])
 
 
 def test_number_of_heads_changes_the_result_of_the_same_weights(make_probe: MakeProbe, perturb: Perturb) -> None:
-    one, four, seen = make_channel(heads=1), make_channel(heads=4), make_probe()
+    one, four, probe = make_channel(heads=1), make_channel(heads=4), make_probe()
     perturb(one, 0.3)
     four.load_state_dict(one.state_dict())
-    assert differs(one.residuals(seen), four.residuals(seen))
+    assert differs(one.residuals(probe), four.residuals(probe))
 
 
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:
@@ -451,14 +451,14 @@ def test_default_generator_is_small() -> None:
 def test_a_probe_gives_the_same_residuals_whatever_came_before(
     make_probe: MakeProbe, backbone: Backbone, images: torch.Tensor, perturb: Perturb
 ) -> None:
-    generator, seen = make_channel(), make_probe()
+    generator, probe = make_channel(), make_probe()
     perturb(generator, 0.3)
     generator.eval()
     weights = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
-    alone = generator.residuals(seen)
+    alone = generator.residuals(probe)
     generator.residuals(probe_source(backbone, images, prior_count=16.0, gradients=True))
     generator.residuals(make_probe(channels=(3, 9, 2), classes=5))
-    assert_equal(generator.residuals(seen), alone)
+    assert_equal(generator.residuals(probe), alone)
     assert all(torch.equal(tensor, weights[name]) for name, tensor in generator.state_dict().items())
 
 
@@ -469,14 +469,14 @@ LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
 
 
 def cross_entropy_of(generator: Generator, backbone: Backbone, images: torch.Tensor) -> torch.Tensor:
-    seen = probe_source(backbone, images, prior_count=16.0, gradients=True)
-    return F.cross_entropy(backbone(images, generate(generator, seen)), LABELS)
+    probe = probe_source(backbone, images, prior_count=16.0, gradients=True)
+    return F.cross_entropy(backbone(images, generate(generator, probe)), LABELS)
 
 
 def huber_of(generator: Generator, backbone: Backbone, images: torch.Tensor) -> torch.Tensor:
-    seen = probe_source(backbone, images, prior_count=16.0, gradients=True)
-    wanted = [tensor + 0.1 for tensor in seen.source.trainable()]
-    return parameter_distance(generate(generator, seen).trainable(), wanted, parameter_units(seen.source))
+    probe = probe_source(backbone, images, prior_count=16.0, gradients=True)
+    wanted = [tensor + 0.1 for tensor in probe.source.trainable()]
+    return parameter_distance(generate(generator, probe).trainable(), wanted, parameter_units(probe.source))
 
 
 def trained_channel(perturb: Perturb) -> ChannelGenerator:

@@ -46,22 +46,22 @@ def test_classifier_gradients_are_those_of_the_pseudo_label_cross_entropy(
 def test_gradients_match_on_a_resnet(narrow_resnet: Backbone, images: torch.Tensor) -> None:
     leaves = narrow_resnet.source_parameters().detached(requires_grad=True)
     leaves = leaves.with_mix(prior_mix(narrow_resnet.source_parameters(), len(images), 16.0))
-    logits, seen = narrow_resnet.observe(images, leaves)
-    assert seen.features is not None
+    logits, probe = narrow_resnet.observe(images, leaves)
+    assert probe.features is not None
     probabilities = logits.softmax(dim=1)
     entropy = -(probabilities * probabilities.log()).sum(dim=1).mean()
     expected_bn = torch.autograd.grad(entropy, [*leaves.gammas, *leaves.betas], retain_graph=True)
     cross_entropy = F.cross_entropy(logits, logits.argmax(dim=1))
     expected_head = torch.autograd.grad(cross_entropy, [leaves.weight, leaves.bias], retain_graph=True)
 
-    found = gradient_features(logits, seen.features, leaves)
+    found = gradient_features(logits, probe.features, leaves)
 
     for a, b in zip([*found.gammas, *found.betas, found.weight, found.bias], expected_bn + expected_head, strict=True):
         assert_close(a, b)
 
 
 def test_every_gradient_has_the_shape_of_its_tensor(backbone: Backbone, images: torch.Tensor) -> None:
-    seen = probe_source(backbone, images, prior_count=16.0, gradients=True)
-    assert seen.gradients is not None
-    found = [*seen.gradients.gammas, *seen.gradients.betas, seen.gradients.weight, seen.gradients.bias]
-    assert [t.shape for t in found] == [t.shape for t in seen.source.trainable()]
+    probe = probe_source(backbone, images, prior_count=16.0, gradients=True)
+    assert probe.gradients is not None
+    found = [*probe.gradients.gammas, *probe.gradients.betas, probe.gradients.weight, probe.gradients.bias]
+    assert [t.shape for t in found] == [t.shape for t in probe.source.trainable()]

@@ -10,11 +10,11 @@ from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.probe import Probe, prior_mix, probe_source
 
 
-def tensors_of(seen: Probe) -> list[torch.Tensor]:
-    found = [*seen.source.trainable(), *seen.source_means, *seen.source_variances, *seen.means, *seen.variances]
-    assert seen.source.mix is not None and seen.gradients is not None
-    gradients = seen.gradients
-    found += [seen.source.mix, seen.logits, seen.features, gradients.weight, gradients.bias]
+def tensors_of(probe: Probe) -> list[torch.Tensor]:
+    found = [*probe.source.trainable(), *probe.source_means, *probe.source_variances, *probe.means, *probe.variances]
+    assert probe.source.mix is not None and probe.gradients is not None
+    gradients = probe.gradients
+    found += [probe.source.mix, probe.logits, probe.features, gradients.weight, gradients.bias]
     return [*found, *gradients.gammas, *gradients.betas]
 
 
@@ -30,18 +30,18 @@ def test_prior_mix_is_the_batchs_share_in_every_layer(
 
 
 def test_probe_runs_the_source_model_under_mixed_statistics(backbone: Backbone, images: torch.Tensor) -> None:
-    seen = probe_source(backbone, images, prior_count=10.0, gradients=False)
+    probe = probe_source(backbone, images, prior_count=10.0, gradients=False)
     source = backbone.source_parameters().with_mix(prior_mix(backbone.source_parameters(), len(images), 10.0))
-    logits, observation = backbone.observe(images, source)
-    assert torch.equal(seen.logits, logits)
-    assert observation.features is not None and torch.equal(seen.features, observation.features)
+    logits, session = backbone.observe(images, source)
+    assert torch.equal(probe.logits, logits)
+    assert session.features is not None and torch.equal(probe.features, session.features)
     for index, layer in enumerate(backbone.layers):
-        assert torch.equal(seen.means[index], observation.means[index])
-        assert torch.equal(seen.variances[index], observation.variances[index])
-        assert torch.equal(seen.source_means[index], layer.running_mean)
-        assert torch.equal(seen.source_variances[index], layer.running_var)
-    assert torch.equal(seen.source.gammas[1], backbone.layers[1].weight)
-    assert torch.equal(seen.source.weight, backbone.classifier.weight)
+        assert torch.equal(probe.means[index], session.means[index])
+        assert torch.equal(probe.variances[index], session.variances[index])
+        assert torch.equal(probe.source_means[index], layer.running_mean)
+        assert torch.equal(probe.source_variances[index], layer.running_var)
+    assert torch.equal(probe.source.gammas[1], backbone.layers[1].weight)
+    assert torch.equal(probe.source.weight, backbone.classifier.weight)
 
 
 def test_prior_count_changes_what_the_probe_sees(backbone: Backbone, images: torch.Tensor) -> None:
@@ -81,8 +81,8 @@ def test_nothing_requires_grad_even_for_a_model_that_is_not_frozen(
     make_network: Callable[..., nn.Module], images: torch.Tensor
 ) -> None:
     trainable = Backbone(make_network()).eval()
-    seen = probe_source(trainable, images, prior_count=16.0, gradients=True)
-    assert not any(tensor.requires_grad for tensor in tensors_of(seen))
+    probe = probe_source(trainable, images, prior_count=16.0, gradients=True)
+    assert not any(tensor.requires_grad for tensor in tensors_of(probe))
     assert all(parameter.grad is None for parameter in trainable.parameters())
 
 

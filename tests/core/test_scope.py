@@ -17,14 +17,14 @@ def moved_parts(scope: Scope, backbone: Backbone, images: torch.Tensor) -> set[s
     with torch.no_grad():
         for parameter in generator.parameters():
             parameter.fill_(0.5)
-    seen: Probe = probe_source(backbone, images, prior_count=16.0, gradients=False)
-    theta: Parameters = generate(generator, seen)
-    assert theta.mix is not None and seen.source.mix is not None
-    pairs = {"weight": (theta.weight, seen.source.weight), "bias": (theta.bias, seen.source.bias)}
-    pairs |= {"mix": (theta.mix, seen.source.mix)}
+    probe: Probe = probe_source(backbone, images, prior_count=16.0, gradients=False)
+    theta: Parameters = generate(generator, probe)
+    assert theta.mix is not None and probe.source.mix is not None
+    pairs = {"weight": (theta.weight, probe.source.weight), "bias": (theta.bias, probe.source.bias)}
+    pairs |= {"mix": (theta.mix, probe.source.mix)}
     for index in range(len(theta.gammas)):
-        pairs[f"gamma{index}"] = (theta.gammas[index], seen.source.gammas[index])
-        pairs[f"beta{index}"] = (theta.betas[index], seen.source.betas[index])
+        pairs[f"gamma{index}"] = (theta.gammas[index], probe.source.gammas[index])
+        pairs[f"beta{index}"] = (theta.betas[index], probe.source.betas[index])
     for before, after in pairs.values():
         assert torch.equal(before, after) or (before != after).all()
     return {name for name, (before, after) in pairs.items() if not torch.equal(before, after)}

@@ -85,11 +85,11 @@ def test_the_statistics_are_those_under_the_parameters_generated_so_far(
     make_generator: Make, backbone: Backbone, images: torch.Tensor
 ) -> None:
     prediction = predict(make_generator(), backbone, images)
-    _, seen = backbone.observe(images, prediction.parameters)
+    _, probe = backbone.observe(images, prediction.parameters)
     for index in range(2):
-        assert torch.equal(prediction.probe.means[index], seen.means[index])
-        assert torch.equal(prediction.probe.variances[index], seen.variances[index])
-    assert seen.features is not None and torch.equal(prediction.probe.features, seen.features)
+        assert torch.equal(prediction.probe.means[index], probe.means[index])
+        assert torch.equal(prediction.probe.variances[index], probe.variances[index])
+    assert probe.features is not None and torch.equal(prediction.probe.features, probe.features)
     under_source = replace(prediction.parameters, weight=backbone.classifier.weight, bias=backbone.classifier.bias)
     assert torch.equal(prediction.probe.logits, backbone(images, under_source))
 
@@ -224,17 +224,17 @@ def test_a_constant_is_added_to_what_is_generated(
     alone, together = make_generator(), make_generator(on_constant_of=backbone)
     together.load_state_dict(alone.state_dict(), strict=False)  # the constant keeps its own weights
     assert together.constant is not None
-    seen = predict(alone, backbone, images).probe
-    learned = together.constant.residuals(seen)
-    found, expected = generate(together, seen), generate(alone, seen)
+    probe = predict(alone, backbone, images).probe
+    learned = together.constant.residuals(probe)
+    found, expected = generate(together, probe), generate(alone, probe)
     assert learned.weight is not None and learned.bias is not None
-    for index, gamma in enumerate(seen.source.gammas):
+    for index, gamma in enumerate(probe.source.gammas):
         unit = gamma.square().mean().sqrt()
         torch.testing.assert_close(found.gammas[index], expected.gammas[index] + unit * learned.gammas[index])
         torch.testing.assert_close(found.betas[index], expected.betas[index] + unit * learned.betas[index])
     assert found.mix is not None and expected.mix is not None
     torch.testing.assert_close(torch.logit(found.mix), torch.logit(expected.mix) + learned.mix)
-    unit = seen.source.weight.square().mean().sqrt()
+    unit = probe.source.weight.square().mean().sqrt()
     torch.testing.assert_close(found.weight, expected.weight + unit * learned.weight)
     torch.testing.assert_close(found.bias, expected.bias + learned.bias)
 

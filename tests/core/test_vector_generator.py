@@ -30,7 +30,7 @@ def make_vector(backbone: Backbone, perturb: Perturb) -> Callable[..., VectorGen
 
 
 @pytest.fixture
-def seen(backbone: Backbone, images: torch.Tensor) -> Probe:
+def probe(backbone: Backbone, images: torch.Tensor) -> Probe:
     return probe_source(backbone, images, prior_count=16.0, gradients=True)
 
 
@@ -39,65 +39,65 @@ def flat(theta: Parameters) -> torch.Tensor:
     return torch.cat([part.flatten() for part in (*theta.trainable(), theta.mix)])
 
 
-def test_untrained_it_is_exactly_the_source(make_vector: Callable[..., VectorGenerator], seen: Probe) -> None:
-    assert torch.equal(flat(generate(make_vector(moved=0.0), seen)), flat(seen.source))
+def test_untrained_it_is_exactly_the_source(make_vector: Callable[..., VectorGenerator], probe: Probe) -> None:
+    assert torch.equal(flat(generate(make_vector(moved=0.0), probe)), flat(probe.source))
 
 
 def test_a_token_is_parameter_gradient_feature_and_shift_padded_to_the_widest(
-    make_vector: Callable[..., VectorGenerator], seen: Probe
+    make_vector: Callable[..., VectorGenerator], probe: Probe
 ) -> None:
     """Layers of 4 and 6 channels, three classes, six features: 2 + 2 + 3 tokens of four parts of six numbers."""
-    tokens = make_vector()._evidence(seen.source, Observed.all_of(seen))
+    tokens = make_vector()._evidence(probe.source, Observed.all_of(probe))
     assert tokens.shape == (7, 24)
-    assert seen.gradients is not None
+    assert probe.gradients is not None
 
     def scaled(values: torch.Tensor) -> torch.Tensor:
         return values / values.square().mean().sqrt()
 
-    mean = seen.features.mean(dim=0) / seen.features.square().mean().sqrt()
-    moved, stretched = statistic_shifts(seen)
+    mean = probe.features.mean(dim=0) / probe.features.square().mean().sqrt()
+    moved, stretched = statistic_shifts(probe)
     zeros = torch.zeros(2, dtype=torch.float64)
-    gamma, beta = seen.source.gammas[0], seen.source.betas[0]
-    first = [scaled(gamma), zeros, scaled(seen.gradients.gammas[0]), zeros, mean, stretched[0], zeros]
+    gamma, beta = probe.source.gammas[0], probe.source.betas[0]
+    first = [scaled(gamma), zeros, scaled(probe.gradients.gammas[0]), zeros, mean, stretched[0], zeros]
     torch.testing.assert_close(tokens[0], torch.cat(first))
     unit = gamma.square().mean().sqrt()
-    third = [beta / unit, zeros, scaled(seen.gradients.betas[0]), zeros, mean, moved[0], zeros]
+    third = [beta / unit, zeros, scaled(probe.gradients.betas[0]), zeros, mean, moved[0], zeros]
     torch.testing.assert_close(tokens[2], torch.cat(third))
-    weight, gradient = scaled(seen.source.weight), scaled(seen.gradients.weight)
+    weight, gradient = scaled(probe.source.weight), scaled(probe.gradients.weight)
     last = [weight[2], gradient[2], mean, torch.zeros(6, dtype=torch.float64)]
     torch.testing.assert_close(tokens[6], torch.cat(last))
 
 
 @pytest.mark.parametrize("ingredient", ["gradients", "statistics", "features"])
 def test_each_ingredient_counts_and_can_be_switched_off(
-    make_vector: Callable[..., VectorGenerator], seen: Probe, ingredient: str
+    make_vector: Callable[..., VectorGenerator], probe: Probe, ingredient: str
 ) -> None:
     def bent(parts: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         return tuple(part * torch.linspace(0.5, 2.0, len(part), dtype=part.dtype) for part in parts)
 
-    assert seen.gradients is not None
+    assert probe.gradients is not None
     other = {
-        "gradients": replace(seen, gradients=replace(seen.gradients, gammas=bent(seen.gradients.gammas))),
-        "statistics": replace(seen, means=bent(seen.means)),
-        "features": replace(seen, features=seen.features * torch.linspace(0.5, 2.0, 6, dtype=torch.float64)),
+        "gradients": replace(probe, gradients=replace(probe.gradients, gammas=bent(probe.gradients.gammas))),
+        "statistics": replace(probe, means=bent(probe.means)),
+        "features": replace(probe, features=probe.features * torch.linspace(0.5, 2.0, 6, dtype=torch.float64)),
     }[ingredient]
     reading, blind = make_vector(), make_vector(reads=Reads(**{ingredient: False}))
-    assert not torch.allclose(flat(generate(reading, other)), flat(generate(reading, seen)), rtol=0.0, atol=1e-9)
-    assert torch.equal(flat(generate(blind, other)), flat(generate(blind, seen)))
+    assert not torch.allclose(flat(generate(reading, other)), flat(generate(reading, probe)), rtol=0.0, atol=1e-9)
+    assert torch.equal(flat(generate(blind, other)), flat(generate(blind, probe)))
 
 
 @pytest.mark.parametrize("term", ["cross-entropy", "huber"])
 def test_both_loss_terms_reach_every_weight_with_the_right_gradient(
-    make_vector: Callable[..., VectorGenerator], backbone: Backbone, images: torch.Tensor, seen: Probe, term: str
+    make_vector: Callable[..., VectorGenerator], backbone: Backbone, images: torch.Tensor, probe: Probe, term: str
 ) -> None:
     generator, labels = make_vector(), torch.tensor([0, 1, 2, 0, 1, 2])
 
     def loss() -> torch.Tensor:
-        theta = generate(generator, seen)
+        theta = generate(generator, probe)
         if term == "cross-entropy":
             return F.cross_entropy(backbone(images, theta), labels)
-        wanted = [tensor + 0.1 for tensor in seen.source.trainable()]
-        return parameter_distance(theta.trainable(), wanted, parameter_units(seen.source))
+        wanted = [tensor + 0.1 for tensor in probe.source.trainable()]
+        return parameter_distance(theta.trainable(), wanted, parameter_units(probe.source))
 
     loss().backward()  # type: ignore[no-untyped-call]
     random, step = torch.Generator().manual_seed(2), 1e-5
