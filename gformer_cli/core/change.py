@@ -34,21 +34,21 @@ class Change:
 @torch.no_grad()
 def measure_change(prediction: Prediction) -> Change:
     """The change of one batch. All layers together, so that it costs a few kernels and one copy to the CPU."""
-    probe, made = prediction.probe, prediction.parameters
+    probe, parameters = prediction.probe, prediction.parameters
     source = probe.source
     assert source.mix is not None
     gammas = torch.cat(source.gammas)
     sizes = [len(gamma) for gamma in source.gammas]
     moved, stretched = (torch.cat(parts) for parts in statistic_shifts(probe))
-    values = [gammas, torch.cat(made.gammas) - gammas, torch.cat(made.betas) - torch.cat(source.betas)]
+    values = [gammas, torch.cat(parameters.gammas) - gammas, torch.cat(parameters.betas) - torch.cat(source.betas)]
     squares = torch.stack([value.square() for value in (*values, moved, stretched)], dim=1)
     unit, gamma, beta, mean, spread = mean_by_layer(squares, owners(sizes, gammas.device), sizes).sqrt().unbind(dim=1)
-    mix = torch.zeros_like(source.mix) if made.mix is None else made.mix
+    mix = torch.zeros_like(source.mix) if parameters.mix is None else parameters.mix
     tiny = torch.finfo(unit.dtype).tiny
     layers = torch.stack(
         [gamma / unit.clamp_min(tiny), beta / unit.clamp_min(tiny), mix, mix - source.mix, mean, spread], dim=1
     )
-    weight = (made.weight - source.weight).norm() / source.weight.norm().clamp_min(tiny)
-    bias = (made.bias - source.bias).square().mean().sqrt()
+    weight = (parameters.weight - source.weight).norm() / source.weight.norm().clamp_min(tiny)
+    bias = (parameters.bias - source.bias).square().mean().sqrt()
     flat = torch.cat([layers.flatten(), weight[None], bias[None]]).cpu()
     return Change(flat[:-2].view(-1, len(FIGURES)), float(flat[-2]), float(flat[-1]))

@@ -77,13 +77,13 @@ class Context:
         if len(self._batches) < ENOUGH:
             return False
         signatures = torch.stack([batch.signature for batch in self._batches])
-        usual = max(
+        typical = max(
             _distance(batch.signature, (signatures.sum(dim=0) - batch.signature) / (len(signatures) - 1))
             * batch.count**0.5
             for batch in self._batches
         )
         distance = _distance(_signature(probe), signatures.mean(dim=0))
-        return distance > LEAST and distance * len(probe.logits) ** 0.5 > JUMP * usual
+        return distance > LEAST and distance * len(probe.logits) ** 0.5 > JUMP * typical
 
     def with_earlier(self, probe: Probe) -> Probe:
         """What a probe of the window's images and those of `probe` together shows."""

@@ -1,4 +1,4 @@
-"""Calibrating a guard: from batches whose nature is known to the ranges, scores and limits of `core.guard.Guard`."""
+"""Calibrating a guard: from batches whose nature is known to the ranges, scores and limits of `guard.rule.Guard`."""
 
 from __future__ import annotations
 

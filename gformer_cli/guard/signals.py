@@ -64,13 +64,13 @@ def batch_signals(images: torch.Tensor, source_logits: torch.Tensor, prediction:
     agreement             share of the images whose label the source model gives too
     confidence            mean probability of the label under generated parameters
     """
-    probe, made = prediction.probe, prediction.parameters
-    assert made.mix is not None
+    probe, parameters = prediction.probe, prediction.parameters
+    assert parameters.mix is not None
     before, after = source_logits.softmax(dim=1), prediction.logits.softmax(dim=1)
     moved, stretched = (torch.cat(parts) for parts in statistic_shifts(probe))
-    change = _squares(made.gammas, probe.source.gammas) + _squares(made.betas, probe.source.betas)
+    change = _squares(parameters.gammas, probe.source.gammas) + _squares(parameters.betas, probe.source.betas)
     own = torch.cat(probe.source.gammas).square()
-    sizes = [len(gamma) for gamma in made.gammas]
+    sizes = [len(gamma) for gamma in parameters.gammas]
     figures_of = torch.stack([change, own, moved.abs(), stretched.abs()], dim=1)
     means = mean_by_layer(figures_of, owners(sizes, change.device), sizes)  # (L, 4)
     changed, size, statistics_moved, statistics_stretched = means.unbind(dim=1)
@@ -78,11 +78,11 @@ def batch_signals(images: torch.Tensor, source_logits: torch.Tensor, prediction:
     figures = {
         "roughness": _roughness(images),
         "residual": (changed / (2.0 * size).clamp_min(1e-12)).max().sqrt(),
-        "residual_classifier": rms(made.weight - probe.source.weight) / rms(probe.source.weight),
-        "mixing": made.mix.mean(),
+        "residual_classifier": rms(parameters.weight - probe.source.weight) / rms(probe.source.weight),
+        "mixing": parameters.mix.mean(),
         "statistics_moved": statistics_moved.mean(),
         "statistics_stretched": statistics_stretched.mean().clamp_min(1e-6).log(),
-        "features_stretched": stretched[-len(made.gammas[-1]) :].mean(),
+        "features_stretched": stretched[-len(parameters.gammas[-1]) :].mean(),
         "entropy": certain,
         "entropy_change": certain - entropy(source_logits),
         "diversity": marginal_entropy(prediction.logits),

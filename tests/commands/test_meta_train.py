@@ -372,7 +372,7 @@ def test_an_unfinished_pretraining_cannot_be_meta_trained(
     assert contents(pretrained) == before
 
 
-def test_without_leave_one_out_models_every_episode_is_a_shift_and_it_is_told(
+def test_without_leave_one_domain_out_models_every_episode_is_a_shift_and_it_is_told(
     gformer: Callable[..., Any], meta_train: MetaTrain, data: Path, preset: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"

@@ -75,7 +75,7 @@ def test_saved_settings_are_a_preset_that_repeats_the_run(
     assert model(tmp_path / "run", "without-noon") == model(finished_pretrain, "without-noon")
 
 
-def test_no_leave_one_out_trains_one_model_and_says_what_it_costs(pretrain: Pretrain, tmp_path: Path) -> None:
+def test_no_leave_one_domain_out_trains_one_model_and_says_what_it_costs(pretrain: Pretrain, tmp_path: Path) -> None:
     done = pretrain(tmp_path / "run", "--no-leave-one-out", "--quiet")
     assert done.status == 0
     assert [path.name for path in (tmp_path / "run" / "models").iterdir()] == ["all.safetensors"]
@@ -83,7 +83,7 @@ def test_no_leave_one_out_trains_one_model_and_says_what_it_costs(pretrain: Pret
     assert json.loads((tmp_path / "run" / "source.json").read_text())["leave_one_domain_out"] is False
 
 
-def test_the_full_model_does_not_depend_on_leave_one_out(
+def test_the_full_model_does_not_depend_on_leave_one_domain_out(
     pretrain: Pretrain, finished_pretrain: Path, tmp_path: Path
 ) -> None:
     pretrain(tmp_path / "run", "--no-leave-one-out")

@@ -66,7 +66,7 @@ def test_the_loss_is_relative_or_the_plain_cross_entropy(make_trainer: Callable[
     assert not torch.isclose(share, expected)
 
 
-def test_without_leave_one_out_models_every_episode_is_shifted(make_trainer: Callable[..., MetaTrainer]) -> None:
+def test_without_leave_one_domain_out_models_every_episode_is_shifted(make_trainer: Callable[..., MetaTrainer]) -> None:
     trainer = make_trainer("shifts.probability=0", leave_one_domain_out=False)
     assert all(trainer.sampler.draw(number).shift is not None for number in range(20))
     assert all(episode.shift is not None for episode in trainer.validation)

@@ -63,7 +63,7 @@ def train(domains: list[Domain], tiny: Settings, tmp_path: Path) -> Callable[...
     return call
 
 
-def test_a_leave_one_out_model_never_sees_its_domain(train: Callable[..., Any], read: list[Any]) -> None:
+def test_a_leave_one_domain_out_model_never_sees_its_domain(train: Callable[..., Any], read: list[Any]) -> None:
     train()
     seen = {label: {domain for model, _, domain, _ in read if model == label} for label in LABELS}
     assert seen == {
