@@ -44,7 +44,7 @@ def main() -> int:
     parser.add_argument("--method", choices=METHODS, action="append", help="Repeatable. Default: all of these.")
     parser.add_argument("--stream", action="append", help="Repeatable. Default: stationary and label-shift.")
     parser.add_argument("--batch-size", type=int, action="append", help="Repeatable. Default: 64 and 8.")
-    parser.add_argument("--pretrain-steps", type=int, default=3000)
+    parser.add_argument("--pretrain-steps", type=int, default=2000)
     parser.add_argument("--meta-train-steps", type=int, default=300)
     parser.add_argument("--set", action="append", default=[], help="KEY=VALUE for both trainings. Repeatable.")
     parser.add_argument("--device", default="cpu")
