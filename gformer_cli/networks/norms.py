@@ -357,4 +357,5 @@ class _Moments(torch.autograd.Function):
 def _scale_and_shift(input: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     """input (B, C, ...) * scale (C,) + shift (C,) by the fused kernel of BatchNorm with mean 0 and variance 1."""
     zero, one = torch.zeros_like(scale.detach()), torch.ones_like(scale.detach())
-    return F.batch_norm(input, zero, one, scale, shift, training=False, momentum=0.0, eps=0.0)
+    # not `F.batch_norm`: some releases of torch refuse an epsilon of 0 there, and the kernel takes it
+    return torch.batch_norm(input, scale, shift, zero, one, False, 0.0, 0.0, False)
