@@ -166,6 +166,7 @@ def save_static_bundle(
     whites = parent.depth.known | parent.depth.common()
     levels = {kind: (level.black, level.white) for kind, level in whites.items()}
     changes = {
+        "format_version": FORMAT_VERSION,
         "static": static,
         "lineage": lineage,
         "versions": library_versions(),

@@ -16,7 +16,8 @@ from gformer_cli.config import BackboneSettings, DataSettings, GeneratorSettings
 from gformer_cli.errors import InputError, plain
 from gformer_cli.guard.rule import Guard
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""1: BatchNorm alone, and the head is the linear layer defined last. Still read."""
 KEY = "gformer"
 """The one key of the safetensors metadata: its library does not keep several in a fixed order."""
 
