@@ -22,12 +22,12 @@ import torch
 
 from gformer_cli.allocator import KeptMemory
 from gformer_cli.bundle import build_generator, build_model
-from gformer_cli.config import GeneratorSettings
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.losses import entropy
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.evaluate.cost import peak_memory
 from gformer_cli.networks.build import build_network
+from gformer_cli.settings import GeneratorSettings
 
 PROBES: dict[str, dict[str, Any]] = {
     "none": {"probe": "none"},

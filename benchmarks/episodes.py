@@ -18,10 +18,11 @@ import torch
 
 from gformer_cli.bundle import build_generator, build_model
 from gformer_cli.compute.device import pick_workers
-from gformer_cli.config import Settings, resolve
+from gformer_cli.config import resolve
 from gformer_cli.data.labelled import LabelledDomain
 from gformer_cli.folders.domains import find_domains
 from gformer_cli.progress import Silent
+from gformer_cli.settings import Settings
 from gformer_cli.train.meta_trainer import MetaTrainer
 from gformer_cli.train.pretrain import read_source
 from gformer_cli.train.run_folder import RunFolder, SourceData

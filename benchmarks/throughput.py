@@ -35,11 +35,12 @@ from torchvision import transforms
 from gformer_cli import adapt as stage
 from gformer_cli.bundle import DataHeader, build_generator, load_bundle, save_bundle
 from gformer_cli.compute.device import pick_workers
-from gformer_cli.config import Settings, resolve
+from gformer_cli.config import resolve
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.folders.domains import find_domains
 from gformer_cli.images.preprocessing import read_images
 from gformer_cli.networks.build import build_network
+from gformer_cli.settings import Settings
 
 CPU = torch.device("cpu")
 CLASSES = [f"class-{number}" for number in range(10)]

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gformer_cli import preset_files
-from gformer_cli.config import IDLE, Settings, keys, resolve, to_yaml, validate
+from gformer_cli.config import keys, resolve, to_yaml, validate
 from gformer_cli.errors import InputError
 from gformer_cli.preset_files import read_preset
+from gformer_cli.settings import IDLE, Settings
 
 
 @pytest.fixture

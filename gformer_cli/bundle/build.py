@@ -1,8 +1,7 @@
-"""The untrained generators that settings describe,, and the model around them."""
+"""The untrained generators that settings describe, and the model around them."""
 
 from __future__ import annotations
 
-from gformer_cli.config import GeneratorSettings
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.core.generators import (
@@ -13,6 +12,7 @@ from gformer_cli.core.generators import (
     Scope,
     VectorGenerator,
 )
+from gformer_cli.settings import GeneratorSettings
 
 
 def build_generator(settings: GeneratorSettings, backbone: Backbone) -> Generator:

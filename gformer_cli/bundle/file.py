@@ -36,7 +36,6 @@ from gformer_cli.bundle.header import (
 )
 from gformer_cli.bundle.integrity import stamped
 from gformer_cli.compute.memory import free_memory
-from gformer_cli.config import Settings
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.core.generators import Generator
@@ -52,6 +51,7 @@ from gformer_cli.images.preprocessing import Preprocessing
 from gformer_cli.networks.build import OnMeta, build_network
 from gformer_cli.networks.head import last_linear
 from gformer_cli.networks.own_code import check_own_code, own_code
+from gformer_cli.settings import Settings
 
 
 @dataclass

@@ -12,12 +12,12 @@ from safetensors import SafetensorError, safe_open
 
 from gformer_cli import __version__
 from gformer_cli.bundle.check import HEADER_LIMIT, damaged
-from gformer_cli.config import BackboneSettings, DataSettings, GeneratorSettings, Settings
 from gformer_cli.errors import InputError, plain
 from gformer_cli.guard.rule import Guard
+from gformer_cli.settings import BackboneSettings, DataSettings, GeneratorSettings, Settings
 
-FORMAT_VERSION = 2
-"""1: BatchNorm alone, and the head is the linear layer defined last. Still read."""
+FORMAT_VERSION = 3
+"""1: BatchNorm alone, and the head is the linear layer defined last. 2: no imported models. Both are still read."""
 KEY = "gformer"
 """The one key of the safetensors metadata: its library does not keep several in a fixed order."""
 
@@ -74,12 +74,29 @@ class LayersHeader(_Part):
     """Why a layer stays as it is, by its name."""
 
 
+class OriginHeader(_Part):
+    """Where an imported source model came from."""
+
+    weights: str
+    """The file's name, without the place, or the library's name of published weights, such as `IMAGENET1K_V2`."""
+    sha256: str | None = None
+    """Of that file."""
+    entry: str | None = None
+    """The entry of the checkpoint that holds the weights, such as `model_ema`; None for the whole file."""
+    tensors: str
+    """SHA-256 over names, types, shapes and contents of the network's own tensors, as they were imported."""
+    classes: str
+    """Where the classes' names and order came from."""
+    transform: str
+    """Where the preprocessing came from."""
+
+
 class Lineage(_Part):
     """How a bundle came to be; data, settings and versions stand beside it in the header."""
 
-    stage: Literal["meta-train", "freeze"]
+    stage: Literal["import", "meta-train", "freeze"]
     parent: str | None = None
-    """SHA-256 of the file of the bundle that this one was made from; None for `meta-train`, which starts from data."""
+    """SHA-256 of the file of the bundle that this one was made from; None for the others."""
     parent_name: str | None = None
     """That file's name when it was read, without the place."""
 
@@ -117,6 +134,10 @@ class BundleHeader(_Part):
     """Of a bundle that `gformer freeze` made: it predicts every batch with the same parameters."""
     lineage: Lineage | None = None
     """None in bundles that were written before it was recorded, as with the hashes."""
+    origin: OriginHeader | None = None
+    """Of a bundle whose source model was imported, not trained by gformer."""
+    class_map: dict[str, str] = {}
+    """The class of a folder by its name, where folders are not named after their class."""
     layers: LayersHeader | None = None
     """None in bundles that were written before other layers than BatchNorm were adapted."""
     part_hashes: dict[str, str] = {}

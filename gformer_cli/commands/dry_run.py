@@ -13,7 +13,7 @@ from gformer_cli.folders.domains import Domain
 if TYPE_CHECKING:
     import torch
 
-    from gformer_cli.config import Settings
+    from gformer_cli.settings import Settings
 
 
 def show_training_plan(

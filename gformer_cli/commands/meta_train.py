@@ -16,7 +16,7 @@ from gformer_cli.folders.domains import Known, Layout, check_folders_exist, coun
 
 if TYPE_CHECKING:
     from gformer_cli.commands.source_model import SourceTraining
-    from gformer_cli.config import Settings
+    from gformer_cli.settings import Settings
     from gformer_cli.train.meta_train import MetaTrainResult
     from gformer_cli.train.pretrain import PretrainResult
     from gformer_cli.train.run_folder import RunFolder

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from rich.table import Table
 
-    from gformer_cli.config import Settings
+    from gformer_cli.settings import Settings
     from gformer_cli.train.pretrain import PretrainResult
     from gformer_cli.train.run_folder import RunFolder
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -61,6 +61,8 @@ class Known:
 
     classes: Collection[str] = field(default=())
     domains: Collection[str] = field(default=())
+    class_map: Mapping[str, str] = field(default_factory=dict)
+    """The class of a folder by its name, where folders are not named after their class."""
 
 
 def nfc(name: str) -> str:

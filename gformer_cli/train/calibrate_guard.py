@@ -11,7 +11,6 @@ import torch
 
 from gformer_cli.bundle import GuardHeader
 from gformer_cli.compute.crew import Crew
-from gformer_cli.config import Settings
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.data.episodes import Episode
@@ -24,6 +23,7 @@ from gformer_cli.guard.rule import BLENDED, GENERATED, SOURCE, Guard
 from gformer_cli.metrics import mean
 from gformer_cli.progress import Progress
 from gformer_cli.seeding import derive_seed
+from gformer_cli.settings import Settings
 from gformer_cli.train.divergence import Divergence
 from gformer_cli.train.episodes import EpisodeWork, flat, put
 from gformer_cli.train.meta_trainer import GENERATOR

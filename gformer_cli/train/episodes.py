@@ -12,7 +12,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gformer_cli.compute.device import autocast
 from gformer_cli.compute.pace import Pace
-from gformer_cli.config import Settings
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer, Prediction
 from gformer_cli.core.generators import Generator
@@ -21,6 +20,7 @@ from gformer_cli.core.probe import prior_mix
 from gformer_cli.data.episodes import Episode, EpisodeSampler, validation_episodes
 from gformer_cli.data.labelled import LabelledDomain
 from gformer_cli.errors import InputError
+from gformer_cli.settings import Settings
 from gformer_cli.train.divergence import Divergence
 from gformer_cli.train.source_models import SourceModels, source_divergence
 

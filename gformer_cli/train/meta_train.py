@@ -14,7 +14,6 @@ from gformer_cli.compute.crew import Line, Processes
 from gformer_cli.compute.device import crew_size, make_deterministic, pick_pace
 from gformer_cli.compute.pace import Pace
 from gformer_cli.compute.threads import Cores
-from gformer_cli.config import GeneratorSettings, Settings
 from gformer_cli.data.labelled import LabelledDomain
 from gformer_cli.data.shared import SharedImages
 from gformer_cli.errors import InputError, Interrupted
@@ -24,6 +23,7 @@ from gformer_cli.images.depth import Kind
 from gformer_cli.images.preprocessing import Skipped
 from gformer_cli.progress import Progress, Silent, StopRequest, Together, stoppable
 from gformer_cli.seeding import derive_seed
+from gformer_cli.settings import GeneratorSettings, Settings
 from gformer_cli.train.calibrate_guard import calibration_of
 from gformer_cli.train.meta_trainer import CONSTANT, GENERATOR, MetaTrainer
 from gformer_cli.train.pretrain import read_source

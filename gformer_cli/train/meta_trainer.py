@@ -10,12 +10,13 @@ import yaml
 
 from gformer_cli.compute.crew import Alone, Crew, map_in_order
 from gformer_cli.compute.pace import Pace
-from gformer_cli.config import Settings, to_yaml, validate
+from gformer_cli.config import to_yaml, validate
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.data.labelled import LabelledDomain
 from gformer_cli.errors import InputError
 from gformer_cli.preset_files import parse_yaml
 from gformer_cli.progress import Progress, StopRequest
+from gformer_cli.settings import Settings
 from gformer_cli.train.episodes import EpisodeWork, flat, learn, look, put
 from gformer_cli.train.loop import Loop
 from gformer_cli.train.run_folder import RunFolder

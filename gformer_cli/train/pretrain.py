@@ -9,12 +9,12 @@ import torch
 
 from gformer_cli.compute.device import make_deterministic
 from gformer_cli.compute.threads import Cores
-from gformer_cli.config import Settings
 from gformer_cli.data.labelled import LabelledDomain, load_labelled
 from gformer_cli.errors import InputError
 from gformer_cli.folders.domains import Domain, check_names, class_names
 from gformer_cli.images.preprocessing import Skipped
 from gformer_cli.progress import Progress, Silent
+from gformer_cli.settings import Settings
 from gformer_cli.train.run_folder import ALL, OTHER_IMAGES, RunFolder, SourceData
 from gformer_cli.train.source_crew import train_source_models
 from gformer_cli.train.source_images import SourceImages

@@ -29,7 +29,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
-from gformer_cli.config import Settings, keys, to_yaml, validate
+from gformer_cli.config import keys, to_yaml, validate
 from gformer_cli.errors import InputError
 from gformer_cli.files import (
     MIB,
@@ -45,6 +45,7 @@ from gformer_cli.files import (
 )
 from gformer_cli.networks.torch_files import unusable
 from gformer_cli.preset_files import parse_yaml
+from gformer_cli.settings import Settings
 from gformer_cli.train.checkpoint import Checkpoint
 from gformer_cli.train.source_images import SourceImages
 

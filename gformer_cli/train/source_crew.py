@@ -13,11 +13,11 @@ from gformer_cli.compute.crew import Alone, Asked, Crew, Line, Processes
 from gformer_cli.compute.device import crew_size, make_deterministic, pick_pace
 from gformer_cli.compute.pace import Pace
 from gformer_cli.compute.threads import Cores
-from gformer_cli.config import Settings
 from gformer_cli.data.labelled import LabelledDomain
 from gformer_cli.data.shared import SharedImages
 from gformer_cli.errors import Interrupted
 from gformer_cli.progress import Progress, Silent, StopRequest, stoppable
+from gformer_cli.settings import Settings
 from gformer_cli.train.run_folder import RunFolder
 from gformer_cli.train.source_trainer import SourceTrainer
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from gformer_cli.config import Settings
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.errors import InputError
 from gformer_cli.images.depth import Depth
@@ -14,6 +13,7 @@ from gformer_cli.networks.build import build_network
 from gformer_cli.networks.norms import make_adaptive
 from gformer_cli.networks.weights import load_weights
 from gformer_cli.seeding import derive_seed
+from gformer_cli.settings import Settings
 from gformer_cli.train.divergence import Divergence
 from gformer_cli.train.run_folder import ALL, RunFolder, SourceData
 

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from gformer_cli.compute.device import autocast
 from gformer_cli.compute.pace import Pace
-from gformer_cli.config import Settings
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.data.augment import augment, make_augmentation
 from gformer_cli.data.labelled import LabelledDomain
@@ -19,6 +18,7 @@ from gformer_cli.data.samplers import EndlessShuffle, shares
 from gformer_cli.networks.norms import AdaptiveNorm
 from gformer_cli.progress import Progress, StopRequest
 from gformer_cli.seeding import derive_seed
+from gformer_cli.settings import Settings
 from gformer_cli.train.divergence import Divergence
 from gformer_cli.train.loop import Loop
 from gformer_cli.train.run_folder import RunFolder

@@ -7,10 +7,10 @@ from torch import nn
 
 from gformer_cli.bundle import build_generator, build_model, constant_settings
 from gformer_cli.compute.pace import one_thread
-from gformer_cli.config import Settings
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.core.trial import trial_images, try_generation, try_network, try_training
+from gformer_cli.settings import Settings
 
 
 def try_training_of(

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from gformer_cli.bundle import build_generator, build_model
-from gformer_cli.config import IDLE, GeneratorSettings
 from gformer_cli.core.backbone import Backbone
+from gformer_cli.settings import IDLE, GeneratorSettings
 
 SMALL = {"width": 8, "heads": 2, "depth": 1, "feed_forward": 8, "channel_width": 4, "probe": "forward"}
 OTHER = {

@@ -10,7 +10,7 @@ import torch
 from gformer_cli.bundle import BundleHeader, DataHeader, GeneratorHeader, StaticHeader
 from gformer_cli.bundle.diff import FieldChange, diff
 from gformer_cli.bundle.integrity import stamped
-from gformer_cli.config import Settings
+from gformer_cli.settings import Settings
 
 Write = Callable[..., Path]
 STATIC = StaticHeader(target="fog", images=4, batches=1, batch_size=4, seed=0, fingerprint="ab")

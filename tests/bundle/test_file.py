@@ -25,7 +25,7 @@ from gformer_cli.bundle import (
     read_header,
     save_bundle,
 )
-from gformer_cli.config import Settings, validate
+from gformer_cli.config import validate
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.core.generators import ChannelGenerator, ConstantGenerator, Generator, Reads
@@ -33,6 +33,7 @@ from gformer_cli.errors import InputError, WorkError
 from gformer_cli.guard.rule import Guard, Score
 from gformer_cli.guard.signals import WEIGHED
 from gformer_cli.networks.build import build_network
+from gformer_cli.settings import Settings
 
 CLASSES = ["cat", "dog", "犬"]
 DATA = DataHeader(domains={"photo": {"cat": 2, "dog": 3, "犬": 4}}, fingerprint="abc")

@@ -17,8 +17,8 @@ from gformer_cli.bundle import (
     verify,
 )
 from gformer_cli.bundle.integrity import stamped
-from gformer_cli.config import Settings
 from gformer_cli.errors import InputError
+from gformer_cli.settings import Settings
 
 Write = Callable[..., Path]
 

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from gformer_cli import config, preset_files
+from gformer_cli.settings import Settings
 
 Gformer = Callable[..., Any]
 
@@ -54,7 +55,7 @@ def test_show_prints_the_file(gformer: Gformer) -> None:
 
 @pytest.mark.parametrize("name", preset_files.preset_names())
 def test_every_preset_resolves_and_changes_something(name: str) -> None:
-    assert config.resolve(preset=name) != config.Settings()
+    assert config.resolve(preset=name) != Settings()
 
 
 @pytest.mark.parametrize("name", preset_files.preset_names())

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from gformer_cli.bundle import build_generator, build_model
-from gformer_cli.config import GeneratorSettings, resolve
+from gformer_cli.config import resolve
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.core.generators import ChannelGenerator, Reads
 from gformer_cli.core.probe import part_of, prior_mix
 from gformer_cli.errors import InputError
+from gformer_cli.settings import GeneratorSettings
 
 
 @pytest.mark.parametrize(("share", "taken"), [(1.0, [0, 1, 2, 3, 4, 5]), (0.5, [0, 2, 4]), (0.34, [0, 3]), (0.01, [0])])

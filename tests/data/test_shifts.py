@@ -8,8 +8,8 @@ from typing import get_args
 import pytest
 import torch
 
-from gformer_cli.config import ShiftFamily
 from gformer_cli.data.shifts import FAMILIES, HELD_OUT_FAMILIES, TRAINING_FAMILIES, Shift, draw_shift
+from gformer_cli.settings import ShiftFamily
 
 NOISE = "noise"
 SEEDS = range(12)

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from gformer_cli.bundle import build_generator, build_model
-from gformer_cli.config import Settings, resolve
+from gformer_cli.config import resolve
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.data.labelled import load_labelled
 from gformer_cli.folders.domains import Domain
+from gformer_cli.settings import Settings
 from gformer_cli.train.meta_trainer import MetaTrainer
 from gformer_cli.train.run_folder import RunFolder
 from gformer_cli.train.source_models import SourceModels, preprocessing_of

@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from gformer_cli.bundle import build_generator, read_header
-from gformer_cli.config import Settings, resolve
+from gformer_cli.config import resolve
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.data.labelled import load_labelled
 from gformer_cli.folders.domains import Domain
 from gformer_cli.guard.hostile import HOSTILE
 from gformer_cli.guard.rule import DECISIONS
 from gformer_cli.progress import Silent
+from gformer_cli.settings import Settings
 from gformer_cli.train.calibrate_guard import GuardCalibration
 from gformer_cli.train.meta_train import meta_train
 from gformer_cli.train.run_folder import RunFolder

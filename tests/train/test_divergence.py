@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from gformer_cli.config import Settings, resolve
+from gformer_cli.config import resolve
 from gformer_cli.errors import InputError, WorkError
 from gformer_cli.folders.domains import Domain
+from gformer_cli.settings import Settings
 from gformer_cli.train.divergence import Divergence
 from gformer_cli.train.meta_train import meta_train
 from gformer_cli.train.meta_trainer import MetaTrainer

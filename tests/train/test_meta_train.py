@@ -9,12 +9,13 @@ import torch
 
 from gformer_cli.bundle import load_bundle
 from gformer_cli.compute.threads import Cores
-from gformer_cli.config import Settings, resolve
+from gformer_cli.config import resolve
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.errors import Interrupted, WorkError
 from gformer_cli.folders.domains import Domain
 from gformer_cli.progress import Progress, StopRequest
+from gformer_cli.settings import Settings
 from gformer_cli.train.meta_train import meta_train
 from gformer_cli.train.meta_trainer import MetaTrainer
 from gformer_cli.train.run_folder import RunFolder

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from gformer_cli.config import Settings, resolve
+from gformer_cli.config import resolve
 from gformer_cli.data.labelled import LabelledDomain
 from gformer_cli.errors import InputError
 from gformer_cli.folders.domains import Domain
+from gformer_cli.settings import Settings
 from gformer_cli.train import pretrain as stage
 from gformer_cli.train.pretrain import pretrain
 from gformer_cli.train.run_folder import RunFolder

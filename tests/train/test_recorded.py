@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from gformer_cli.bundle import load_bundle
-from gformer_cli.config import Settings, resolve
+from gformer_cli.config import resolve
 from gformer_cli.data.labelled import load_labelled
 from gformer_cli.folders.domains import Domain
+from gformer_cli.settings import Settings
 from gformer_cli.train.meta_train import meta_train
 from gformer_cli.train.pretrain import pretrain
 from gformer_cli.train.run_folder import RunFolder

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from gformer_cli.config import Settings, validate
+from gformer_cli.config import validate
 from gformer_cli.errors import InputError, WorkError
+from gformer_cli.settings import Settings
 from gformer_cli.train.checkpoint import Checkpoint
 from gformer_cli.train.run_folder import RunFolder, SourceData
 

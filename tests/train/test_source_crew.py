@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from gformer_cli.compute.threads import Cores
-from gformer_cli.config import Settings, resolve
+from gformer_cli.config import resolve
 from gformer_cli.errors import Interrupted, WorkError
 from gformer_cli.folders.domains import Domain
 from gformer_cli.progress import Silent
+from gformer_cli.settings import Settings
 from gformer_cli.train.pretrain import pretrain
 from gformer_cli.train.run_folder import RunFolder
 from gformer_cli.train.source_trainer import SourceTrainer

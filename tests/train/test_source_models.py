@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from gformer_cli.config import Settings
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.progress import Silent
+from gformer_cli.settings import Settings
 from gformer_cli.train.meta_trainer import MetaTrainer
 from gformer_cli.train.run_folder import RunFolder
 from gformer_cli.train.source_models import SourceModels

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from gformer_cli.config import Settings
 from gformer_cli.data.labelled import LabelledDomain
+from gformer_cli.settings import Settings
 from gformer_cli.train.run_folder import RunFolder
 from gformer_cli.train.source_models import preprocessing_of
 from gformer_cli.train.source_trainer import SourceTrainer
