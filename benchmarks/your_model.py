@@ -1,0 +1,99 @@
+"""An owner's own model, taken in as it is and adapted: is it read exactly, and what does adapting it gain?
+
+    python benchmarks/your_model.py data --out DIR
+    python benchmarks/your_model.py train --out DIR --seed 0      # the owner's own code, which knows no gformer
+    python benchmarks/your_model.py own-accuracy --out DIR
+
+The owner reads letters on parts at three sites (owner/letters.py) with a ResNet-18, a transform and an order of classes
+of their own (owner/classifier.py). DIR/data holds the images, DIR/models a checkpoint for each seed, and what the
+owner's own code measures of it: on held-out images of the three sites, and on four sites that nothing was trained on.
+Each stage keeps what is there and goes on with what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from owner import classifier, letters
+
+STAGES = ("data", "train", "own-accuracy")
+DATA_SEED = 0
+"""Of the images. All models are trained and measured on the same ones."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--seed", type=int, action="append", help="Of the training. Repeatable. Default: 0, 1 and 2.")
+    options = parser.parse_args()
+    seeds: list[int] = options.seed or [0, 1, 2]
+    if options.stage == "data":
+        make_data(options.out / "data")
+    for seed in seeds:
+        if options.stage == "train":
+            train(options.out, seed)
+        elif options.stage == "own-accuracy":
+            own_accuracy(options.out, seed)
+    return 0
+
+
+def make_data(folder: Path) -> None:
+    if folder.is_dir():
+        print(f"{folder} is there already.")
+        return
+    part = folder.with_name(f"{folder.name}.part")
+    count = letters.write(part, DATA_SEED)
+    part.rename(folder)
+    print(f"{folder}: {count} images.")
+
+
+def checkpoint(out: Path, seed: int) -> Path:
+    return out / "models" / f"seed-{seed}.pth"
+
+
+def train(out: Path, seed: int) -> None:
+    file = checkpoint(out, seed)
+    if file.is_file():
+        print(f"{file} is there already.")
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    model, epoch, accuracies = classifier.train(out / "data", letters.CLASSES, seed)
+    classifier.save(model, letters.CLASSES, file)
+    minutes = (time.monotonic() - began) / 60.0
+    record(file, {"epoch": epoch, "validation": accuracies, "training_minutes": minutes})
+    print(f"{file}: epoch {epoch} of {len(accuracies)}, {accuracies[epoch - 1]:.3f} of the validation images.")
+
+
+def own_accuracy(out: Path, seed: int) -> None:
+    """Accuracy by the owner's code, per site: held-out images of the three, and the unseen ones."""
+    file = checkpoint(out, seed)
+    model, classes = classifier.load(file)
+    found: dict[str, dict[str, float]] = {}
+    for split in ("held-out", "unseen"):
+        images = classifier.images_of(out / "data" / split, classes)
+        sites = sorted({image.parent.parent.name for image, _ in images})
+        each = {site: classifier.accuracy(model, [one for one in images if site in one[0].parts]) for site in sites}
+        found[split] = each | {"all": classifier.accuracy(model, images)}
+        shown = ", ".join(f"{site} {100.0 * value:.2f}" for site, value in found[split].items())
+        print(f"seed {seed}, {split}: {shown} %")
+    record(file, {"own_accuracy": found, "own_classes": classes})
+
+
+def record(file: Path, more: dict[str, Any]) -> None:
+    """Add to the JSON file beside a checkpoint."""
+    beside = file.with_suffix(".json")
+    known = json.loads(beside.read_text()) if beside.is_file() else {}
+    beside.write_text(json.dumps(known | more, indent=1))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)  # the figures are the same on any number of cores
+    sys.exit(main())
