@@ -14,6 +14,10 @@ _BUILDS_ANY_SIZE = b"bytearray"
 """The one constructor that `weights_only` lets a file call with a size instead of contents."""
 
 
+class RefusedFile(ValueError):
+    """A file that holds what it may not, or claims what it does not hold."""
+
+
 def load_plain(path: Path) -> Any:
     """Tensors (on the CPU), containers and plain values; raises many kinds of error for anything else.
 
@@ -23,18 +27,23 @@ def load_plain(path: Path) -> Any:
     suspects: list[bytes | mmap.mmap]
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-                raise ValueError("it has compressed entries")
-            if sum(entry.file_size for entry in entries) > path.stat().st_size:
-                raise ValueError("it claims to hold more than its size")
-            suspects = [archive.read(entry) for entry in entries if entry.filename.endswith(".pkl")]
+            check_archive(archive, path)
+            suspects = [archive.read(entry) for entry in archive.infolist() if entry.filename.endswith(".pkl")]
     else:  # the old format: one pickle after another
         with path.open("rb") as stream:
             suspects = [mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)]
     if any(content.find(_BUILDS_ANY_SIZE) >= 0 for content in suspects):
-        raise ValueError("it holds more than tensors and plain values")
+        raise RefusedFile("it holds more than tensors and plain values")
     return torch.load(path, "cpu", weights_only=True)
+
+
+def check_archive(archive: zipfile.ZipFile, path: Path) -> None:
+    """Raises `RefusedFile` where `archive`, of the file `path`, would unpack to more than its size."""
+    entries = archive.infolist()
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise RefusedFile("it has compressed entries")
+    if sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise RefusedFile("it claims to hold more than its size")
 
 
 def unusable(tensors: Mapping[str, torch.Tensor]) -> str | None:
