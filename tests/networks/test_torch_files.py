@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gformer_cli.networks.torch_files import load_plain
-from gformer_cli.networks.weights import read_state_dict
+from gformer_cli.networks.weights_file import read_weights
 
 
 class Claim:
@@ -73,5 +73,5 @@ def test_plain_pickles_do_not_run(tmp_path: Path, protocol: int) -> None:
 
     (tmp_path / "w.pth").write_bytes(pickle.dumps({"a": Payload()}, protocol))
     with pytest.raises(Exception, match="cannot read weights"):
-        read_state_dict(tmp_path / "w.pth")
+        read_weights(tmp_path / "w.pth")
     assert not (tmp_path / "touched").exists()

@@ -1,0 +1,336 @@
+"""A file's tensors in a network: all of them to the bit, whichever training script named them, or an error."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+from torchvision.models import VisionTransformer
+
+from gformer_cli.errors import InputError
+from gformer_cli.networks.build import build_network
+from gformer_cli.networks.fitting import fill
+from gformer_cli.networks.weights_file import WeightsFile, read_weights
+
+State = dict[str, torch.Tensor]
+CLASSES = 4
+
+
+def make(classes: int = CLASSES, *, seed: int = 1, width: float = 0.125) -> nn.Module:
+    torch.manual_seed(seed)
+    return build_network("resnet18", classes, stem="small", width=width)
+
+
+@pytest.fixture
+def owned() -> nn.Module:
+    """Its owner's network: every tensor differs from a fresh one's."""
+    network = make(seed=2)
+    with torch.no_grad():
+        for tensor in network.state_dict().values():
+            tensor.add_(torch.rand(tensor.shape) if tensor.is_floating_point() else 3)
+    return network
+
+
+def below(prefix: str, state: State) -> State:
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+def body(state: State) -> State:
+    return {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
+
+
+def head(state: State) -> State:
+    return {name.removeprefix("fc."): tensor for name, tensor in state.items() if name.startswith("fc.")}
+
+
+def as_file(tensors: State) -> WeightsFile:
+    return WeightsFile(tensors, None, (), None, "")
+
+
+def assert_same(network: nn.Module, owned: nn.Module) -> None:
+    for name, tensor in owned.state_dict().items():
+        assert torch.equal(network.state_dict()[name], tensor), name
+
+
+# --- as the training scripts of others save
+
+
+def plain(network: nn.Module) -> Any:
+    return network.state_dict()
+
+
+def data_parallel(network: nn.Module) -> Any:
+    return {"model": nn.DataParallel(network).state_dict(), "epoch": 3}
+
+
+def compiled(network: nn.Module) -> Any:
+    return torch.compile(network).state_dict()
+
+
+def compiled_in_parts_and_distributed(network: nn.Module) -> Any:
+    state = network.state_dict()
+    return {"module." + name.replace("layer1.", "layer1._orig_mod."): tensor for name, tensor in state.items()}
+
+
+class AttributeDict(dict[str, Any]):
+    """As Lightning keeps hyperparameters in."""
+
+
+def lightning(network: nn.Module) -> Any:
+    return {
+        "epoch": 3,
+        "global_step": 90,
+        "pytorch-lightning_version": "2.2.0",
+        "state_dict": below("model.", network.state_dict()) | {"criterion.weight": torch.ones(CLASSES)},
+        "loops": {"fit_loop": {"state_dict": {}}},
+        "callbacks": {"ModelCheckpoint{'monitor': None}": {"best_model_score": torch.tensor(0.7)}},
+        "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(2, 2)}}, "param_groups": []}],
+        "lr_schedulers": [],
+        "hparams_name": "hparams",
+        "hyper_parameters": AttributeDict(lr=0.1),
+    }
+
+
+def timm_train(network: nn.Module) -> Any:
+    return {
+        "epoch": 3,
+        "arch": "resnet18",
+        "state_dict": network.state_dict(),
+        "optimizer": torch.optim.SGD(network.parameters(), 0.1).state_dict(),
+        "version": 2,
+        "args": argparse.Namespace(model="resnet18", lr=0.1),
+        "amp_scaler": {"scale": 65536.0},
+        "state_dict_ema": make(seed=5).state_dict(),
+        "metric": 77.2,
+    }
+
+
+def domainbed(network: nn.Module) -> Any:
+    state = network.state_dict()
+    return {
+        "args": {"algorithm": "ERM", "test_envs": [0]},
+        "model_input_shape": (3, 32, 32),
+        "model_num_classes": CLASSES,
+        "model_num_domains": 3,
+        "model_hparams": {"lr": 5e-5},
+        "model_dict": {
+            **below("featurizer.network.", body(state)),
+            **below("classifier.", head(state)),
+            **below("network.0.network.", body(state)),
+            **below("network.1.", head(state)),
+        },
+    }
+
+
+def mmpretrain(network: nn.Module) -> Any:
+    state = network.state_dict()
+    return {
+        "meta": {"epoch": 3, "dataset_meta": {"classes": ["ant", "bee", "cat", "dog"]}, "cfg": "model = dict()"},
+        "state_dict": below("backbone.", body(state)) | below("head.fc.", head(state)),
+        "message_hub": {"log_scalars": {"train/loss": AttributeDict()}},
+        "optimizer": torch.optim.SGD(network.parameters(), 0.1).state_dict(),
+    }
+
+
+def averaged(network: nn.Module) -> Any:
+    return AveragedModel(network).state_dict()
+
+
+def lightning_around_compiled(network: nn.Module) -> Any:
+    return {"state_dict": below("net.encoder._orig_mod.", network.state_dict())}
+
+
+def average_beside(network: nn.Module) -> Any:
+    return below("model.", network.state_dict()) | below("ema_model.module.", make(seed=5).state_dict())
+
+
+def head_elsewhere(network: nn.Module) -> Any:
+    return below("encoder.", body(network.state_dict())) | below("classification_layer.", head(network.state_dict()))
+
+
+ECOSYSTEMS: dict[str, tuple[Callable[[nn.Module], Any], set[str]]] = {
+    "torchvision": (plain, set()),
+    "ddp": (data_parallel, set()),
+    "compile": (compiled, set()),
+    "compiled-parts": (compiled_in_parts_and_distributed, set()),
+    "lightning": (lightning, {"criterion.weight"}),
+    "timm": (timm_train, set()),
+    "domainbed": (domainbed, set()),
+    "mmpretrain": (mmpretrain, set()),
+    "swa": (averaged, {"n_averaged"}),
+    "nest": (lightning_around_compiled, set()),
+    "average-beside": (average_beside, {f"ema_model.module.{name}" for name in make().state_dict()}),
+    "head-elsewhere": (head_elsewhere, set()),
+}
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "old"])
+@pytest.mark.parametrize("script", ECOSYSTEMS)
+def test_every_tensor_is_the_owners_to_the_bit(tmp_path: Path, owned: nn.Module, script: str, zipped: bool) -> None:
+    save, unused = ECOSYSTEMS[script]
+    torch.save(save(owned), tmp_path / "site.pth", _use_new_zipfile_serialization=zipped)
+    network = make()
+    left = fill(network, read_weights(tmp_path / "site.pth"), origin="site.pth")
+    assert_same(network, owned)
+    assert set(left) == unused
+
+
+def test_classes_of_mmpretrain(tmp_path: Path, owned: nn.Module) -> None:
+    torch.save(mmpretrain(owned), tmp_path / "site.pth")
+    assert read_weights(tmp_path / "site.pth").classes == ["ant", "bee", "cat", "dog"]
+
+
+# --- what is strict
+
+
+def refused(tensors: State, match: str, network: nn.Module | None = None) -> InputError:
+    network = network or make()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with pytest.raises(InputError, match=match) as caught:
+        fill(network, as_file(tensors), origin="site.pth")
+    assert caught.value.hint and caught.value.message.startswith("weights site.pth")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    return caught.value
+
+
+def test_batch_counters_may_lack(owned: nn.Module) -> None:
+    network = make()
+    state = {name: tensor for name, tensor in owned.state_dict().items() if not name.endswith("tracked")}
+    assert fill(network, as_file(state), origin="site.pth") == ()
+    for name, tensor in state.items():
+        assert torch.equal(network.state_dict()[name], tensor)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_types_become_the_networks(owned: nn.Module, dtype: torch.dtype) -> None:
+    network = make()
+    state = {name: tensor.to(dtype) if "tracked" not in name else tensor for name, tensor in owned.state_dict().items()}
+    fill(network, as_file(state), origin="site.pth")
+    for name, tensor in network.state_dict().items():
+        assert tensor.dtype == owned.state_dict()[name].dtype and torch.equal(tensor, state[name].to(tensor.dtype))
+
+
+def test_a_missing_head(owned: nn.Module) -> None:
+    assert "Not used" not in refused(body(owned.state_dict()), r"lack the head: fc\.weight, fc\.bias").message
+
+
+def test_a_missing_bias_of_the_head(owned: nn.Module) -> None:
+    state = owned.state_dict()
+    del state["fc.bias"]
+    refused(state, r"lack the head: fc\.bias")
+
+
+def test_a_missing_tensor_of_the_body(owned: nn.Module) -> None:
+    state = owned.state_dict()
+    del state["layer2.0.bn1.running_var"]
+    refused(state, r"do not fit: the file lacks layer2\.0\.bn1\.running_var; the backbone has all of the file")
+
+
+def test_the_head_is_not_taken_from_the_average(owned: nn.Module) -> None:
+    tensors = below("model.", body(owned.state_dict())) | below("ema_model.", make(seed=5).state_dict())
+    refused(tensors, "lack the head")
+
+
+@pytest.mark.parametrize("save", [plain, domainbed], ids=["plain", "other-name"])
+def test_another_class_count_is_told_with_both_numbers(owned: nn.Module, save: Callable[[nn.Module], Any]) -> None:
+    saved = save(owned)
+    error = refused(saved.get("model_dict", saved), "tell 4 classes apart, not 7: .*weight is .4, 64.", make(7))
+    assert "in its order" in error.hint
+
+
+def test_another_shape_in_the_body(owned: nn.Module) -> None:
+    state = owned.state_dict() | {"layer1.0.conv1.weight": torch.zeros(8, 8, 1, 1)}
+    refused(
+        state, r"layer1\.0\.conv1\.weight is \(8, 8, 1, 1\) of float32 in the file and \(8, 8, 3, 3\) of float32 in"
+    )
+
+
+def test_integers_in_the_place_of_weights(owned: nn.Module) -> None:
+    state = owned.state_dict() | {"layer1.0.conv1.weight": torch.zeros(8, 8, 3, 3, dtype=torch.int8)}
+    refused(state, "of int8 in the file")
+
+
+def test_another_width() -> None:
+    assert (
+        "width" in refused(make(width=0.25).state_dict(), "conv1.weight is .16, 3, 3, 3.*, and .* more do not fit").hint
+    )
+
+
+def test_another_architecture() -> None:
+    state = build_network("mobilenet_v2", CLASSES).state_dict()
+    refused(
+        state, r"another network: it has 0 of 122 tensors. The backbone has conv1.* more; the file has features.*more"
+    )
+
+
+def test_a_deeper_network_of_the_same_kind() -> None:
+    torch.manual_seed(0)
+    state = build_network("resnet34", CLASSES, stem="small", width=0.125).state_dict()
+    refused(state, r"do not fit: the file has all of the backbone; the backbone has no layer1\.2\.conv1\.weight.* more")
+
+
+@pytest.mark.parametrize("name", ["normalize.mean", "projector.0.weight", "temperature", "fc2.weight"])
+def test_what_is_left_over_of_the_file_is_an_error(owned: nn.Module, name: str) -> None:
+    refused(owned.state_dict() | {name: torch.rand(3)}, f"the backbone has no {name}")
+
+
+def test_two_networks_that_fit(owned: nn.Module) -> None:
+    tensors = below("student.", owned.state_dict()) | below("teacher.", make(seed=5).state_dict())
+    error = refused(tensors, "two networks that fit, below 'student.' and 'teacher.': .* tensors differ, such as conv1")
+    assert "--weights-key student" in error.hint
+
+
+def test_two_heads_that_fit(owned: nn.Module) -> None:
+    state = owned.state_dict()
+    tensors = below("body.", body(state)) | below("one.", head(state)) | below("two.", head(make(seed=5).state_dict()))
+    refused(tensors, "lack the head: .*Not used: one.weight, one.bias, two.weight and 1 more")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_not_finite(owned: nn.Module, value: float) -> None:
+    state = owned.state_dict()
+    state["fc.weight"] = torch.full_like(state["fc.weight"], value)
+    refused(state, "fc.weight holds values that are not finite")
+
+
+# --- other networks
+
+
+def test_the_earlier_names_of_torchvisions_vit() -> None:
+    """Its published ViTs still have these."""
+    torch.manual_seed(0)
+    make_vit = partial(VisionTransformer, 16, 8, 2, 2, hidden_dim=8, mlp_dim=16, num_classes=CLASSES)
+    owned, network = make_vit(), make_vit()
+    with torch.no_grad():
+        for tensor in owned.parameters():
+            tensor.add_(torch.rand(tensor.shape))
+    earlier = {
+        name.replace("mlp.0.", "mlp.linear_1.").replace("mlp.3.", "mlp.linear_2."): tensor
+        for name, tensor in owned.state_dict().items()
+    }
+    assert any("linear_1" in name for name in earlier)
+    assert fill(network, as_file(earlier), origin="site.pth") == ()
+    assert_same(network, owned)
+
+
+def test_a_users_own_names() -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+            self.last = nn.Linear(4, 2)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.last(self.body(images))
+
+    torch.manual_seed(0)
+    owned, network = Own(), Own()
+    assert fill(network, as_file(below("module.", owned.state_dict())), origin="site.pth") == ()
+    assert_same(network, owned)
