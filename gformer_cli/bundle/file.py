@@ -311,6 +311,13 @@ def _static(header: BundleHeader, backbone: Backbone, parts: Mapping[str, dict[s
 def _backbone(name: str, header: BundleHeader) -> Backbone:
     settings = header.backbone
     size = header.preprocessing.image_size
-    network = build_network(name, len(header.classes), stem=settings.stem, width=settings.width, image_size=size)
+    network = build_network(
+        name,
+        len(header.classes),
+        stem=settings.stem,
+        width=settings.width,
+        image_size=size,
+        config=settings.config,
+    )
     # bundles that do not say which layer their head is were written when it was the linear layer defined last
     return Backbone(network, head=settings.head or last_linear(network))

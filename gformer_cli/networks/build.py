@@ -1,4 +1,4 @@
-"""Networks by name: torchvision's and timm's classifiers, and a user's own.
+"""Networks by name: torchvision's, timm's and transformers' classifiers, and a user's own.
 
 ResNets also come narrow and with a stem for small images.
 """
@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from gformer_cli.errors import GformerError, InputError, did_you_mean, reason
+from gformer_cli.networks.hf import HF, hf_network
 from gformer_cli.networks.own_code import own_code
 
 _RESNETS = ("resnet", "resnext", "wide_resnet")
@@ -62,7 +63,13 @@ _SCALABLE: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
 
 
 def build_network(
-    name: str, num_classes: int, *, stem: str = "standard", width: float = 1.0, image_size: int | None = None
+    name: str,
+    num_classes: int,
+    *,
+    stem: str = "standard",
+    width: float = 1.0,
+    image_size: int | None = None,
+    config: str | None = None,
 ) -> nn.Module:
     """A freshly initialised network that maps (B, 3, H, W) to (B, `num_classes`).
 
@@ -70,16 +77,18 @@ def build_network(
     faster; a user's own are left as they come, since their code may count on the layout.
 
     Args:
-        name: one of `NETWORKS`, `timm:NAME`, or `FILE.py:FUNCTION`, a user's own (see `own_code`).
+        name: one of `NETWORKS`, `timm:NAME`, `hf:MODEL_TYPE` (see `hf_network`), or `FILE.py:FUNCTION`, a user's own
+            (see `own_code`).
         num_classes: K.
         stem: `small` is a 3x3 convolution of stride 1 and no max-pooling, as is usual below 64 pixels.
         width: multiplies the channels of every stage.
         image_size: of the images, for the libraries' networks that are built for one size, such as ViTs; None for the
-            size that they are known by.
+            size that they are known by. transformers' keep the size of their config, and take others.
+        config: of `hf:MODEL_TYPE` alone, which needs it: its config.json, as text.
 
-    Raises `InputError` for an unknown name, and for a stem or width that the network does not have.
+    Raises `InputError` for an unknown name, and for a stem, width or config that the network does not have.
     """
-    if name not in NETWORKS and not name.startswith(TIMM) and not own_code(name):
+    if name not in NETWORKS and not name.startswith((TIMM, HF)) and not own_code(name):
         raise InputError(
             f"unknown backbone: {name!r}",
             did_you_mean(name, NETWORKS) + "Also possible: timm:NAME, or your own FILE.py:FUNCTION.",
@@ -94,8 +103,12 @@ def build_network(
             f"backbone {name} has no small stem",
             "Use --set backbone.stem=standard, or a resnet, resnext or wide_resnet of torchvision.",
         )
+    if config is not None and not name.startswith(HF):
+        raise InputError(f"backbone {name} has no config", f"Leave backbone.config out, or name {HF}MODEL_TYPE.")
     if own_code(name):
         return _own_network(name, num_classes)
+    if name.startswith(HF):
+        return hf_network(name, config, num_classes).to(memory_format=torch.channels_last)
     network = _library_network(name, num_classes, stem, width, image_size)
     return network.to(memory_format=torch.channels_last)
 

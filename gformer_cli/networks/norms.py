@@ -23,7 +23,7 @@ Moments = tuple[torch.Tensor, torch.Tensor]
 """Mean and biased variance per channel, (C,) both."""
 _EPSILON = 1e-5
 """In the ratio of two variances of normalised output."""
-_LIBRARIES = ("torch.", "torchvision.", "timm.")
+_LIBRARIES = ("torch.", "torchvision.", "timm.", "transformers.")
 
 
 class Affine(NamedTuple):
@@ -208,6 +208,18 @@ class AdaptiveLayerNorm2d(AdaptiveLayerNorm):
         return output.permute(0, 3, 1, 2)
 
 
+class AdaptiveConvNextLayerNorm(AdaptiveLayerNorm2d):
+    """transformers': over the channels of (B, C, H, W) where it says so, else over the last axis."""
+
+    data_format: str
+
+    def _to_layout(self, input: torch.Tensor) -> torch.Tensor:
+        return super()._to_layout(input) if self.data_format == "channels_first" else input
+
+    def _from_layout(self, output: torch.Tensor) -> torch.Tensor:
+        return super()._from_layout(output) if self.data_format == "channels_first" else output
+
+
 class AdaptiveGroupNorm(_Recorded, nn.GroupNorm):
     """Over groups of the channels of (B, C, ...)."""
 
@@ -232,31 +244,35 @@ _KINDS: dict[str, tuple[type[nn.Module], type[AdaptiveNorm]]] = {
     "LayerNormAct": (nn.LayerNorm, AdaptiveLayerNorm),
     "LayerNorm2d": (nn.LayerNorm, AdaptiveLayerNorm2d),
     "LayerNormAct2d": (nn.LayerNorm, AdaptiveLayerNorm2d),
+    "ConvNextLayerNorm": (nn.Module, AdaptiveConvNextLayerNorm),  # a LayerNorm in later releases alone
+    "ConvNextV2LayerNorm": (nn.Module, AdaptiveConvNextLayerNorm),
     "GroupNorm": (nn.GroupNorm, AdaptiveGroupNorm),
     "GroupNorm1": (nn.GroupNorm, AdaptiveGroupNorm),
     "GroupNormAct": (nn.GroupNorm, AdaptiveGroupNorm),
 }
-"""By the name of the class, as torch, torchvision and timm have them."""
+"""By the name of the class, as torch, torchvision, timm and transformers have them."""
 
 
 def make_adaptive(network: nn.Module) -> tuple[dict[str, AdaptiveNorm], dict[str, str]]:
     """Make the normalisation layers of `network` adaptive, in place: their class changes, and nothing that they hold.
 
-    Returns the adaptive layers by name, in the order of their definition, and the reason for each layer that normalises
-    and cannot be adapted. LayerNorm and GroupNorm gain buffers for what is recorded of source images.
+    Returns the adaptive layers by their name in the state dict, in the order of their definition, and the reason for
+    each layer that normalises and cannot be adapted. LayerNorm and GroupNorm gain buffers for what is recorded of
+    source images.
     """
     adaptive: dict[str, AdaptiveNorm] = {}
     left: dict[str, str] = {}
+    stored_name = getattr(network, "stored_name", str)  # some write other names than those of their modules
     for name, module in network.named_modules():
         if not isinstance(module, AdaptiveNorm):
             reason = _obstacle(module)
             if reason is not None:
                 if reason:
-                    left[name] = reason
+                    left[stored_name(name)] = reason
                 continue
             module = _changed(module)  # noqa: PLW2901
         module.index = len(adaptive)
-        adaptive[name] = module
+        adaptive[stored_name(name)] = module
         if not isinstance(module, _AdaptiveBatchNorm):
             _keep_called(network, name)
     return adaptive, left

@@ -34,6 +34,7 @@ def new_network(settings: Settings, num_classes: int, *, with_weights: bool) -> 
         stem=backbone.stem,
         width=backbone.width,
         image_size=settings.data.image_size,
+        config=backbone.config,
     )
     if backbone.width != 1.0 and backbone.weights == "default":
         raise InputError(
