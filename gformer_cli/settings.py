@@ -24,6 +24,7 @@ Byte = Annotated[int, Field(ge=0, le=255)]
 Size = Annotated[int, Field(ge=1, le=16384)]
 """Of a layer that is generated with; more is a slip of the keyboard or a hostile file."""
 Precision = Literal["auto", "float32", "bfloat16"]
+Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 ShiftFamily = Literal["photometric", "blur", "noise", "geometric", "style"]
 
 
@@ -49,9 +50,13 @@ class DataSettings(_Section):
     resize_size: Annotated[int, Field(ge=8, le=4096)] | None = None
     """Pixels that the shorter side (`pad`: the longer, `stretch`: both) is resized to before the centre is cropped to
     `image_size`, as torchvision and timm do; null: cut and resized to `image_size` in one step."""
-    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    centre_rounding: Literal["even", "down"] = "even"
+    """Where half a pixel too many lies on each side of the centre: `even`: to the even margin, as torchvision and timm
+    round; `down`: as the transformers library does."""
+    interpolation: Interpolation = "bilinear"
+    """As Pillow names them; without antialias nearest, bilinear and bicubic alone."""
     antialias: bool = True
-    """Smooth where the image shrinks. Pillow's resizing always does; resizing of tensors may not."""
+    """Smooth where the image shrinks, as Pillow does; false: as torchvision resizes tensors with antialias=False."""
     fill: tuple[Byte, Byte, Byte] = (0, 0, 0)
     """The colour of what is padded, red, green, blue."""
     channels: Literal["rgb", "bgr", "grey"] = "rgb"
@@ -68,6 +73,12 @@ class DataSettings(_Section):
     """The sample that is white in images of more than 8 bits, such as 4095; null: found for each folder."""
     validation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     """Share of each source domain's images, per class, that nothing is trained on."""
+
+    @model_validator(mode="after")
+    def _smoothed(self) -> DataSettings:
+        if not self.antialias and self.interpolation not in ("nearest", "bilinear", "bicubic"):
+            raise ValueError(f"data.interpolation {self.interpolation} needs data.antialias true")
+        return self
 
 
 class BackboneSettings(_Section):

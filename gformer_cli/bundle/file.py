@@ -83,8 +83,7 @@ class Bundle:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        data = self.header.preprocessing
-        return Preprocessing(data.image_size, data.resize, data.mean, data.std, self.depth)
+        return Preprocessing.of(self.header.preprocessing, self.depth)
 
     @property
     def guard(self) -> Guard | None:

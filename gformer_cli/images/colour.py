@@ -18,9 +18,16 @@ class Refused(ValueError):
 
 
 def to_rgb(
-    image: Image.Image, *, deep: Deep | None = None, low: Image.Image | None = None, levels: Levels | None = None
+    image: Image.Image,
+    *,
+    deep: Deep | None = None,
+    low: Image.Image | None = None,
+    levels: Levels | None = None,
+    plain: bool = False,
 ) -> Image.Image:
     """A loaded image in 8-bit RGB and, where it has a profile, in the colours of sRGB; transparent parts become white.
+
+    With `plain` profile and transparency are passed over.
 
     `deep` tells of samples beyond 8 bits, `low` holds the lower bytes of 16-bit colours, and `levels` says what is
     black and white in them; without, the whole range of 16 bits, and what 32 bits and floats seem to use.
@@ -28,9 +35,9 @@ def to_rgb(
     deep = deep or of_mode(image.mode)
     if deep is not None and levels is None:
         levels = _levels_of_one(image, deep, low)
-    shade = _profile(image, deep)
+    shade = None if plain else _profile(image, deep)
     whole = deep is None or (low is None and deep.raw != "")
-    see_through = image.has_transparency_data
+    see_through = image.has_transparency_data and not plain
     if image.mode == "RGB" and whole and not see_through:
         return image if shade is None else _shaded(image, shade)
     made = image if image.mode == "RGB" else Image.new("RGB", image.size)  # in place: it may be a gigabyte

@@ -69,39 +69,51 @@ LevelsFor = Callable[[Kind], Levels | None]
 """What is black and white in samples of a kind, for the file at hand; None where the file itself must tell."""
 
 
-def decode(data: bytes, *, side: int | None = None, levels: LevelsFor | None = None) -> Image.Image:
+def decode(
+    data: bytes, *, side: int | None = None, levels: LevelsFor | None = None, plain: bool = False
+) -> Image.Image:
     """The first frame of an encoded image as upright 8-bit RGB in the colours of sRGB.
 
     With `side`, the pixels of the shorter side that the caller goes on with, a JPEG that has at least twice as many at
     1/2, 1/4 or 1/8 of its size is decoded at that size: the decoder leaves out work, and enough is left to shrink.
 
     EXIF rotation and ICC profiles are applied, deeper samples are scaled to 8 bit by `levels`, transparent parts become
-    white. An image that is too large is refused by its header, before any pixel is decoded: see `_limit` and
-    `is_halved`. Raises whatever Pillow raises for broken data; a truncated image is broken, unless what it lacks are no
-    pixels (`repair`).
+    white. With `plain` the depth alone is seen to, and images of 8 bits are what Pillow's `convert("RGB")` makes of
+    them.
+
+    An image that is too large is refused by its header, before any pixel is decoded: see `_limit` and `is_halved`.
+    Raises whatever Pillow raises for broken data; a truncated image is broken, unless what it lacks are no pixels
+    (`repair`).
     """
-    return decode_to(data, lambda image: image, side=side, levels=levels)
+    return decode_to(data, lambda image: image, side=side, levels=levels, plain=plain)
 
 
 def decode_to(
-    data: bytes, use: Callable[[Image.Image], Result], *, side: int | None = None, levels: LevelsFor | None = None
+    data: bytes,
+    use: Callable[[Image.Image], Result],
+    *,
+    side: int | None = None,
+    levels: LevelsFor | None = None,
+    plain: bool = False,
 ) -> Result:
     """What `use` makes of the image that `decode` gives: its memory is accounted for until `use` is done with it."""
     try:
         if filled_up(data):
             raise OSError("image file is truncated, and filled up with zeros")
-        return _decode(data, use, side, levels)
+        return _decode(data, use, side, levels, plain)
     except Refused:
         raise
     except (OSError, SyntaxError, ValueError):
         # at its full size: what is read of a file must not depend on how large the caller wants it
-        whole = repair(data, lambda changed: _decode(changed, digest, None, levels))
+        whole = repair(data, lambda changed: _decode(changed, digest, None, levels, plain))
         if whole is None:
             raise
-        return _decode(whole, use, side, levels)
+        return _decode(whole, use, side, levels, plain)
 
 
-def _decode(data: bytes, use: Callable[[Image.Image], Result], side: int | None, levels: LevelsFor | None) -> Result:
+def _decode(
+    data: bytes, use: Callable[[Image.Image], Result], side: int | None, levels: LevelsFor | None, plain: bool
+) -> Result:
     with open_image(data) as image:
         pixels, limit = image.width * image.height, _limit(image)
         if is_halved(image, data):
@@ -124,9 +136,10 @@ def _decode(data: bytes, use: Callable[[Image.Image], Result], side: int | None,
                 low = None
                 if deep is not None and _needs_low_bytes(image, deep, chosen):
                     low = _low_bytes(io.BytesIO(data))
-                    _turn_upright(low)
-                _turn_upright(image)
-                made = to_rgb(image, deep=deep, low=low, levels=chosen)
+                for read in (image, low):
+                    if read is not None and not plain:
+                        _turn_upright(read)
+                made = to_rgb(image, deep=deep, low=low, levels=chosen, plain=plain)
                 result = use(made)
                 return result
             finally:  # before what the pixels took is granted to others

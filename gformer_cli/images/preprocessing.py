@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from gformer_cli.folders.domains import Domain, ImageFile
 from gformer_cli.images.colour import require_visible, to_rgb
 from gformer_cli.images.decoding import Skipped, attempt, decode, decode_to, describe, in_order, look_at_samples
 from gformer_cli.images.depth import Depth
+from gformer_cli.images.resizing import Resizing, resized
+from gformer_cli.settings import DataSettings
 
 __all__ = [
     "Batch",
@@ -34,28 +36,41 @@ __all__ = [
     "to_rgb",
 ]
 
+_GREY = (19595.0, 38470.0, 7471.0)
+"""Shares of red, green and blue in grey, of 65536."""
+_HALF = 32768.0
+
 
 @dataclass(frozen=True)
-class Preprocessing:
-    """How a file becomes the network's input. Part of the bundle: it must be the same everywhere."""
+class Preprocessing(Resizing):
+    """How a file becomes the network's input. Part of the bundle: it must be the same everywhere.
 
-    image_size: int
-    resize: str
-    """`crop`: shorter side to `image_size`, then the centre; `stretch`: both sides, ratio not kept."""
+    Decoded pixels are red, green and blue, whatever the network sees: `channels` is of its input alone.
+    """
+
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    """Of the input's channels, in their order."""
     depth: Depth = field(default_factory=Depth, compare=False, repr=False)
     """What is black and white in images of more than 8 bits."""
+    channels: str = field(default="rgb", kw_only=True)
+    reading: str = field(default="upright", kw_only=True)
+    reduced_jpeg: bool = field(default=True, kw_only=True)
+
+    @classmethod
+    def of(cls, data: DataSettings, depth: Depth) -> Preprocessing:
+        """As the settings say, with `depth` for images of more than 8 bits."""
+        told = {one.name: getattr(data, one.name) for one in fields(cls) if one.name != "depth"}
+        return cls(**told, depth=depth)
 
     def among(self, domains: Sequence[Domain]) -> Preprocessing:
         """The same, where the folders that files lie in are known: deep images are read by what their folder holds."""
         return replace(self, depth=self.depth.among(domains, look_at_samples))
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
-        """Images (B, 3, S, S) with values in [0, 1] to the network's input of the same shape."""
-        mean = images.new_tensor(self.mean).view(1, 3, 1, 1)
-        std = images.new_tensor(self.std).view(1, 3, 1, 1)
-        return (images - mean) / std
+        """RGB images (B, 3, S, S) with values in [0, 1] to the network's input of the same shape."""
+        mean, std = self._spread(images)
+        return (self._to_channels(images) - mean) / std
 
     def network_input(self, pixels: torch.Tensor, device: torch.device) -> torch.Tensor:
         """Decoded uint8 images (B, 3, S, S) to the network's float32 input on `device`."""
@@ -63,10 +78,28 @@ class Preprocessing:
             pixels = pixels.pin_memory()
         return self.normalise(pixels.to(device, non_blocking=True).float() / 255.0)
 
+    def images(self, inputs: torch.Tensor) -> torch.Tensor:
+        """The network's input (..., 3, S, S) back to RGB, where black is 0 and white is 1; grey stays grey."""
+        mean, std = self._spread(inputs)
+        images = inputs * std + mean
+        return images.flip(-3) if self.channels == "bgr" else images
+
     def pixels(self, inputs: torch.Tensor) -> torch.Tensor:
-        """The network's input (..., 3, S, S) back to images, uint8 on the CPU."""
-        mean, std = (inputs.new_tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
-        return ((inputs * std + mean) * 255.0).round().clamp(0.0, 255.0).to("cpu", torch.uint8)
+        """The network's input (..., 3, S, S) back to RGB images, uint8 on the CPU."""
+        return (self.images(inputs) * 255.0).round().clamp(0.0, 255.0).to("cpu", torch.uint8)
+
+    def _spread(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return like.new_tensor(self.mean).view(3, 1, 1), like.new_tensor(self.std).view(3, 1, 1)
+
+    def _to_channels(self, images: torch.Tensor) -> torch.Tensor:
+        if self.channels == "bgr":
+            return images.flip(-3)
+        if self.channels == "grey":
+            # Pillow's arithmetic, in whole numbers that float32 holds: grey is made of images of 8 bits
+            shares = images.new_tensor(_GREY).view(3, 1, 1)
+            grey = ((images * 255.0).round() * shares).sum(-3, keepdim=True).add(_HALF).div(2 * _HALF).floor()
+            return (grey / 255.0).expand_as(images)
+        return images
 
 
 @dataclass(frozen=True)
@@ -80,11 +113,7 @@ class Decoded:
 
 def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> torch.Tensor:
     """An RGB image to uint8 (3, S, S)."""
-    size = preprocessing.image_size
-    if preprocessing.resize == "crop":
-        image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
-    elif image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    image = resized(image, preprocessing)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
@@ -95,8 +124,9 @@ def read_image(file: ImageFile, preprocessing: Preprocessing) -> Decoded | Skipp
         pixels = decode_to(
             data,
             lambda image: to_pixels(require_visible(image), preprocessing),
-            side=preprocessing.image_size,
+            side=preprocessing.side if preprocessing.reduced_jpeg else None,
             levels=partial(preprocessing.depth.of, file.path),
+            plain=preprocessing.reading == "plain",
         )
         return Decoded(file, pixels, hashlib.sha256(data).hexdigest())
 

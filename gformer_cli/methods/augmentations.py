@@ -23,9 +23,7 @@ class Augmentation:
     @torch.no_grad()
     def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """A view of each image (B, 3, S, S), normalised as they are; the draw is `generator`'s next."""
-        mean = images.new_tensor(self.preprocessing.mean).view(1, 3, 1, 1)
-        std = images.new_tensor(self.preprocessing.std).view(1, 3, 1, 1)
-        pixels = (images * std + mean).clamp(0.0, 1.0)
+        pixels = self.preprocessing.images(images).clamp(0.0, 1.0)
         seed = int(torch.randint(2**62, (), generator=generator))
         # the transforms draw from the global generators, which belong to others
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):

@@ -20,8 +20,7 @@ from gformer_cli.train.run_folder import ALL, RunFolder, SourceData
 
 def preprocessing_of(settings: Settings) -> Preprocessing:
     """The part of the settings that says how a file becomes an input."""
-    data = settings.data
-    return Preprocessing(data.image_size, data.resize, data.mean, data.std, Depth(data.white_level))
+    return Preprocessing.of(settings.data, Depth(settings.data.white_level))
 
 
 def new_network(settings: Settings, num_classes: int, *, with_weights: bool) -> nn.Module:
