@@ -12,6 +12,7 @@ from gformer_cli.commands.locations import pick_model
 from gformer_cli.console import Terminal, percent, table
 from gformer_cli.errors import WorkError
 from gformer_cli.images.depth import Levels
+from gformer_cli.images.wording import describe_input
 
 if TYPE_CHECKING:
     from gformer_cli.bundle import BundleHeader
@@ -103,10 +104,7 @@ def _rows(header: BundleHeader) -> list[list[str]]:
             "classes",
             f"{len(header.classes)}: {', '.join(header.classes[:12])}{' ...' if len(header.classes) > 12 else ''}",
         ],
-        [
-            "input",
-            f"{header.preprocessing.image_size} x {header.preprocessing.image_size}, {header.preprocessing.resize}",
-        ],
+        ["input", describe_input(header.preprocessing)],
         *_white_rows(header),
         ["backbone", f"{header.backbone.name}, stem {header.backbone.stem}, width {header.backbone.width:g}"],
         *_layer_rows(header),

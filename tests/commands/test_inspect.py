@@ -36,7 +36,7 @@ def test_the_table_says_the_same(gformer: Gformer, bundle: Path) -> None:
     header = read_header(bundle)
     for text in (
         "3: circle, square, stripes",
-        "16 x 16, crop",
+        "16 x 16: square of the centre resized, bilinear; read upright",
         "resnet18, stem small, width 0.125",
         f"channel, width 8, depth 1, {header.generator.parameters:,} parameters",
         "dawn (30 images), dusk (30 images), noon (30 images)",
