@@ -1,0 +1,1 @@
+"""From a model that was trained elsewhere to one that can be adapted."""
