@@ -54,8 +54,7 @@ class SourceTraining:
         """What the stage tries before it reads an image, without a download; raises `InputError`."""
         from gformer_cli.train.pretrain import try_backbone
 
-        remark = try_backbone(self.settings, len(classes), len(self.domains), self.device, download=False)
-        if remark is not None:
+        for remark in try_backbone(self.settings, len(classes), len(self.domains), self.device, download=False):
             self.terminal.warning(remark)
 
     def outputs(self) -> list[Path]:

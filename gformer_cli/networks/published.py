@@ -47,6 +47,11 @@ class Published:
             ) from None
 
 
+def names_published(weights: str) -> bool:
+    """Whether it is the name of published weights, which may have to be downloaded, and not of a file."""
+    return weights.upper() == "DEFAULT" or _AN_ENUMERATION.fullmatch(weights) is not None
+
+
 def published(backbone: str, weights: str) -> Published | None:
     """What `weights` names: `default`, or for torchvision's backbones an enumeration, in any case of letters.
 
@@ -54,7 +59,7 @@ def published(backbone: str, weights: str) -> Published | None:
     and where there are no default weights.
     """
     wanted = weights.upper()
-    if wanted != "DEFAULT" and not _AN_ENUMERATION.fullmatch(weights):
+    if not names_published(weights):
         return None
     if backbone.startswith(TIMM) and wanted == "DEFAULT":
         return _of_timm(backbone)

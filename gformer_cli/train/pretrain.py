@@ -13,12 +13,13 @@ from gformer_cli.data.labelled import LabelledDomain, load_labelled
 from gformer_cli.errors import InputError
 from gformer_cli.folders.domains import Domain, check_names, class_names
 from gformer_cli.images.preprocessing import Skipped
+from gformer_cli.networks.published import names_published
 from gformer_cli.progress import Progress, Silent
 from gformer_cli.settings import Settings
 from gformer_cli.train.run_folder import ALL, OTHER_IMAGES, RunFolder, SourceData
 from gformer_cli.train.source_crew import train_source_models
 from gformer_cli.train.source_images import SourceImages
-from gformer_cli.train.source_models import new_network, preprocessing_of
+from gformer_cli.train.source_models import preprocessing_of, starting_network
 from gformer_cli.train.trial import try_training_of
 
 
@@ -98,8 +99,7 @@ def pretrain(
     check_resumed(domains, run, resume=resume)
     classes = check_source(domains, leave_one_domain_out=settings.pretrain.leave_one_domain_out)
     make_deterministic(settings.seed)
-    remark = try_backbone(settings, len(classes), len(domains), device)  # to be told before anything is written
-    if remark is not None:
+    for remark in try_backbone(settings, len(classes), len(domains), device):  # before anything is written
         progress.message(remark)
     loaded, skipped = read_source(domains, classes, settings, workers=workers, strict=strict, progress=progress)
     parts = {ALL: [domain.name for domain in loaded]}
@@ -161,20 +161,27 @@ def read_source(
 
 def try_backbone(
     settings: Settings, num_classes: int, num_domains: int, device: torch.device, *, download: bool = True
-) -> str | None:
-    """What to say of normalisation layers that will not be adapted, if there are any.
+) -> list[str]:
+    """What to say of tensors that the weights leave fresh, and of normalisation layers that will not be adapted.
 
     Raises `InputError` where the settings' backbone, weights and generator do not work together: see `trial`.
 
     Without `download`, weights that the library would fetch are not looked at.
     """
-    options = settings.pretrain
-    network = new_network(settings, num_classes, with_weights=download or settings.backbone.weights != "default")
+    options, weights = settings.pretrain, settings.backbone.weights
+    network, fresh = starting_network(settings, num_classes, with_weights=download or not names_published(weights))
     smallest = max(
         options.batch_size, num_domains - options.leave_one_domain_out, 1
     )  # a batch holds an image of each domain
     left = try_training_of(network, settings, num_classes, device, smallest)
-    if not left:
-        return None
-    named = [f"{name} ({why})" for name, why in left.items()]
-    return f"not adapted, of the normalisation layers: {len(left)}: {', '.join(named[:3])}{' ...' if named[3:] else ''}"
+    remarks = []
+    if fresh:
+        tensors = f"{len(fresh)} tensor{'s stay' if fresh[1:] else ' stays'} fresh"
+        remarks.append(
+            f"weights {weights}: {tensors}, such as {fresh[0]}: the file's have other shapes, or are missing"
+        )
+    if left:
+        named = [f"{name} ({why})" for name, why in left.items()]
+        few = f"{', '.join(named[:3])}{' ...' if named[3:] else ''}"
+        remarks.append(f"not adapted, of the normalisation layers: {len(left)}: {few}")
+    return remarks

@@ -11,6 +11,7 @@ from gformer_cli.images.depth import Depth
 from gformer_cli.images.preprocessing import Preprocessing
 from gformer_cli.networks.build import build_network
 from gformer_cli.networks.norms import make_adaptive
+from gformer_cli.networks.published import names_published
 from gformer_cli.networks.weights import load_weights
 from gformer_cli.seeding import derive_seed
 from gformer_cli.settings import Settings
@@ -25,6 +26,11 @@ def preprocessing_of(settings: Settings) -> Preprocessing:
 
 def new_network(settings: Settings, num_classes: int, *, with_weights: bool) -> nn.Module:
     """The settings' network, adaptive, with its starting weights or freshly initialised from the seed."""
+    return starting_network(settings, num_classes, with_weights=with_weights)[0]
+
+
+def starting_network(settings: Settings, num_classes: int, *, with_weights: bool) -> tuple[nn.Module, list[str]]:
+    """That network, and which of its tensors its starting weights leave fresh, since they do not fit there."""
     torch.manual_seed(derive_seed(settings.seed, "network"))
     backbone = settings.backbone
     network = build_network(
@@ -35,13 +41,14 @@ def new_network(settings: Settings, num_classes: int, *, with_weights: bool) -> 
         image_size=settings.data.image_size,
         config=backbone.config,
     )
-    if backbone.width != 1.0 and backbone.weights == "default":
+    if backbone.width != 1.0 and names_published(backbone.weights):
         raise InputError(
-            f"there are no default weights for backbone.width={backbone.width}",
+            f"there are no {backbone.weights} weights for backbone.width={backbone.width}",
             "Use --weights none, or a file that was saved at this width.",
         )
+    fresh = []
     if with_weights:
-        load_weights(
+        fresh = load_weights(
             network,
             backbone.name,
             backbone.weights,
@@ -49,7 +56,7 @@ def new_network(settings: Settings, num_classes: int, *, with_weights: bool) -> 
             image_size=settings.data.image_size,
         )
     make_adaptive(network)  # after its weights: some layers gain a place for what is recorded of source images
-    return network
+    return network, fresh
 
 
 class SourceModels:

@@ -206,8 +206,16 @@ def test_a_missing_weights_file(pretrain: Pretrain, tmp_path: Path) -> None:
     refused(pretrain(None, "--weights", tmp_path / "no.pth"), f"no such weights file: {tmp_path / 'no.pth'}")
 
 
-def test_default_weights_of_another_width(pretrain: Pretrain) -> None:
-    refused(pretrain(None, "--weights", "default"), "no default weights for backbone.width=0.125", "--weights none")
+@pytest.mark.parametrize("weights", ["default", "IMAGENET1K_V1"])
+def test_published_weights_of_another_width(pretrain: Pretrain, weights: str) -> None:
+    refused(pretrain(None, "--weights", weights), f"no {weights} weights for backbone.width=0.125", "--weights none")
+
+
+def test_published_weights_that_there_are_not(pretrain: Pretrain) -> None:
+    options = ["--set", "backbone.width=1", "--set", "backbone.stem=standard"]
+    refused(
+        pretrain(None, "--weights", "IMAGENET1K_V9", *options), "no weights IMAGENET1K_V9", "IMAGENET1K_V1, DEFAULT"
+    )
 
 
 @pytest.mark.parametrize("device", ["nonsense", "cuda:99"])

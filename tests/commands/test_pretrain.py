@@ -205,6 +205,17 @@ def test_weights_from_a_file_are_the_start(pretrain: Pretrain, tmp_path: Path) -
     torch.testing.assert_close(trained["layer2.0.conv1.weight"], network.layer2[0].conv1.weight.detach())
 
 
+@pytest.mark.parametrize("more", [["--dry-run"], []], ids=["dry-run", "run"])
+def test_tensors_that_the_weights_leave_fresh_are_told(pretrain: Pretrain, tmp_path: Path, more: list[str]) -> None:
+    options = ["--steps", 1, "--no-leave-one-out", *more]
+    for classes, told in ((3, None), (8, "start-8.pth: 2 tensors stay fresh, such as fc.weight")):
+        start = tmp_path / f"start-{classes}.pth"
+        torch.save(build_network("resnet18", classes, stem="small", width=0.125).state_dict(), start)
+        done = pretrain(tmp_path / f"run-{classes}", "--weights", start, *options)
+        assert done.status == 0
+        assert told in done.err if told else "fresh" not in done.err
+
+
 def test_sources_may_be_given_one_by_one(
     gformer: Callable[..., Any], data: Path, preset: Path, finished_pretrain: Path, tmp_path: Path
 ) -> None:
