@@ -13,12 +13,13 @@ import typer
 
 from gformer_cli.commands import options, trust
 from gformer_cli.commands.dry_run import show_prediction_plan
+from gformer_cli.commands.found import known_of
 from gformer_cli.commands.locations import STDOUT, pick_model, pick_predictions
 from gformer_cli.commands.prediction import Prediction
 from gformer_cli.commands.targets import check_targets, find_targets
 from gformer_cli.console import Terminal, table
 from gformer_cli.errors import InputError
-from gformer_cli.folders.domains import Known, Layout, count_suffixes
+from gformer_cli.folders.domains import Layout, count_suffixes
 
 if TYPE_CHECKING:
     from gformer_cli.adapt import AdaptResult, Sample
@@ -143,7 +144,7 @@ def _predict(terminal: Terminal, how: Prediction, job: _Job, trusted: trust.Trus
     _check_outputs(job)
     bundle, device, workers, cores = how.load(terminal)
     classes = bundle.header.classes
-    known = Known(classes, bundle.header.data.domains)
+    known = known_of(bundle.header)
     found = find_targets(terminal, job.targets, job.layout, known, strict=job.strict)
     domains, left_aside = found.domains, count_suffixes(found.aside)
     bundle.check_memory(min(job.batch_size, max(len(domain.files) for domain in domains)), device)

@@ -99,7 +99,8 @@ def audit(
     from gformer_cli.compute.device import make_deterministic, pick_device, pick_workers
 
     headers = [read_header(path) for path in bundles]
-    known = Known({name for header in headers for name in header.classes}, headers[0].data.domains)
+    maps = {folder: label for header in headers for folder, label in header.class_map.items()}
+    known = Known({name for header in headers for name in header.classes}, headers[0].data.domains, maps)
     domains = find_targets(terminal, target, layout, known).domains
     make_deterministic(0)
     with terminal.progress() as progress:

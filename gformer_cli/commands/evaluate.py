@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gformer_cli.commands import evaluate_options as own
 from gformer_cli.commands import options
 from gformer_cli.commands.dry_run import show_prediction_plan
-from gformer_cli.commands.found import find_images
+from gformer_cli.commands.found import find_images, known_of
 from gformer_cli.commands.locations import pick_model, pick_results
 from gformer_cli.console import Terminal
 from gformer_cli.errors import InputError
@@ -47,6 +47,7 @@ def evaluate(
     examine: own.Examine = False,
     backbone: options.OwnBackbone = None,
     white_level: options.WhiteLevel = None,
+    class_map: options.ClassMap = None,
     layout: options.LayoutOption = Layout.auto,
     device: options.Device = "auto",
     workers: options.Workers = None,
@@ -83,7 +84,7 @@ def evaluate(
     from gformer_cli.report.page.files import check_report
 
     bundle = load_bundle(model, own_backbone=backbone, white_level=white_level)
-    known = Known(bundle.header.classes, bundle.header.data.domains)
+    known = known_of(bundle.header, options.read_class_map(class_map, bundle.header.classes))
     found = [_found(terminal, folders, layout, known, strict=strict) for folders in (target, source)]
     targets, sources = (part.domains for part in found)
     left_aside = count_suffixes(file for part in found for file in part.aside)

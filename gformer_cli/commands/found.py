@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gformer_cli.console import Terminal
 from gformer_cli.folders.aside import check_all_read, describe_aside, shortened
 from gformer_cli.folders.domains import Found, Known, Layout, class_names, count_suffixes
 from gformer_cli.folders.domains import find_images as find
+
+if TYPE_CHECKING:
+    from gformer_cli.bundle import BundleHeader
+
+
+def known_of(header: BundleHeader, class_map: Mapping[str, str] | None = None) -> Known:
+    """The names that a bundle knows; a `class_map` adds to its own and wins."""
+    return Known(header.classes, header.data.domains, {**header.class_map, **(class_map or {})})
 
 
 def find_images(

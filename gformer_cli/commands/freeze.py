@@ -10,11 +10,12 @@ import typer
 
 from gformer_cli.commands import options
 from gformer_cli.commands.dry_run import show_prediction_plan
+from gformer_cli.commands.found import known_of
 from gformer_cli.commands.locations import pick_model, pick_static
 from gformer_cli.commands.targets import check_targets, find_targets
 from gformer_cli.console import Terminal
 from gformer_cli.errors import InputError
-from gformer_cli.folders.domains import Domain, Known, Layout, count_suffixes
+from gformer_cli.folders.domains import Domain, Layout, count_suffixes
 
 if TYPE_CHECKING:
     from gformer_cli.adapt.freeze import FreezeResult
@@ -83,7 +84,7 @@ def freeze(
 
     where, decoders = pick_device(device), pick_workers(workers)
     bundle = load_bundle(model, own_backbone=backbone, white_level=white_level)
-    known = Known(bundle.header.classes, bundle.header.data.domains)
+    known = known_of(bundle.header)
     found = find_targets(terminal, [target], layout, known, strict=strict)
     domains, left_aside = found.domains, count_suffixes(found.aside)
     _check_one_condition(target, domains)

@@ -133,6 +133,15 @@ LeaveOneDomainOut = Annotated[
         show_default=False,
     ),
 ]
+ClassMap = Annotated[
+    Path | None,
+    typer.Option(
+        "--class-map",
+        metavar="FILE.csv",
+        help="The class of folders that are not named after it: CSV with the header folder,class.",
+        show_default=False,
+    ),
+]
 OwnBackbone = Annotated[
     str | None,
     typer.Option(
@@ -226,6 +235,13 @@ Report = Annotated[
         show_default=False,
     ),
 ]
+
+
+def read_class_map(path: Path | None, classes: Sequence[str]) -> dict[str, str]:
+    """What --class-map says; nothing without it. Raises `InputError` for a class that is none of `classes`."""
+    from gformer_cli.importing.classes import read_class_map as read
+
+    return {} if path is None else read(path, classes)
 
 
 def pick_cores(terminal: Terminal, threads: int | None) -> Cores:

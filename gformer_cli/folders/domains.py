@@ -231,9 +231,14 @@ def _domains(listing: _Listing, layout: Layout, unlabelled: bool, known: Known, 
 def _domain(name: str, root: Path, prefix: str, listing: _Listing, known: Known) -> Domain:
     """The domain of every image whose path begins with `prefix`."""
     classes: dict[str, str] = {}
+    labels: dict[str, str] = {}
     for path in listing.folders:
         below = path.removeprefix(prefix)
         if not path.startswith(prefix) or "/" in below:
+            continue
+        mapped = known.class_map.get(nfc(below))
+        if mapped is not None:  # several folders may be one class
+            labels[below] = _known_name(mapped, known.classes)
             continue
         label = _known_name(below, known.classes)
         if label in classes:
@@ -242,13 +247,13 @@ def _domain(name: str, root: Path, prefix: str, listing: _Listing, known: Known)
                 "They look the same and are one class: move the images into one of them.",
             )
         classes[label] = below
-    labels = {folder: label for label, folder in classes.items()}
+        labels[below] = label
     files = tuple(
         ImageFile(listing.folder / image, image, labels[image.removeprefix(prefix).split("/", 1)[0]])
         for image in listing.images
         if image.startswith(prefix)
     )
-    return Domain(_known_name(name, known.domains), root, files, tuple(sorted(labels.values())))
+    return Domain(_known_name(name, known.domains), root, files, tuple(sorted({*labels.values()})))
 
 
 def _known_name(name: str, known: Iterable[str]) -> str:

@@ -62,7 +62,12 @@ class Known:
     classes: Collection[str] = field(default=())
     domains: Collection[str] = field(default=())
     class_map: Mapping[str, str] = field(default_factory=dict)
-    """The class of a folder by its name, where folders are not named after their class."""
+    """The class of a folder by its name in composed spelling, where folders are not named after their class."""
+
+    @property
+    def class_folders(self) -> set[str]:
+        """Names of folders that are classes."""
+        return {nfc(name) for name in (*self.classes, *self.class_map)}
 
 
 def nfc(name: str) -> str:
@@ -100,7 +105,7 @@ def choose_layout(folder: Path, images: Sequence[str], known: Known, *, unlabell
     _refuse_parts(folder, tree, known, unlabelled)
     if set(depths) == {1}:
         return Layout.domain
-    layout = _by_classes(tree, {nfc(name) for name in known.classes}, depths, unlabelled)
+    layout = _by_classes(tree, known.class_folders, depths, unlabelled)
     if layout is None:
         raise _asked(folder, depths, unlabelled, tree)
     return layout
@@ -131,7 +136,7 @@ def _repeats(tree: dict[str, set[str]]) -> bool:
 
 
 def _refuse_masks(folder: Path, images: Sequence[str], known: Known, unlabelled: bool) -> None:
-    names = {nfc(name) for name in (*known.classes, *known.domains)}
+    names = known.class_folders | {nfc(name) for name in known.domains}
     beside: dict[tuple[str, ...], set[str]] = {}
     for parts in dict.fromkeys(tuple(image.split("/")[:-1]) for image in images):
         for number, part in enumerate(parts):
@@ -149,7 +154,7 @@ def _refuse_masks(folder: Path, images: Sequence[str], known: Known, unlabelled:
 
 def _refuse_parts(folder: Path, tree: dict[str, set[str]], known: Known, unlabelled: bool) -> None:
     nested = any(tree.values())
-    exempt = {nfc(name) for name in (*known.classes, *known.domains)}
+    exempt = known.class_folders | {nfc(name) for name in known.domains}
     for place, names in ((folder, set(tree)), *((folder / first, below) for first, below in sorted(tree.items()))):
         parts = sorted(name for name in names if name not in exempt and _is_part(name))
         if len(parts) < 2:

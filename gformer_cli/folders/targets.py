@@ -17,8 +17,10 @@ def check_known_classes(domains: Sequence[Domain], classes: Sequence[str]) -> No
             near = difflib.get_close_matches(unknown[0], classes, n=1)
             meant = f"Did you mean {near[0]!r}? " if near else ""
             raise InputError(
-                f"{domain.root} has classes that the bundle does not know: {', '.join(unknown[:5])}",
-                f"{meant}The bundle knows: {', '.join(classes[:20])}{' ...' if len(classes) > 20 else ''}.",
+                f"{domain.root} has classes that the model does not know: {', '.join(unknown[:5])}"
+                f"{' ...' if len(unknown) > 5 else ''}",
+                f"{meant}It knows: {', '.join(classes[:20])}{' ...' if len(classes) > 20 else ''}. "
+                "Folders that are called otherwise: --class-map FILE.csv (folder,class).",
             )
 
 

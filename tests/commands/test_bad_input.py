@@ -263,7 +263,7 @@ def test_a_bundle_of_a_newer_format(adapt: Gformer, bundle: Path, tmp_path: Path
 def test_classes_that_the_bundle_does_not_know(evaluate: Gformer, own_data: Path) -> None:
     fog = own_data / "targets" / "fog"
     (fog / "square").rename(fog / "squares")
-    refused(evaluate(target=fog), "classes that the bundle does not know: squares", "Did you mean 'square'?")
+    refused(evaluate(target=fog), "classes that the model does not know: squares", "Did you mean 'square'?")
 
 
 def test_a_flat_folder_cannot_be_evaluated(evaluate: Gformer, data: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -373,3 +374,26 @@ def test_what_is_named_twice_is_said_to_be(make_folder: Any, tmp_path: Path) -> 
         find_domains([site, site.parent / "." / "site"])
     with pytest.raises(InputError, match="domain 'site' is given twice"):
         find_domains([tmp_path / "root", site], Layout.auto)
+
+
+def test_a_map_names_the_class_of_folders(make_folder: Callable[..., Path]) -> None:
+    folder = make_folder("site", {"n01": 2, "n02": 1, "ant": 1, "n03": 1})
+    known = Known(["zebra", "ant"], (), {"n01": "zebra", "n02": "ant", "elsewhere": "zebra"})
+    (domain,) = find_domains([folder], known=known)
+    assert domain.counts == {"ant": 2, "n03": 1, "zebra": 2}  # two folders of one class are that class
+    assert {file.relative: file.label for file in domain.files}["n02/00.png"] == "ant"
+
+
+def test_mapped_folders_tell_how_a_root_is_nested(make_folder: Callable[..., Path]) -> None:
+    for site in ("a", "b"):
+        make_folder(f"root/{site}", {"001": 1, "002": 1})
+    root = make_folder("root/c", {"001": 1, "002": 1}).parent
+    domains = find_domains([root], known=Known(["ant", "moth"], (), {"001": "moth", "002": "ant"}))
+    assert [domain.name for domain in domains] == ["a", "b", "c"]
+    assert domains[0].counts == {"ant": 1, "moth": 1}
+
+
+def test_a_map_is_read_in_composed_spelling(make_folder: Callable[..., Path]) -> None:
+    folder = make_folder("site", {"cafe\u0301": 1})
+    (domain,) = find_domains([folder], known=Known(["bar"], (), {"caf\u00e9": "bar"}))
+    assert domain.classes == ("bar",)
