@@ -16,7 +16,7 @@ from gformer_cli.core.generators import ChannelGenerator
 from gformer_cli.core.probe import prior_mix
 from gformer_cli.networks.build import build_network
 
-OPTIONAL = {"demo": "mlxtend", "report": "matplotlib", "timm": "timm", "export": "onnx"}
+OPTIONAL = {"demo": "mlxtend", "report": "matplotlib", "timm": "timm", "hf": "transformers", "export": "onnx"}
 """Extras and a package that each of them brings."""
 
 

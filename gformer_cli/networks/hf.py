@@ -45,7 +45,9 @@ _OF_FEATURES = {"out_features", "out_indices", "stage_names"}
 _LARGEST = 16384
 """Of any number in a config, and of the length of a list as well."""
 _LARGEST_WINDOW = 64
-"""Of attention. A table of its positions is made at once, and grows with the fourth power."""
+"""Of attention."""
+_LARGEST_TABLES = 1 << 25
+"""Entries of the tables of all blocks that say where in a window two positions lie; they are made at once."""
 _MOST_TENSORS = 8000
 """That layers make of numbers yet to be filled in; the largest networks that are published have under 1,000."""
 
@@ -109,6 +111,9 @@ def _config(kind: Any, options: dict[str, Any], num_classes: int) -> Any:
     made = kind(**taken, num_labels=num_classes)
     if made.num_channels != 3:
         raise ValueError(f"it takes images of {made.num_channels} channels, not 3")
+    entries = sum(taken.get("depths", [])) * taken.get("window_size", 0) ** 4
+    if entries > _LARGEST_TABLES:
+        raise ValueError(f"tables of its windows would have {entries} entries")
     return made
 
 

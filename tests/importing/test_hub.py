@@ -189,6 +189,19 @@ def test_a_folder_of_transformers_answers_as_its_owner_has_it(transformers_folde
     torch.testing.assert_close(imported(hub, 32)(images), expected, rtol=0.0, atol=1e-5)
 
 
+def test_a_folder_of_a_timm_network_that_transformers_saved_is_one_of_timms(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    if not hasattr(transformers, "TimmWrapperConfig"):
+        pytest.skip("a later release of transformers has it")
+    config = transformers.TimmWrapperConfig(architecture="test_resnet", id2label=dict(enumerate(CLASSES)))
+    owner = shaken(transformers.TimmWrapperForImageClassification(config))
+    owner.save_pretrained(tmp_path)
+    hub = read_hub_folder(tmp_path)
+    assert (hub.kind, hub.backbone, hub.classes) == ("timm", "timm:test_resnet", CLASSES)
+    images = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(imported(hub, 64)(images), owner(images).logits, rtol=0.0, atol=1e-5)
+
+
 def test_the_config_that_goes_into_a_bundle_names_no_place_and_no_class(transformers_folder: Make) -> None:
     hub = read_hub_folder(change(transformers_folder(), _name_or_path="/home/me/secret", auto_map={}))
     assert hub.config is not None and not any(word in hub.config for word in ("secret", "crane", "auto_map"))
