@@ -69,10 +69,13 @@ def is_safetensors(path: Path, *, complete: bool = True) -> bool:
 
 
 def _zip_kind(path: Path) -> tuple[str, str] | None:
-    if not zipfile.is_zipfile(path):
-        return "cut short: a zip archive, as torch.save writes, without its end", AGAIN
-    with zipfile.ZipFile(path) as archive:
-        names = [entry.filename for entry in archive.infolist()]
+    try:
+        if not zipfile.is_zipfile(path):
+            return "cut short: a zip archive, as torch.save writes, without its end", AGAIN
+        with zipfile.ZipFile(path) as archive:
+            names = [entry.filename for entry in archive.infolist()]
+    except Exception:  # a damaged one makes nearly any kind
+        return "a damaged zip archive", AGAIN
     inner = [name.partition("/")[2] for name in names]
     few = ", ".join(names[:3]) or "nothing"
     what = f"a zip archive that torch.save did not write: it holds {few}{' ...' if names[3:] else ''}"

@@ -225,6 +225,8 @@ def _zipped(archive: zipfile.ZipFile, path: Path) -> Any:
 def _numbers(content: bytes, dtype: torch.dtype, count: int) -> torch.Tensor:
     if count == 0:
         return torch.empty(0, dtype=dtype)
+    if not 0 < count * dtype.itemsize <= len(content):
+        raise RefusedFile("it is cut short: it holds fewer numbers than it says")
     return torch.frombuffer(bytearray(content), dtype=dtype, count=count)
 
 
