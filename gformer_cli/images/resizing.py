@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from gformer_cli.images.colour import Refused
 
-_LARGEST = 32_000_000
+_LARGEST = 64_000_000
 """Pixels of the largest image that another is resized to: one that is long and very narrow would become a giant."""
 
 

@@ -63,6 +63,11 @@ def test_a_wide_profile_is_turned_into_srgb(encode: Any, primaries: Any) -> None
     assert found[0] > 210  # the same numbers are a stronger red there
 
 
+def test_plain_reading_passes_a_profile_over(encode: Any) -> None:
+    data = encode(Image.new("RGB", (8, 8), (200, 60, 40)), icc_profile=_profile(ADOBE))
+    assert np.asarray(decode(data, plain=True))[4, 4].tolist() == [200, 60, 40]
+
+
 @pytest.mark.parametrize(
     ("kind", "options"),
     [

@@ -79,3 +79,13 @@ def test_images_are_mirrored_only_if_the_source_model_knows_mirrored_ones(factor
 
     assert mirrored(False) == 0
     assert 0 < mirrored(True) < 20
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_colours_change_as_colours_where_the_network_sees_blue_first(
+    batches: list[torch.Tensor], factory: Factory
+) -> None:
+    seen = Preprocessing(16, "crop", (0.0,) * 3, (1.0,) * 3, channels="bgr")
+    for seed in range(5):
+        view = factory(seen, mirrored=True)(batches[0].flip(1), _generator(seed))
+        torch.testing.assert_close(view.flip(1), factory(_preprocessing(), mirrored=True)(batches[0], _generator(seed)))
