@@ -15,7 +15,8 @@ _SHARE = 0.875
 """Of the resized image that timm keeps where a configuration does not say it."""
 _MODES = {"center": "crop", "squash": "stretch", "border": "pad"}
 """timm's ways to a square image, and ours."""
-_FILE = "Describe the preprocessing in a FILE.json: " + EXAMPLE
+_OWN = "a FILE.json that says it, so: " + EXAMPLE
+_FILE = "Give " + _OWN
 
 
 def from_torchvision(preset: Any, *, origin: str = "torchvision", image_size: int | None = None) -> Transform:
@@ -62,14 +63,19 @@ def from_timm(cfg: Mapping[str, Any], *, origin: str = "timm", image_size: int |
     resized image is kept. Raises `InputError` for an input that is not square or has not three channels.
     """
     inner = cfg.get("pretrained_cfg")
-    cfg = inner if isinstance(inner, Mapping) else cfg
+    if isinstance(inner, Mapping):
+        cfg = inner
+    elif "architecture" in cfg and "input_size" not in cfg:
+        raise cannot(
+            origin, "it names an architecture, and holds no pretrained_cfg", "Give --transform timm, or " + _OWN
+        )
     shape = cfg.get("input_size") or (3, 224, 224)
     if not isinstance(shape, list | tuple) or len(shape) != 3:
         raise cannot(origin, f"input_size is {shape!r}, and should be such as [3, 224, 224]")
     if shape[0] != 3:
         raise cannot(origin, f"its input has {shape[0]} channels", "Networks take three channels.")
     size = image_size or side(origin, "input_size", list(shape[1:]))
-    mode = cfg.get("crop_mode") or "center"
+    mode = str(cfg.get("crop_mode") or "center")
     if mode not in _MODES:
         raise cannot(origin, f"unknown crop_mode: {mode!r}", f"timm has: {', '.join(_MODES)}.")
     mean = three(origin, "mean", cfg.get("mean") or _IMAGENET["mean"])
@@ -95,7 +101,10 @@ def of_timm(backbone: str, image_size: int | None = None) -> Transform:
     except ImportError:
         raise InputError("transform timm needs timm", "Install it: pip install 'gformer[timm]'") from None
     name = backbone.removeprefix(TIMM)
-    known: Any = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    try:
+        known: Any = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    except RuntimeError:  # a network of timm's, and a tag that is none
+        known = None
     if known is None:
         raise InputError(f"timm has no weights of {name}, and so no transform", _FILE)
     return from_timm(known.to_dict(), origin=f"timm {name}", image_size=image_size)

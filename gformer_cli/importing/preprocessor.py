@@ -38,7 +38,9 @@ _WARPED = 384
 def from_preprocessor(
     cfg: Mapping[str, Any], *, origin: str = "preprocessor_config.json", image_size: int | None = None
 ) -> Transform:
-    """What the image processor of a preprocessor_config.json does.
+    """What the image processor of a preprocessor_config.json does with images that Pillow has converted to RGB.
+
+    The library resizes Pillow's images or tensors, by its release. This is the former to the pixel.
 
     Raises `InputError` for processors with arithmetic of their own, for inputs that are not square, for what the file
     does not say, and where `image_size` is not what it says.
@@ -82,7 +84,7 @@ def _name(origin: str, cfg: Mapping[str, Any]) -> str:
 def _warped(origin: str, cfg: Mapping[str, Any]) -> dict[str, Any]:
     """Sizes as the ConvNeXt processor, which ResNets have as well, reads them."""
     size = cfg.get("size")
-    length = side(origin, "size", size.get("shortest_edge") if isinstance(size, Mapping) else size)
+    length = side(origin, "size", size.get("shortest_edge", size) if isinstance(size, Mapping) else size)
     if cfg.get("do_center_crop") and _both(origin, "crop_size", cfg.get("crop_size")) != length:
         raise cannot(origin, "it crops twice, to different sizes")
     if length >= _WARPED:
@@ -132,7 +134,7 @@ def _scale(origin: str, cfg: Mapping[str, Any]) -> tuple[tuple[float, ...], tupl
     """Mean and standard deviation of what is 0 for black and 1 for white."""
     factor = cfg.get("rescale_factor") if cfg.get("do_rescale", True) else 1.0
     factor = 1 / 255 if factor is None else factor
-    if isinstance(factor, bool) or not isinstance(factor, int | float) or factor <= 0:
+    if isinstance(factor, bool) or not isinstance(factor, int | float) or not 1e-9 <= factor <= 1e9:
         raise cannot(origin, f"rescale_factor is {factor!r}, which is no positive number")
     white = 1.0 if abs(255 * factor - 1) < 1e-9 else 255 * factor
     """What white is when the mean is subtracted."""

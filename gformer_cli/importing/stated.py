@@ -13,7 +13,9 @@ from gformer_cli.settings import DataSettings, Interpolation
 
 EXAMPLE = '{"resize": 256, "crop": 224, "interpolation": "bilinear", "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}'
 """Of a file that says it all."""
-
+_SO = "A FILE.json of your own says it so: " + EXAMPLE
+_MOST = 1e9
+"""What any number may be: far beyond all sense."""
 _OTHERS = ("white_level", "validation_fraction")
 """Fields of `DataSettings` that no description of preprocessing decides on."""
 
@@ -43,22 +45,20 @@ def transform(origin: str, changes: Mapping[str, Any]) -> Transform:
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(
             f"transform of {origin}: {f'{where}: ' if where else ''}{plain(first['msg'])}",
-            "Correct it, or describe the preprocessing in a file of your own: " + EXAMPLE,
+            _SO,
         ) from None
     return Transform({name: value for name, value in checked if name not in _OTHERS}, origin)
 
 
 def cannot(origin: str, what: str, hint: str = "") -> InputError:
     """The error for preprocessing that gformer cannot do."""
-    return InputError(
-        f"transform of {origin}: {what}", hint or "Describe the preprocessing in a file of your own: " + EXAMPLE
-    )
+    return InputError(f"transform of {origin}: {what}", hint or _SO)
 
 
 def side(origin: str, name: str, value: object) -> int:
     """One length, in pixels, of a number or of two equal ones."""
     lengths = _listed(value)
-    if not lengths or any(isinstance(one, bool) or not isinstance(one, int) or one < 1 for one in lengths):
+    if not lengths or any(isinstance(one, bool) or not isinstance(one, int) or not 0 < one <= _MOST for one in lengths):
         raise cannot(origin, f"{name} is {value!r}, which is no length in pixels")
     if len(set(lengths)) > 1 or len(lengths) > 2:
         raise cannot(origin, f"{name} is {value!r}, and networks take square images", "Give one length for both sides.")
@@ -68,7 +68,7 @@ def side(origin: str, name: str, value: object) -> int:
 def three(origin: str, name: str, value: object) -> tuple[float, float, float]:
     """One number for each of the input's three channels; a single one stands for all."""
     numbers = _listed(value)
-    if any(isinstance(one, bool) or not isinstance(one, int | float) for one in numbers):
+    if any(isinstance(one, bool) or not isinstance(one, int | float) or not abs(one) <= _MOST for one in numbers):
         raise cannot(origin, f"{name} is {value!r}, which are no numbers")
     if len(numbers) == 1:
         numbers = numbers * 3
