@@ -239,9 +239,10 @@ Report = Annotated[
 
 def read_class_map(path: Path | None, classes: Sequence[str]) -> dict[str, str]:
     """What --class-map says; nothing without it. Raises `InputError` for a class that is none of `classes`."""
+    from gformer_cli.importing.classes import check_class_map
     from gformer_cli.importing.classes import read_class_map as read
 
-    return {} if path is None else read(path, classes)
+    return {} if path is None else check_class_map(read(path), classes)
 
 
 def pick_cores(terminal: Terminal, threads: int | None) -> Cores:
