@@ -57,7 +57,7 @@ class Domain:
     root: Path
     files: tuple[ImageFile, ...]
     classes: tuple[str, ...]
-    """Names of the class folders, sorted; also those that hold no image."""
+    """Classes that have a folder here, sorted; also those whose folder holds no image."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -94,7 +94,7 @@ def find_images(
     """What lies below `folders`, domains in the order given (those of one root sorted by name).
 
     `unlabelled` also admits flat folders: every image below one is taken, with no label. `known` tells which nesting is
-    meant, and how names are spelled.
+    meant, how names are spelled, and of which class folders of other names are.
 
     Raises `InputError` for a missing folder, one without images (where it is the only one or labels are wanted), a
     nesting that can be read two ways, two spellings of one name, and two domains of one name.
@@ -230,15 +230,15 @@ def _domains(listing: _Listing, layout: Layout, unlabelled: bool, known: Known, 
 
 def _domain(name: str, root: Path, prefix: str, listing: _Listing, known: Known) -> Domain:
     """The domain of every image whose path begins with `prefix`."""
+    mapped = {nfc(folder): label for folder, label in known.class_map.items()}
     classes: dict[str, str] = {}
     labels: dict[str, str] = {}
     for path in listing.folders:
         below = path.removeprefix(prefix)
         if not path.startswith(prefix) or "/" in below:
             continue
-        mapped = known.class_map.get(nfc(below))
-        if mapped is not None:  # several folders may be one class
-            labels[below] = _known_name(mapped, known.classes)
+        if nfc(below) in mapped:  # several folders may be of one class
+            labels[below] = _known_name(mapped[nfc(below)], known.classes)
             continue
         label = _known_name(below, known.classes)
         if label in classes:

@@ -62,11 +62,11 @@ class Known:
     classes: Collection[str] = field(default=())
     domains: Collection[str] = field(default=())
     class_map: Mapping[str, str] = field(default_factory=dict)
-    """The class of a folder by its name in composed spelling, where folders are not named after their class."""
+    """The class of a folder by its name, where folders are not named after their class; several may be of one class."""
 
     @property
     def class_folders(self) -> set[str]:
-        """Names of folders that are classes."""
+        """Names of folders that are classes, in composed spelling."""
         return {nfc(name) for name in (*self.classes, *self.class_map)}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -376,24 +375,63 @@ def test_what_is_named_twice_is_said_to_be(make_folder: Any, tmp_path: Path) -> 
         find_domains([tmp_path / "root", site], Layout.auto)
 
 
-def test_a_map_names_the_class_of_folders(make_folder: Callable[..., Path]) -> None:
+def test_a_map_names_the_class_of_folders(make_folder: Any) -> None:
     folder = make_folder("site", {"n01": 2, "n02": 1, "ant": 1, "n03": 1})
     known = Known(["zebra", "ant"], (), {"n01": "zebra", "n02": "ant", "elsewhere": "zebra"})
     (domain,) = find_domains([folder], known=known)
-    assert domain.counts == {"ant": 2, "n03": 1, "zebra": 2}  # two folders of one class are that class
-    assert {file.relative: file.label for file in domain.files}["n02/00.png"] == "ant"
+    assert domain.counts == {"ant": 2, "n03": 1, "zebra": 2}  # a folder of the class's own name is of it as well
+    labels = {file.relative: file.label for file in domain.files}
+    assert (labels["n01/00.png"], labels["n02/00.png"], labels["ant/00.png"]) == ("zebra", "ant", "ant")
 
 
-def test_mapped_folders_tell_how_a_root_is_nested(make_folder: Callable[..., Path]) -> None:
-    for site in ("a", "b"):
-        make_folder(f"root/{site}", {"001": 1, "002": 1})
-    root = make_folder("root/c", {"001": 1, "002": 1}).parent
-    domains = find_domains([root], known=Known(["ant", "moth"], (), {"001": "moth", "002": "ant"}))
-    assert [domain.name for domain in domains] == ["a", "b", "c"]
-    assert domains[0].counts == {"ant": 1, "moth": 1}
+def test_folders_of_one_class_are_that_class(make_folder: Any) -> None:
+    folder = make_folder("site", {"left": 2, "right": 3, "empty": 0, "moth": 1})
+    known = Known(["moth", "ant"], (), {"left": "ant", "right": "ant", "empty": "ant"})
+    (domain,) = find_domains([folder], known=known)
+    assert domain.classes == ("ant", "moth") and domain.counts == {"ant": 5, "moth": 1}
+    assert [file.relative for file in domain.files] == sorted(file.relative for file in domain.files)
 
 
-def test_a_map_is_read_in_composed_spelling(make_folder: Callable[..., Path]) -> None:
-    folder = make_folder("site", {"cafe\u0301": 1})
-    (domain,) = find_domains([folder], known=Known(["bar"], (), {"caf\u00e9": "bar"}))
-    assert domain.classes == ("bar",)
+def test_a_map_wins_over_a_folder_that_is_called_like_another_class(make_folder: Any) -> None:
+    folder = make_folder("site", {"ant": 1, "moth": 1})
+    (domain,) = find_domains([folder], known=Known(["ant", "moth"], (), {"ant": "moth", "moth": "ant"}))
+    assert {file.relative: file.label for file in domain.files} == {"ant/00.png": "moth", "moth/00.png": "ant"}
+
+
+def test_a_map_holds_for_every_domain_of_a_root_and_tells_how_it_is_nested(make_folder: Any) -> None:
+    for site in ("a", "b", "c"):
+        # of sessions alone, nothing but the map tells that these are classes
+        make_folder(f"root/{site}", {"day-1": 1, "day-2": 2})
+    root = make_folder("root/d", {"day-1": 1}).parent
+    with pytest.raises(InputError, match="more than one way"):
+        find_domains([root])
+    found = find_domains([root], known=Known(["ant", "moth"], (), {"day-1": "moth", "day-2": "ant"}))
+    assert [domain.name for domain in found] == ["a", "b", "c", "d"]
+    assert [domain.counts for domain in found] == [{"ant": 2, "moth": 1}] * 3 + [{"moth": 1}]
+
+
+def test_a_map_tells_classes_from_parts_and_masks(make_folder: Any) -> None:
+    folder = make_folder("site", {"train": 1, "test": 1, "masks": 1, "images": 1})
+    with pytest.raises(InputError):
+        find_domains([folder])
+    known = Known(["ant"], (), dict.fromkeys(("train", "test", "masks", "images"), "ant"))
+    (domain,) = find_domains([folder], known=known)
+    assert domain.counts == {"ant": 4}
+
+
+@pytest.mark.parametrize("on_disk", [COMPOSED, DECOMPOSED])
+@pytest.mark.parametrize("in_map", [COMPOSED, DECOMPOSED])
+@pytest.mark.parametrize("in_model", [COMPOSED, DECOMPOSED])
+def test_a_map_is_read_in_composed_spelling(on_disk: str, in_map: str, in_model: str, make_folder: Any) -> None:
+    folder = make_folder("site", {on_disk: 1, "n01": 1})
+    known = Known(["bar", in_model], (), {in_map: "bar", "n01": nfc(in_model)})
+    (domain,) = find_domains([folder], known=known)
+    assert {file.relative: file.label for file in domain.files} == {f"{on_disk}/00.png": "bar", "n01/00.png": in_model}
+
+
+def test_two_spellings_that_the_map_does_not_name_are_an_error_still(make_folder: Any) -> None:
+    folder = make_folder("site", {COMPOSED: 1, DECOMPOSED: 1, "n01": 1})
+    with pytest.raises(InputError, match="two class folders called"):
+        find_domains([folder], known=Known(["bar"], (), {"n01": "bar"}))
+    (domain,) = find_domains([folder], known=Known(["bar"], (), {COMPOSED: "bar"}))
+    assert domain.counts == {"bar": 2, "n01": 1}
