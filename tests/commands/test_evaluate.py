@@ -232,6 +232,58 @@ def test_classes_are_matched_by_name(evaluate: Evaluate, results: Any, own_data:
     assert right / 30 == pytest.approx(accuracies(results)["source", "fog", 0])
 
 
+@pytest.fixture
+def renamed(own_data: Path, tmp_path: Path) -> Path:
+    """The targets with class folders of other names, of which two are circles; map.csv says which is which."""
+    for folder in (own_data / "targets" / "fog", own_data / "targets" / "night"):
+        (folder / "square").rename(folder / "n01")
+        (folder / "circle").rename(folder / "rond cafe\u0301")
+        (folder / "small").mkdir()
+        for path in sorted((folder / "rond cafe\u0301").iterdir())[:4]:
+            path.rename(folder / "small" / path.name)
+    (tmp_path / "map.csv").write_text(
+        "folder,class\nn01,square\nrond caf\u00e9,circle\nsmall,circle\nelsewhere,circle\n"
+    )
+    return own_data / "targets"
+
+
+def test_a_class_map_gives_what_renamed_folders_give(
+    evaluate: Evaluate, results: Any, renamed: Path, tmp_path: Path
+) -> None:
+    refused = evaluate(target=renamed)
+    assert refused.status == 2 and "--class-map FILE.csv (folder,class)" in refused.err
+    done = evaluate("--class-map", tmp_path / "map.csv", "--methods", "source", "--json", target=renamed)
+    # other file names give other batches, which the source model does not mind
+    assert accuracies(done.json).items() <= accuracies(results).items()
+    plan = evaluate("--class-map", tmp_path / "map.csv", "--dry-run", "--json", target=renamed).json
+    assert plan["domains"]["fog"] == {"circle": 10, "square": 10, "stripes": 10}
+
+
+def test_a_class_map_is_for_source_images_as_well(
+    evaluate: Evaluate, own_data: Path, data: Path, tmp_path: Path
+) -> None:
+    for domain in (own_data / "sources").iterdir():
+        (domain / "square").rename(domain / "n01")
+    (tmp_path / "map.csv").write_text("n01,square")
+    options = ["--methods", "source", "--streams", "forgetting", "--json"]
+    expected = evaluate("--source", data / "sources", *options)
+    refused = evaluate("--source", own_data / "sources", *options)
+    assert refused.status == 2 and "does not know: n01" in refused.err
+    found = evaluate("--source", own_data / "sources", "--class-map", tmp_path / "map.csv", *options)
+    known = [(cell["target"], cell["n"]) for cell in found.json["cells"]]
+    assert known == [(cell["target"], cell["n"]) for cell in expected.json["cells"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [("n01,squares", "gives folder 'n01' the class 'squares'"), ("n01", "line 1: 'n01' is not a folder and a class")],
+)
+def test_a_class_map_that_is_wrong_is_told(evaluate: Evaluate, tmp_path: Path, content: str, told: str) -> None:
+    (tmp_path / "map.csv").write_text(content)
+    done = evaluate("--class-map", tmp_path / "map.csv")
+    assert done.status == 2 and told in done.err and done.out == ""
+
+
 def test_unreadable_images_count_for_no_method(evaluate: Evaluate, own_data: Path) -> None:
     (own_data / "targets" / "fog" / "circle" / "04.png").write_bytes(b"")
     options = ("--methods", "source,bn,gformer", "--seed", 0, "--seed", 1, "--json")
