@@ -120,7 +120,9 @@ Backbone = Annotated[
 Weights = Annotated[
     str | None,
     typer.Option(
-        "--weights", help="default (download), none (from scratch), or a state-dict file.", show_default=False
+        "--weights",
+        help="default or a name such as IMAGENET1K_V2 (download), none (from scratch), or a state-dict file.",
+        show_default=False,
     ),
 ]
 ImageSize = Annotated[int | None, typer.Option("--image-size", help="Height and width in pixels.", show_default=False)]

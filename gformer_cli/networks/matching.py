@@ -119,7 +119,8 @@ def _check_alternatives(own: State, values: State, prefixes: list[str], origin: 
             raise InputError(
                 f"weights {origin} hold two networks that fit, below {best!r} and {other!r}: "
                 f"{len(differing)} tensors differ, such as {differing[0]}",
-                f"Name the one that is meant, such as --weights-key {(best or other).rstrip('.')}, or save it alone.",
+                "Save the one that is meant alone, or name it: "
+                f"gformer import --weights-key {(best or other).rstrip('.')}",
             )
 
 

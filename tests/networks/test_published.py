@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import copy
 import urllib.error
 from typing import Any
 
 import pytest
 import torch
 import torchvision
+from PIL import Image
 from torchvision.models import ResNet50_Weights
 
 from gformer_cli.errors import InputError
+from gformer_cli.networks.build import build_network
 from gformer_cli.networks.published import names_published, published
 
 STATE = {"fc.weight": torch.ones(2, 2)}
@@ -49,6 +52,24 @@ def test_torchvisions_bring_classes_and_transform(monkeypatch: pytest.MonkeyPatc
     assert (found.classes[0], found.classes[134], found.classes[517]) == ("tench", "crane bird", "crane")
     assert asked == []  # nothing is downloaded to know this
     assert found.load() == STATE and asked == [(name, True)]
+
+
+@pytest.mark.parametrize(("name", "size"), [("googlenet", 64), ("inception_v3", 96)])
+def test_inputs_that_torchvisions_network_converts_itself_come_converted(name: str, size: int) -> None:
+    """torchvision's network, as it comes with weights, on its inputs answers as ours does on ours."""
+    found = published(name, "default")
+    assert found is not None
+    torch.manual_seed(0)
+    ours = build_network(name, 3).eval()
+    theirs = copy.deepcopy(ours)
+    theirs.transform_input = True  # type: ignore[assignment]
+    image = Image.fromarray(torch.randint(0, 256, (80, 90, 3), dtype=torch.uint8).numpy())
+    of_theirs = torchvision.models.get_model_weights(name)["DEFAULT"].transforms()
+    one, other = of_theirs(image), found.transforms(image)
+    with torch.no_grad():
+        expected, answer = theirs(one[None, :, :size, :size]), ours(other[None, :, :size, :size])
+    torch.testing.assert_close(answer, expected, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(one, other, atol=0.1)
 
 
 def test_an_enumeration_that_the_backbone_has_not() -> None:
