@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import urllib.error
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ class Published:
     name: str
     """Such as `IMAGENET1K_V2`, or timm's tag, such as `a1_in1k`."""
     classes: list[str] | None
-    """In the order of the head, each once; None where the library does not tell."""
+    """In the order of the head, as the library calls them: two may have one name. None where it does not tell."""
     transforms: Any
     """Of torchvision: what makes an input of an image. None for timm."""
     pretrained_cfg: Mapping[str, Any] | None
@@ -81,7 +81,7 @@ def published(backbone: str, weights: str) -> Published | None:
         transforms.mean = transforms.std = [0.5, 0.5, 0.5]
     return Published(
         name=found.name,
-        classes=_each_once(found.meta["categories"]),
+        classes=list(found.meta["categories"]),
         transforms=transforms,
         pretrained_cfg=None,
         backbone=backbone,
@@ -123,17 +123,11 @@ def _tags(name: str) -> str:
 def _timm_classes(cfg: Mapping[str, Any]) -> list[str] | None:
     """The labels of the configuration, or those of the part of ImageNet that its number of classes tells."""
     if cfg.get("label_names"):
-        return _each_once(list(cfg["label_names"]))
+        return list(cfg["label_names"])
     from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 
     subset = infer_imagenet_subset(dict(cfg))
     if subset is None:
         return None
     labels = ImageNetInfo(subset).label_descriptions()
-    return _each_once([label.partition(",")[0] for label in labels])
-
-
-def _each_once(names: Sequence[str]) -> list[str]:
-    """ImageNet has two cranes: the second gets its index, and so every class a name of its own."""
-    first: dict[str, int] = {}
-    return [name if first.setdefault(name, index) == index else f"{name} ({index})" for index, name in enumerate(names)]
+    return [label.partition(",")[0] for label in labels]
