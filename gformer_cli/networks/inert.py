@@ -12,6 +12,7 @@ import io
 import os
 import pickle
 import pickletools
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,11 +39,12 @@ _STORAGES = {
     "ComplexFloatStorage": torch.complex64,
     "ComplexDoubleStorage": torch.complex128,
 }
-_HOSTILE = {
-    **dict.fromkeys(("os", "posix", "nt", "sys", "subprocess", "runpy", "pty", "shutil", "socket", "importlib"), ""),
-    **dict.fromkeys(("builtins", "__builtin__"), "eval exec compile open __import__ input breakpoint"),
-}
-"""Modules, and which names of theirs ("": all), that no checkpoint needs. A courtesy: nothing is run anyway."""
+_HOSTILE = re.compile(
+    r"(os|posix|nt)\.(system|popen|exec\w*|spawn\w*|fork\w*|startfile|kill\w*|remove\w*|unlink|rmdir|rename\w*|putenv)"
+    r"|(subprocess|runpy|pty|shutil|webbrowser)\.\w+|importlib(\.\w+)*\.(import_module|__import__)"
+    r"|(builtins|__builtin__)\.(eval|exec|execfile|compile|open|__import__|input|breakpoint)"
+)
+"""Names that no checkpoint needs. To refuse them is a courtesy: nothing is run anyway."""
 
 
 class HostileFile(RefusedFile):
@@ -171,9 +173,9 @@ class _Unpickler(pickle.Unpickler):
         self._classes: dict[str, type[Inert]] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        hostile = _HOSTILE.get(module)
-        if hostile is not None and (not hostile or name in hostile.split()):
-            raise HostileFile(f"it calls {module}.{name}, as a program would")
+        origin = f"{module}.{name}"
+        if _HOSTILE.fullmatch(origin):
+            raise HostileFile(f"it calls {origin}, as a program would")
         if module == "torch" and name in _STORAGES:
             return _STORAGES[name]
         if (module, name) == ("collections", "OrderedDict"):
@@ -181,7 +183,6 @@ class _Unpickler(pickle.Unpickler):
         call = _TENSOR_FUNCTIONS.get((module, name))
         if call is not None:
             return _Function(call)
-        origin = f"{module}.{name}"
         return self._classes.setdefault(origin, type("Unknown", (Inert,), {"origin": origin}))
 
     def persistent_load(self, pid: Any) -> Any:

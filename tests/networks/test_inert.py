@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from gformer_cli.networks import inert
-from gformer_cli.networks.inert import Stored, opened
+from gformer_cli.networks.inert import HostileFile, Stored, opened
 from gformer_cli.networks.torch_files import RefusedFile
 
 REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
@@ -96,6 +96,17 @@ def test_placeholders_do_not_become_what_a_file_makes_of_them(load: Callable[[by
     assert isinstance(found, inert.Inert) and found.origin == "os.path.join" and dict(found) == {"a": 1}
     with pytest.raises(TypeError):
         load(b"cos.path\njoin\n}X\x06\x00\x00\x00originNsb")  # the class itself
+
+
+@pytest.mark.parametrize("name", ["builtins\neval", "subprocess\nPopen", "nt\nsystem", "posix\nexecve", "os\nunlink"])
+def test_names_that_only_programs_need_are_refused(load: Callable[[bytes], object], name: str) -> None:
+    with pytest.raises(HostileFile, match=f"calls {name.replace(chr(10), '[.]')}, as a program"):
+        load(f"c{name}\n)R".encode())
+
+
+@pytest.mark.parametrize("name", ["os\n_Environ", "builtins\ngetattr", "evaluate\nopen", "collections\ndeque"])
+def test_names_that_settings_need_are_not(load: Callable[[bytes], object], name: str) -> None:
+    assert isinstance(load(f"c{name}\n)R".encode()), inert.Inert)
 
 
 def test_numbers_of_a_registry_name_nothing(load: Callable[[bytes], object]) -> None:
