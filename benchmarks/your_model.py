@@ -3,7 +3,12 @@
     python benchmarks/your_model.py data --out DIR
     python benchmarks/your_model.py train --out DIR --seed 0      # the owner's own code, which knows no gformer
     python benchmarks/your_model.py own-accuracy --out DIR
+    python benchmarks/your_model.py import --out DIR              # from here on gformer's commands
+    python benchmarks/your_model.py meta-train --out DIR
+    python benchmarks/your_model.py evaluate --out DIR
+    python benchmarks/your_model.py table --out DIR
     python benchmarks/your_model.py photographs --out DIR         # ImageNet weights and photographs from packages
+    python benchmarks/your_model.py shifts --out DIR              # gformer imports and adapts these
 
 The owner reads letters on parts at three sites (owner/letters.py) with a ResNet-18, a transform and an order of classes
 of their own (owner/classifier.py). DIR/data holds the images, DIR/models a checkpoint for each seed, and what the
@@ -12,6 +17,11 @@ owner's own code measures of it: on held-out images of the three sites, and on f
 DIR/photographs holds the photographs of photographs.csv as CLASS/IMAGE, copied from packages in DIR/packages, and
 photographs.json what two networks recognise by torchvision's and timm's own code (owner/photographs.py). The stage says
 how to install the packages. Photographs are not part of this repository; the table's licences are the packages'.
+
+`import` fails where gformer's accuracy on the held-out images is not that of the owner's code. `meta-train` trains a
+generator on the owner's images (--split), and `evaluate` measures every method on the unseen sites, and at home; both
+take --label, a name under which a variant of them is kept in DIR/runs, and more options in --more. What the import
+itself offers, untrained, is `evaluate --label imported`.
 
 Each stage keeps what is there and goes on with what is missing.
 """
@@ -26,9 +36,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from owner import classifier, letters, photographs
+from owner import classifier, gformer, letters, photographs
 
-STAGES = ("data", "train", "own-accuracy", "photographs")
+STAGES = (
+    "data", "train", "own-accuracy", "import", "meta-train", "evaluate", "table", "photographs", "shifts"
+)  # fmt: skip
 DATA_SEED = 0
 """Of the images. All models are trained and measured on the same ones."""
 
@@ -38,18 +50,43 @@ def main() -> int:
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--seed", type=int, action="append", help="Of the training. Repeatable. Default: 0, 1 and 2.")
+    parser.add_argument("--label", default="trained", help="Of a variant of meta-train. Default: trained.")
+    parser.add_argument("--split", choices=("train", "validation"), action="append",
+                        help="Images that meta-train learns from. Repeatable. Default: train.")  # fmt: skip
+    parser.add_argument("--more", default="", metavar="OPTIONS", help="Of meta-train ('--preset quick') or evaluate.")
     options = parser.parse_args()
     seeds: list[int] = options.seed or [0, 1, 2]
     if options.stage == "data":
         make_data(options.out / "data")
-    if options.stage == "photographs":
+    elif options.stage == "photographs":
         return recognised(options.out)
-    for seed in seeds:
-        if options.stage == "train":
-            train(options.out, seed)
-        elif options.stage == "own-accuracy":
-            own_accuracy(options.out, seed)
+    elif options.stage == "shifts":
+        gformer.shifts(options.out)
+    elif options.stage == "table":
+        gformer.print_letters(options.out, seeds, options.label)
+    else:
+        for seed in seeds:
+            of_seed(options, seed)
     return 0
+
+
+def of_seed(options: argparse.Namespace, seed: int) -> None:
+    """A stage that does each seed by itself."""
+    if options.stage == "train":
+        train(options.out, seed)
+    elif options.stage == "own-accuracy":
+        own_accuracy(options.out, seed)
+    elif options.stage == "import":
+        own = json.loads(checkpoint(options.out, seed).with_suffix(".json").read_text())["own_accuracy"]
+        expected = own["held-out"]["all"]
+        found = gformer.import_model(options.out, seed, expected)
+        print(f"seed {seed}: {100.0 * expected:.2f} % before, {100.0 * found:.2f} % after import")
+    elif options.stage == "meta-train":
+        more = (options.more or "--preset quick").split()
+        gformer.meta_train(options.out, seed, options.label, options.split or ["train"], more)
+    else:
+        for size in gformer.SIZES:
+            gformer.evaluate(options.out, seed, options.label, size, options.more.split())
 
 
 def make_data(folder: Path) -> None:

@@ -22,6 +22,14 @@ NORMALIZE = transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 TRANSFORM = transforms.Compose(
     [transforms.Resize(36), transforms.CenterCrop(32), transforms.ToTensor(), NORMALIZE]
 )  # the deployed one
+DESCRIPTION = {
+    "resize": 36,
+    "crop": 32,
+    "interpolation": "bilinear",
+    "mean": [0.485, 0.456, 0.406],
+    "std": [0.229, 0.224, 0.225],
+}
+"""The same in words that gformer reads."""
 MOST_EPOCHS, PATIENCE = 60, 8
 """Training stops when the validation images were not read better for so many epochs."""
 BATCH = 64

