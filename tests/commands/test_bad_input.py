@@ -255,9 +255,9 @@ def test_a_bundle_that_was_cut_short(adapt: Gformer, bundle: Path, tmp_path: Pat
 def test_a_bundle_of_a_newer_format(adapt: Gformer, bundle: Path, tmp_path: Path) -> None:
     with safe_open(bundle, framework="pt") as file:
         header = json.loads(file.metadata()["gformer"])
-    newer = json.dumps({"format_version": 3, "what": header["classes"]})
+    newer = json.dumps({"format_version": 4, "what": header["classes"]})
     save_file(load_file(bundle), tmp_path / "new.gformer", metadata={"gformer": newer})
-    refused(adapt(model=tmp_path / "new.gformer"), "has format 3; this gformer reads up to 2", "Upgrade gformer")
+    refused(adapt(model=tmp_path / "new.gformer"), "has format 4; this gformer reads up to 3", "Upgrade gformer")
 
 
 def test_classes_that_the_bundle_does_not_know(evaluate: Gformer, own_data: Path) -> None:
