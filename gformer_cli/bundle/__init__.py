@@ -15,12 +15,15 @@ from gformer_cli.bundle.header import (
     DataHeader,
     GeneratorHeader,
     GuardHeader,
+    LayersHeader,
     Lineage,
+    OriginHeader,
     StaticHeader,
     library_versions,
     open_file,
 )
-from gformer_cli.bundle.integrity import Verification, file_hash, verify
+from gformer_cli.bundle.integrity import Verification, file_hash, tensors_hash, verify
+from gformer_cli.bundle.transplant import read_generator
 
 __all__ = [
     "FORMAT_VERSION",
@@ -29,7 +32,9 @@ __all__ = [
     "DataHeader",
     "GeneratorHeader",
     "GuardHeader",
+    "LayersHeader",
     "Lineage",
+    "OriginHeader",
     "StaticHeader",
     "Verification",
     "build_generator",
@@ -39,8 +44,10 @@ __all__ = [
     "library_versions",
     "load_bundle",
     "open_file",
+    "read_generator",
     "read_header",
     "save_bundle",
     "save_static_bundle",
+    "tensors_hash",
     "verify",
 ]

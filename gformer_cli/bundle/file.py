@@ -29,6 +29,7 @@ from gformer_cli.bundle.header import (
     GuardHeader,
     LayersHeader,
     Lineage,
+    OriginHeader,
     StaticHeader,
     library_versions,
     open_file,
@@ -122,10 +123,14 @@ def save_bundle(
     validation: dict[str, float],
     guard: GuardHeader | None = None,
     levels: Mapping[Kind, tuple[float, float]] | None = None,
+    lineage: Lineage | None = None,
+    origin: OriginHeader | None = None,
+    class_map: Mapping[str, str] | None = None,
 ) -> None:
-    """Write what meta-training made, atomically. The same contents give the same bytes.
+    """Write what importing or meta-training made, atomically. The same contents give the same bytes.
 
-    It is read back before it takes its place: raises `WorkError` for contents that no later command could load.
+    `origin` and `class_map` are those of an imported source model. Without a `lineage` it is meta-trained. It is
+    read back before it takes its place: raises `WorkError` for contents that no later command could load.
     """
     own = settings.backbone.name if own_code(settings.backbone.name) else None
     # where files lie on this machine is nobody's business elsewhere; their names are
@@ -147,7 +152,9 @@ def save_bundle(
         settings=settings,
         levels=dict(levels or {}),
         guard=guard,
-        lineage=Lineage(stage="meta-train"),
+        lineage=lineage or Lineage(stage="meta-train"),
+        origin=origin,
+        class_map=dict(class_map or {}),
         layers=LayersHeader(adapted=backbone.families, unadapted=backbone.unadapted),
     )
     parts = {"backbone": backbone.network.state_dict(), "generator": generator.state_dict()}
@@ -221,7 +228,8 @@ def load_bundle(
         changed = header.preprocessing.model_copy(update={"white_level": white_level})
         header = header.model_copy(update={"preprocessing": changed})
     name = check_own_code(header.backbone.name, own_backbone, f"bundle {path}")
-    command = "meta-train" if header.static is None else "freeze"
+    before = "meta-train" if header.static is None else "freeze"  # where the bundle does not say it yet
+    command = before if header.lineage is None else header.lineage.stage
     try:
         stored = stored_tensors(file)
         check_classes(path, stored, len(header.classes))

@@ -95,13 +95,25 @@ def _content_hash(path: Path, stored: str | None) -> str:
     return digest.hexdigest()
 
 
+def tensors_hash(tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 over the names, types, shapes and contents of a state dict, whatever its order."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        _add(digest, name, tensor)
+    return digest.hexdigest()
+
+
 def _part_hashes(tensors: Iterable[tuple[str, torch.Tensor]]) -> dict[str, str]:
     digests: dict[str, Any] = {}
     for name, tensor in sorted(tensors, key=lambda item: item[0]):
         digest = digests.setdefault(name.partition(".")[0], hashlib.sha256())
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        _add(digest, name, tensor)
     return {part: digest.hexdigest() for part, digest in digests.items()}
+
+
+def _add(digest: Any, name: str, tensor: torch.Tensor) -> None:
+    digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+    digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:
