@@ -195,6 +195,9 @@ class MetaTrainSettings(_Section):
     """Meta-learning of the generator."""
 
     steps: Count = 1000
+    leave_one_domain_out: Annotated[int, Field(ge=0)] = 0
+    """Of an imported model alone: steps for which a copy of it is fine-tuned without each source domain, by the
+    pretrain section; 0: no copies, so that episodes are simulated shifts only."""
     episodes_per_step: Count = 4
     """Episodes whose gradients are averaged: single small batches are noisy teachers."""
     learning_rate: Positive = 1e-3

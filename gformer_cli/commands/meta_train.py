@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,7 @@ from gformer_cli.commands.dry_run import show_training_plan
 from gformer_cli.commands.found import find_images
 from gformer_cli.commands.locations import again, pick_run
 from gformer_cli.console import Terminal, percent, table
+from gformer_cli.errors import InputError
 from gformer_cli.folders.domains import Known, Layout, check_folders_exist, count_suffixes
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from gformer_cli.settings import Settings
     from gformer_cli.train.meta_train import MetaTrainResult
     from gformer_cli.train.pretrain import PretrainResult
-    from gformer_cli.train.run_folder import RunFolder
+    from gformer_cli.train.run_folder import Imported, RunFolder
 
 _NETWORK = "backbone.name"
 
@@ -33,7 +35,19 @@ def meta_train(
     backbone: options.Backbone = None,
     weights: options.Weights = None,
     image_size: options.ImageSize = None,
-    leave_one_domain_out: options.LeaveOneDomainOut = None,
+    leave_one_out: options.LeaveOneDomainOut = None,
+    leave_one_domain_out: Annotated[
+        int | None,
+        typer.Option(
+            "--leave-one-domain-out",
+            metavar="N",
+            min=0,
+            help="Of an imported model: fine-tune a copy for N steps without each domain, for its episodes. The "
+            "imported model stays as it is. Default: 0, no copies.",
+            show_default=False,
+        ),
+    ] = None,
+    class_map: options.ClassMap = None,
     layout: options.LayoutOption = Layout.auto,
     seed: options.Seed = None,
     device: options.Device = "auto",
@@ -51,7 +65,8 @@ def meta_train(
     """Meta-learn the generator in simulated tests on the source images; writes RUN/model.gformer.
 
     Where RUN holds no source model yet, it is trained first, as gformer pretrain does with the same settings. Where
-    there is one, it has fixed most settings: a preset changes its generator, meta_train and shifts sections only.
+    there is one, trained or imported, it has fixed most settings: a preset changes its generator, meta_train and shifts
+    sections only. An imported model is never trained.
 
     Example: gformer meta-train --source data/sources
     """
@@ -71,21 +86,24 @@ def meta_train(
         _NETWORK: backbone,
         "backbone.weights": weights,
         "data.image_size": image_size,
-        "pretrain.leave_one_domain_out": leave_one_domain_out,
+        "pretrain.leave_one_domain_out": leave_one_out,
         "seed": seed,
         "meta_train.steps": steps,
+        "meta_train.leave_one_domain_out": leave_one_domain_out,
     }
     settings = config.resolve(
         base=before,
         preset=preset,
         assignments=set_ or (),
         flags=flags,
-        only=("generator", "meta_train", "shifts") if before is not None else None,
+        only=_changeable(folder) if before is not None else None,
     )
     terminal.details(config.to_yaml(settings))
+    imported = folder.imported()
     source_data = None if first else folder.source()
-    known = Known() if source_data is None else Known(source_data.classes, source_data.domains)
-    found = find_images(terminal, source, layout, strict=strict, known=known)
+    classes_of = _class_map(imported, class_map)
+    known = Known() if source_data is None else Known(source_data.classes, source_data.domains, classes_of)
+    found = find_images(terminal, source, layout, strict=strict, known=known, unlabelled=imported is not None)
     domains, left_aside = found.domains, count_suffixes(found.aside)
     training = SourceTraining(
         terminal,
@@ -99,7 +117,7 @@ def meta_train(
         resume=resume,
         overwrite=overwrite,
     )
-    classes = training.check() if first else _check(training)
+    classes = training.check() if first else _check(training, settings)
     if first:
         state = "No source model" if before is None else "No finished source model"
         terminal.message(f"{state} in {folder.root}: it is trained first, as gformer pretrain does")
@@ -110,6 +128,8 @@ def meta_train(
         show_training_plan(terminal, domains, classes, settings, training.device, training.workers, outputs, left_aside)
         return
     pretrained = training.train() if first else None
+    if imported is not None:  # what was said of folders now holds for the bundle's targets as well
+        folder.write_imported(imported.model_copy(update={"class_map": classes_of}))
     done = _train(training, settings)
     _show(terminal, folder, done, pretrained, left_aside, settings.backbone.name)
 
@@ -126,15 +146,34 @@ def _fixed(folder: RunFolder, backbone: str | None, assignments: Sequence[str]) 
     return settings.model_copy(update={"backbone": settings.backbone.model_copy(update={"name": name})})
 
 
-def _check(training: SourceTraining) -> list[str]:
+def _class_map(imported: Imported | None, given: Path | None) -> dict[str, str]:
+    """The class of folders that are not named after it: as it was said at the import, and now."""
+    if imported is None:
+        if given is not None:
+            raise InputError("--class-map is for imported models", "Name the folders after their classes.")
+        return {}
+    return {**imported.class_map, **options.read_class_map(given, imported.classes)}
+
+
+def _changeable(folder: RunFolder) -> tuple[str, ...]:
+    """The sections of settings that the source model has not fixed."""
+    sections = ("generator", "meta_train", "shifts")
+    return (*sections, "pretrain") if folder.imported() is not None else sections  # its copies are still to be trained
+
+
+def _check(training: SourceTraining, settings: Settings) -> list[str]:
     """The classes of a run that is pretrained; raises `InputError` for what the stage would refuse."""
     from gformer_cli.train.meta_train import check_claim, check_images
 
     check_claim(training.run, resume=training.resume, overwrite=training.overwrite)
-    check_images(training.domains, training.run)
+    check_images(training.domains, training.run, settings)
     known = training.run.source()
-    if not known.leave_one_domain_out:
-        training.terminal.warning("the run has no leave-one-domain-out models: episodes are simulated shifts only")
+    imported = training.run.imported() is not None
+    if not (settings.meta_train.leave_one_domain_out if imported else known.leave_one_domain_out):
+        training.terminal.warning(
+            "the run has no leave-one-domain-out models: episodes are simulated shifts only, which costs accuracy on "
+            "real ones" + (" (--leave-one-domain-out N makes such models)" if imported else "")
+        )
     return list(known.classes)
 
 

@@ -28,9 +28,14 @@ def held_out(
         domains, bundle.header.classes, bundle.header.settings, workers=workers, strict=strict, progress=progress
     )
     if fingerprint(loaded) != bundle.header.data.fingerprint:
+        why = (
+            "--source does not hold the images that this bundle was trained on"
+            if trained
+            else "it is not known which images the imported model was trained on"
+        )
         progress.warning(
-            "--source does not hold the images that this bundle was trained on, so all of them are used. "
-            "If it was trained on some of them, figures on source images are too good."
+            f"{why}, so all of --source are used. If it was trained on some of them, figures on source images are too "
+            "good."
         )
         return [replace(domain, files=tuple(own.files)) for domain, own in zip(domains, loaded, strict=True)]
     return [

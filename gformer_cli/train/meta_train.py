@@ -18,13 +18,15 @@ from gformer_cli.data.labelled import LabelledDomain
 from gformer_cli.data.shared import SharedImages
 from gformer_cli.errors import InputError, Interrupted
 from gformer_cli.files import check_appendable, check_fillable, check_writable
-from gformer_cli.folders.domains import Domain
+from gformer_cli.folders.domains import Domain, check_names
+from gformer_cli.folders.targets import check_known_classes
 from gformer_cli.images.depth import Kind
 from gformer_cli.images.preprocessing import Skipped
 from gformer_cli.progress import Progress, Silent, StopRequest, Together, stoppable
 from gformer_cli.seeding import derive_seed
 from gformer_cli.settings import GeneratorSettings, Settings
 from gformer_cli.train.calibrate_guard import calibration_of
+from gformer_cli.train.imported import Imports, check_copies, labelled_by, present
 from gformer_cli.train.meta_trainer import CONSTANT, GENERATOR, MetaTrainer
 from gformer_cli.train.pretrain import read_source
 from gformer_cli.train.run_folder import RunFolder, SourceData
@@ -67,14 +69,29 @@ def meta_train(
     `Interrupted` after Ctrl-C, with everything kept for `resume`.
     """
     progress = progress or Silent()
-    source = run.source()
+    source, imported = run.source(), run.imported()
     check_claim(run, resume=resume, overwrite=overwrite)
+    check_images(domains, run, settings)
     make_deterministic(settings.seed)
-    images = check_images(domains, run)
     models = SourceModels(run, source, settings, device)
     try_generating(models.full, settings, len(source.classes), device)
+    if imported is not None:
+        domains = labelled_by(
+            models.full,
+            present(domains),
+            source.classes,
+            settings,
+            device=device,
+            workers=workers,
+            pace=pick_pace(cores, device, progress),
+            progress=progress,
+        )
     loaded, skipped = read_source(domains, source.classes, settings, workers=workers, strict=strict, progress=progress)
-    images.require(SourceImages.of(loaded), _OTHER_IMAGES)
+    if imported is not None:
+        source = Imports(run, loaded, settings, device, cores, progress).take_in(models.full, resume=resume)
+        models = SourceModels(run, source, settings, device)
+    else:
+        recorded_images(run).require(SourceImages.of(loaded), _OTHER_IMAGES)
     if not resume:  # an earlier bundle stays until the new one takes its place
         run.meta_train_log.unlink(missing_ok=True)
         run.drop_checkpoints()
@@ -114,6 +131,8 @@ def meta_train(
         validation=validation,
         guard=guard,
         levels=_levels(loaded),
+        origin=None if imported is None else imported.origin,
+        class_map=None if imported is None else imported.class_map,
     )
     run.drop_checkpoints()
     return MetaTrainResult(validation, sum(p.numel() for p in trained[GENERATOR].parameters()), skipped)
@@ -191,22 +210,41 @@ def _guard(trainer: MetaTrainer, progress: Progress) -> GuardHeader | None:
 
 def check_claim(run: RunFolder, *, resume: bool, overwrite: bool) -> None:
     """Raises `InputError` where meta-training `run` would overwrite something unasked; touches nothing."""
-    started = run.bundle.exists() or run.checkpoint(GENERATOR).exists
+    started = run.meta_trained or run.checkpoint(GENERATOR).exists
     if started and not (resume or overwrite):
         raise InputError(
             f"{run.root} has been meta-trained already, or in part",
             "Continue with --resume, train a new generator with --overwrite, or use another --run.",
         )
-    if resume and run.bundle.exists() and not run.checkpoint(GENERATOR).exists:
+    if resume and run.meta_trained and not run.checkpoint(GENERATOR).exists:
         raise InputError(f"nothing to resume: {run.bundle} is finished", "Train a new one with --overwrite.")
     check_writable(run.bundle)
     check_appendable(run.meta_train_log)
     check_fillable(run.checkpoints)
 
 
-def check_images(domains: Sequence[Domain], run: RunFolder) -> SourceImages:
-    """What `run` was pretrained on; raises `InputError` where `domains` or their classes differ. Reads no image."""
+def check_images(domains: Sequence[Domain], run: RunFolder, settings: Settings) -> None:
+    """Raises `InputError` where `domains` or their classes are not those that `run` can be meta-trained on.
+
+    A model that was trained here wants the images that it was trained on. An imported one knows its classes alone.
+    Reads no image.
+    """
+    copies = settings.meta_train.leave_one_domain_out
+    if run.imported() is None:
+        if copies:
+            raise InputError(
+                f"--leave-one-domain-out is for imported models, and that of {run.root} was trained here",
+                "Leave it out: gformer pretrain has trained the models without each domain, unless it was told not to.",
+            )
+        recorded_images(run).require_folders(domains, _OTHER_IMAGES)
+        return
+    check_names(domains)
+    check_known_classes(domains, run.source().classes)
+    if copies:
+        check_copies(domains)
+
+
+def recorded_images(run: RunFolder) -> SourceImages:
+    """What the source model of `run` was trained on."""
     source = run.source()
-    before = run.images() or SourceImages.of_counts(source.fingerprint, source.domains)
-    before.require_folders(domains, _OTHER_IMAGES)
-    return before
+    return run.images() or SourceImages.of_counts(source.fingerprint, source.domains)

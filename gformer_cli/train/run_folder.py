@@ -3,6 +3,7 @@
 RUN/settings.yaml           resolved settings
 RUN/images.json             which source images it is trained on, from the start
 RUN/source.json             when pretrain is done: classes, domains, counts, fingerprint of the source images
+RUN/imported.json           of an imported source model: its classes, and where it came from
 RUN/models/*.safetensors    `all` and, per source domain, `without-DOMAIN` (see `_file` for names that are no file's)
 RUN/checkpoints/*.pt        unfinished training, for --resume
 RUN/pretrain.jsonl          figures while training; RUN/meta-train.jsonl likewise
@@ -24,11 +25,12 @@ from typing import Annotated, Any
 
 import torch
 import yaml
-from pydantic import AliasChoices, Field, TypeAdapter
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
+from gformer_cli.bundle import OriginHeader, read_header
 from gformer_cli.config import keys, to_yaml, validate
 from gformer_cli.errors import InputError
 from gformer_cli.files import (
@@ -74,8 +76,20 @@ class SourceData:
     fingerprint: str
     leave_one_domain_out: Annotated[bool, Field(validation_alias=AliasChoices("leave_one_domain_out", "leave_one_out"))]
     """Whether there is a model without each domain; in older files under its earlier name."""
-    validation_accuracy: float
-    """Of the model trained on all domains, on their validation images."""
+    validation_accuracy: float | None = None
+    """Of the model trained on all domains, on their validation images; None for one that was imported."""
+
+
+class Imported(BaseModel):
+    """A source model that was trained elsewhere."""
+
+    model_config = ConfigDict(frozen=True)
+
+    classes: list[str]
+    """In the order of its head."""
+    class_map: dict[str, str]
+    """The class of a folder by its name, where folders are not named after their class."""
+    origin: OriginHeader
 
 
 class RunFolder:
@@ -91,6 +105,7 @@ class RunFolder:
         self.settings_path = root / "settings.yaml"
         self.images_path = root / "images.json"
         self.source_path = root / "source.json"
+        self.imported_path = root / "imported.json"
         self.models = root / "models"
         self.checkpoints = root / "checkpoints"
         self.pretrain_log = root / "pretrain.jsonl"
@@ -106,8 +121,16 @@ class RunFolder:
 
     @property
     def pretrained(self) -> bool:
-        """Whether it is done."""
-        return self.source_path.is_file()
+        """Whether the source model is there, trained or imported."""
+        return self.source_path.is_file() or self.imported_path.is_file()
+
+    @property
+    def meta_trained(self) -> bool:
+        """Whether the bundle is one that meta-train wrote; that of an imported model is there from the start."""
+        if not self.bundle.exists() or not self.imported_path.is_file():
+            return self.bundle.exists()
+        lineage = read_header(self.bundle).lineage
+        return lineage is None or lineage.stage != "import"
 
     def check_claim(self, settings: Settings, *, resume: bool, overwrite: bool) -> None:
         """Raises `InputError` where `claim` would; touches nothing."""
@@ -177,11 +200,26 @@ class RunFolder:
             raise self._not_a_run() from None
 
     def source(self) -> SourceData:
-        """What `pretrain` recorded when it was done."""
+        """What `pretrain` recorded when it was done; of an imported model, what it was last meta-trained on."""
+        imported = self.imported()
+        if imported is not None and not self.source_path.is_file():
+            return SourceData(imported.classes, {}, "", leave_one_domain_out=False)
         try:
             return TypeAdapter(SourceData).validate_json(read_regular(self.source_path, _LARGEST))
         except (OSError, ValueError):
             raise self._not_a_run() from None
+
+    def imported(self) -> Imported | None:
+        """What is known of an imported source model; None where it was trained here."""
+        if not self.imported_path.is_file():
+            return None
+        try:
+            return Imported.model_validate_json(read_regular(self.imported_path, _LARGEST))
+        except (OSError, ValueError):
+            raise self._not_a_run() from None
+
+    def write_imported(self, imported: Imported) -> None:
+        write_json(self.imported_path, imported.model_dump(mode="json"))
 
     def write_source(self, source: SourceData) -> None:
         write_json(self.source_path, asdict(source))
@@ -231,13 +269,22 @@ class RunFolder:
             self.place.rmdir()
         self._use(self.root)
 
+    def forget_images(self) -> None:
+        """Of an imported model: what it was meta-trained on, and the copies that were fine-tuned for that."""
+        with writing_to(self.root):
+            for path in (self.images_path, self.source_path):
+                path.unlink(missing_ok=True)
+            for path in self.models.iterdir():
+                if path != self.model_path(ALL):
+                    path.unlink()
+
     def drop_checkpoints(self) -> None:
         with suppress(OSError):
             remove_tree(self.checkpoints)
 
     def _not_a_run(self) -> InputError:
         return InputError(
-            f"{self.root} is not a finished run of gformer pretrain",
+            f"{self.root} is not a finished run of gformer pretrain or gformer import",
             "Run: gformer pretrain --source DIR ... --run RUN (add --resume if it was interrupted).",
         )
 

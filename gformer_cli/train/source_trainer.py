@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,12 +21,10 @@ from gformer_cli.seeding import derive_seed
 from gformer_cli.settings import Settings
 from gformer_cli.train.divergence import Divergence
 from gformer_cli.train.loop import Loop
+from gformer_cli.train.recorded import plain_batches
 from gformer_cli.train.run_folder import RunFolder
 from gformer_cli.train.schedule import learning_rate_at, set_learning_rate
 from gformer_cli.train.source_models import new_network, preprocessing_of
-
-RECORDED = 1024
-"""Images of each domain, evenly spaced over it, that are enough to know a layer's statistics by."""
 
 
 class SourceTrainer:
@@ -83,16 +81,8 @@ class SourceTrainer:
         copied = copy.deepcopy(self.network)  # a backbone may add to its network, and what is saved has known names
         backbone = Backbone(copied, image_size=self.preprocessing.image_size, head=self.settings.backbone.head)
         with self.pace.step():
-            backbone.freeze().record(self._plain_batches())
+            backbone.freeze().record(plain_batches(self.domains, self.options.batch_size, self.device))
         self.network.load_state_dict(copied.state_dict(), strict=False)
-
-    def _plain_batches(self) -> Iterator[torch.Tensor]:
-        size = self.options.batch_size
-        for domain in self.domains:
-            every = -(-len(domain.train) // RECORDED)
-            chosen = domain.train[::every]
-            for start in range(0, len(chosen), size):
-                yield self.preprocessing.network_input(domain.pixels(chosen[start : start + size]), self.device)
 
     def final_accuracy(self) -> float:
         """Accuracy of the written model on the validation images of its domains."""
