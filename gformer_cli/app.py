@@ -22,6 +22,7 @@ from gformer_cli.commands import (
     doctor,
     evaluate,
     freeze,
+    import_model,
     inspect,
     meta_train,
     presets,
@@ -43,6 +44,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("import")(import_model.import_model)
 app.command("pretrain")(pretrain.pretrain)
 app.command("meta-train")(meta_train.meta_train)
 app.command("adapt", cls=renamed.Adapt)(adapt.adapt)

@@ -95,8 +95,9 @@ def _layer_rows(header: BundleHeader) -> list[list[str]]:
 def _rows(header: BundleHeader) -> list[list[str]]:
     images = {name: sum(counts.values()) for name, counts in header.data.domains.items()}
     kind = header.generator.settings
+    untrained = header.lineage is not None and header.lineage.stage == "import" and header.lineage.parent is None
     shape = "" if kind.kind == "constant" else f", width {kind.width}, depth {kind.depth}"
-    made = f"{kind.kind}{shape}, {header.generator.parameters:,} parameters"
+    made = f"{kind.kind}{shape}, {header.generator.parameters:,} parameters" + (", untrained" if untrained else "")
     static = header.static
     return [
         ["format", str(header.format_version)],
@@ -118,13 +119,30 @@ def _rows(header: BundleHeader) -> list[list[str]]:
             ]
         ),
         ["probe", kind.probe],
-        ["source domains", ", ".join(f"{name} ({count} images)" for name, count in images.items())],
-        ["data fingerprint", header.data.fingerprint[:16]],
-        ["validation", ", ".join(f"{name} {percent(value)} %" for name, value in header.validation.items())],
+        *_origin_rows(header),
+        ["source domains", ", ".join(f"{name} ({count} images)" for name, count in images.items()) or "not known"],
+        ["data fingerprint", header.data.fingerprint[:16] or "not known"],
+        ["validation", ", ".join(f"{name} {percent(value)} %" for name, value in header.validation.items()) or "none"],
         *([] if static is not None else _guard_rows(header)),
         ["made by", _made_by(header)],
         ["made with", ", ".join(f"{name} {version}" for name, version in header.versions.items())],
         ["content hash", header.content_hash or "not recorded"],
+    ]
+
+
+def _origin_rows(header: BundleHeader) -> list[list[str]]:
+    """Where an imported source model came from."""
+    origin = header.origin
+    if origin is None:
+        return []
+    entry = f", entry {origin.entry}" if origin.entry else ""
+    file = f" (SHA-256 {origin.sha256})" if origin.sha256 else ""
+    mapped = f", {len(header.class_map)} folders by a map" if header.class_map else ""
+    return [
+        ["imported from", f"{origin.weights}{entry}{file}"],
+        ["its tensors", f"SHA-256 {origin.tensors}"],
+        ["its classes", f"from {origin.classes}{mapped}"],
+        ["its transform", f"from {origin.transform}"],
     ]
 
 

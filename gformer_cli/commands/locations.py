@@ -50,7 +50,8 @@ def model_of(run: Path | None) -> Path:
         )
     raise InputError(
         f"there is no bundle: {bundle}",
-        f"Make one: gformer meta-train --source DIR{again(run)}. Or name one that is elsewhere with --model.",
+        f"Make one: gformer meta-train --source DIR{again(run)}, or gformer import for a model that you have. "
+        "Or name one that is elsewhere with --model.",
     )
 
 

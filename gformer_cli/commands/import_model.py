@@ -1,0 +1,251 @@
+"""`gformer import`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gformer_cli.commands import options
+from gformer_cli.commands.dry_run import show_training_plan
+from gformer_cli.commands.found import find_images
+from gformer_cli.commands.imported import show, tell
+from gformer_cli.commands.locations import again, pick_run
+from gformer_cli.compute.threads import Cores
+from gformer_cli.console import Terminal
+from gformer_cli.errors import InputError
+from gformer_cli.folders.domains import Domain, Found, Known, Layout, check_folders_exist, count_suffixes
+from gformer_cli.folders.targets import check_known_classes
+
+if TYPE_CHECKING:
+    import torch
+
+    from gformer_cli.importing.gather import OwnModel
+    from gformer_cli.importing.model import Owned
+    from gformer_cli.importing.proof import Proof
+    from gformer_cli.settings import Settings
+    from gformer_cli.train.run_folder import RunFolder
+
+
+def import_model(
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FOLDER",
+            help="A folder of timm or Hugging Face: config.json, model.safetensors. It says everything itself.",
+            show_default=False,
+        ),
+    ] = None,
+    backbone: options.Backbone = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            metavar="FILE|NAME",
+            help="A checkpoint or state dict (safetensors, or of torch.save), or weights that the library publishes, "
+            "such as IMAGENET1K_V2, or default.",
+            show_default=False,
+        ),
+    ] = None,
+    entry: Annotated[
+        str | None,
+        typer.Option(
+            "--weights-key",
+            metavar="KEY",
+            help="The entry of the checkpoint that holds the weights, such as model_ema. Default: found by looking.",
+            show_default=False,
+        ),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            "--classes",
+            metavar="FILE",
+            help="Names in the order of the model's outputs: one a line, or JSON (list, class_to_idx, id2label); "
+            "imagenet1k is built in. Default: as the checkpoint has them.",
+            show_default=False,
+        ),
+    ] = None,
+    class_map: options.ClassMap = None,
+    transform: Annotated[
+        str | None,
+        typer.Option(
+            "--transform",
+            metavar="torchvision|timm|FILE.json",
+            help="How the model's images are prepared. FILE.json: resize, crop, interpolation, mean, std, or timm's or "
+            "Hugging Face's own. Default: the library's for this backbone.",
+            show_default=False,
+        ),
+    ] = None,
+    image_size: options.ImageSize = None,
+    generator: Annotated[
+        Path | None,
+        typer.Option(
+            "--generator",
+            metavar="FILE",
+            help="A bundle whose generator this model is to use, trained elsewhere. Default: an untrained one, which "
+            "adapts as bn-mix does.",
+            show_default=False,
+        ),
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            "--run",
+            "--out",
+            metavar="RUN",
+            help="Folder of the run; must be new or empty. Default: gformer-run.",
+            show_default=False,
+        ),
+    ] = None,
+    source: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--source",
+            metavar="DIR",
+            help="Images like those it was trained on: measured where they have labels, and recorded where its layers "
+            "keep no statistics (LayerNorm, GroupNorm). Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    check: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--check", metavar="DIR", help="Labelled images to measure the model on. Repeatable.", show_default=False
+        ),
+    ] = None,
+    expect: Annotated[
+        float | None,
+        typer.Option(
+            "--expect",
+            min=0.0,
+            max=1.0,
+            help="Its accuracy on --check (else --source) as its owner knows it, 0 to 1: exit with 1 when it differs "
+            "by more than 0.002.",
+            show_default=False,
+        ),
+    ] = None,
+    set_: options.Assignments = None,
+    layout: options.LayoutOption = Layout.auto,
+    device: options.Device = "auto",
+    workers: options.Workers = None,
+    threads: options.Threads = None,
+    strict: options.Strict = False,
+    overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> None:
+    """Take in a classifier that you have trained, as it is: its weights, classes and preprocessing. Nothing is trained.
+
+    Writes RUN/model.gformer, which gformer adapt and evaluate use at once; gformer meta-train makes it better.
+
+    Example: gformer import --backbone resnet18 --weights site.pth --classes classes.txt --transform torchvision
+    """
+    terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
+    for named in (source, check):  # each by itself: the same images may be both
+        check_folders_exist(named or [])
+    if expect is not None and not (source or check):
+        raise InputError("--expect needs images to measure the model on", "Add --check DIR, labelled images.")
+    place = pick_run(terminal, run)
+
+    from gformer_cli.compute.device import pick_device, pick_workers
+    from gformer_cli.importing.gather import Wish, gather
+    from gformer_cli.importing.model import own_network
+    from gformer_cli.train.run_folder import RunFolder
+
+    own = gather(Wish(folder, backbone, weights, entry, classes, transform, image_size))
+    mapped = options.read_class_map(class_map, own.classes)
+    settings = _settings(own, set_ or ())
+    known = Known(own.classes, (), mapped)
+    sources = _find(terminal, source, known, layout, strict=strict, unlabelled=True)
+    checks = _find(terminal, check, known, layout, strict=strict, unlabelled=False)
+    target = RunFolder(place)
+    target.check_claim(settings, resume=False, overwrite=overwrite)
+    where, decoders, cores = pick_device(device), pick_workers(workers), options.pick_cores(terminal, threads)
+    owned = own_network(own, settings, mapped, where)
+    tell(terminal, own, owned, recorded=bool(sources.domains))
+    if dry_run:
+        outputs = [target.settings_path, target.imported_path, target.model_path("all"), target.bundle]
+        found = Found([*sources.domains, *checks.domains], [*sources.aside, *checks.aside])
+        left_aside = count_suffixes(found.aside)
+        show_training_plan(terminal, found.domains, own.classes, settings, where, decoders, outputs, left_aside)
+        return
+    measured = _measured(sources.domains, checks.domains)
+    proof = _look(terminal, owned, sources.domains, measured, where, decoders, cores, strict=strict)
+    if expect is not None and proof is not None:
+        proof.require(expect)
+    _write(owned, target, generator, sources.domains, overwrite=overwrite)
+    show(terminal, target, owned, proof, generator, again(run))
+
+
+def _settings(own: OwnModel, assignments: Sequence[str]) -> Settings:
+    """Those of the imported model; what `--set` says of it wins."""
+    from gformer_cli import config
+    from gformer_cli.settings import Settings
+
+    base = Settings()
+    data = config.validate({"data": own.transform.changes}).data
+    changes = {"name": own.backbone, "config": own.config, "weights": own.weights_name}
+    base = base.model_copy(update={"data": data, "backbone": base.backbone.model_copy(update=changes)})
+    return config.resolve(base=base, assignments=assignments, flags={"backbone.name": own.backbone})
+
+
+def _find(
+    terminal: Terminal, folders: list[Path] | None, known: Known, layout: Layout, *, strict: bool, unlabelled: bool
+) -> Found:
+    if not folders:
+        return Found()
+    found = find_images(terminal, folders, layout, strict=strict, unlabelled=unlabelled, known=known)
+    check_known_classes(found.domains, list(known.classes))
+    return found
+
+
+def _measured(sources: Sequence[Domain], checks: Sequence[Domain]) -> list[Domain]:
+    """What the model is measured on: `--check`, or else those sources that have labels."""
+    return list(checks) or [domain for domain in sources if domain.classes]
+
+
+def _look(
+    terminal: Terminal,
+    owned: Owned,
+    sources: Sequence[Domain],
+    measured: Sequence[Domain],
+    device: torch.device,
+    workers: int,
+    cores: Cores,
+    *,
+    strict: bool,
+) -> Proof | None:
+    """Record what layers without statistics show of the sources, and measure the model."""
+    from gformer_cli.compute.device import pick_pace
+    from gformer_cli.data.labelled import unreadable
+    from gformer_cli.importing.model import record
+    from gformer_cli.importing.proof import prove
+
+    with terminal.progress() as progress:
+        pace = pick_pace(cores, device, progress)
+        if sources:
+            record(owned, sources, device=device, workers=workers, pace=pace, progress=progress)
+        if not measured:
+            return None
+        own = owned.backbone, measured, owned.imported.classes, owned.preprocessing
+        proof = prove(*own, device=device, workers=workers, pace=pace, progress=progress)
+    if strict and proof.skipped:
+        raise unreadable(proof.skipped)
+    terminal.skipped([(item.path, item.reason) for item in proof.skipped])
+    return proof
+
+
+def _write(
+    owned: Owned, target: RunFolder, generator: Path | None, sources: Sequence[Domain], *, overwrite: bool
+) -> None:
+    from gformer_cli.importing.model import write_run
+
+    recorded = bool(sources) or not owned.unrecorded
+    write_run(owned, target, generator=generator, domains=sources, recorded=recorded, overwrite=overwrite)

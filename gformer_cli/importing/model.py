@@ -1,0 +1,165 @@
+"""Importing a classifier: its network with its own tensors, measured on images, as a run and a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from gformer_cli.bundle import (
+    DataHeader,
+    Lineage,
+    OriginHeader,
+    build_generator,
+    file_hash,
+    read_generator,
+    save_bundle,
+    tensors_hash,
+)
+from gformer_cli.compute.pace import Pace
+from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.generators import Generator
+from gformer_cli.core.trial import try_network
+from gformer_cli.folders.domains import Domain
+from gformer_cli.images.preprocessing import Preprocessing, Skipped, read_batches
+from gformer_cli.networks.build import build_network
+from gformer_cli.networks.fitting import fill
+from gformer_cli.progress import Progress
+from gformer_cli.seeding import derive_seed
+from gformer_cli.settings import Settings
+from gformer_cli.train.recorded import spacing
+from gformer_cli.train.run_folder import ALL, Imported, RunFolder
+from gformer_cli.train.source_models import preprocessing_of
+
+if TYPE_CHECKING:
+    from gformer_cli.importing.gather import OwnModel
+
+_BATCH = 32
+"""Images that are recorded together."""
+_UNMIXED = 1e9
+"""`prior_count` beside which no batch counts: what was not recorded must not be mixed with."""
+
+
+@dataclass(frozen=True)
+class Owned:
+    """An owner's network with its own tensors, frozen, and what is known of it."""
+
+    backbone: Backbone
+    settings: Settings
+    imported: Imported
+    unused: tuple[str, ...]
+    """Tensors of the file that are none of the network's."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return preprocessing_of(self.settings)
+
+    @property
+    def unrecorded(self) -> dict[str, int]:
+        """How many layers of each kind have no statistics of their own: source images must show them."""
+        counts: dict[str, int] = {}
+        for layer in self.backbone.layers:
+            if not layer.of_batch:
+                counts[layer.family] = counts.get(layer.family, 0) + 1
+        return counts
+
+
+def own_network(own: OwnModel, settings: Settings, class_map: Mapping[str, str], device: torch.device) -> Owned:
+    """The network of `own` with every tensor from its file.
+
+    Raises `InputError` where network, file, classes and size of the images do not go together.
+    """
+    chosen = settings.backbone
+    network = build_network(
+        chosen.name,
+        len(own.classes),
+        stem=chosen.stem,
+        width=chosen.width,
+        image_size=settings.data.image_size,
+        config=chosen.config,
+    )
+    unused = fill(network, own.weights, origin=own.weights_name, head=chosen.head, image_size=settings.data.image_size)
+    origin = OriginHeader(
+        weights=own.weights_name,
+        sha256=own.weights.sha256 or None,
+        entry=own.weights.entry,
+        tensors=tensors_hash(network.state_dict()),
+        classes=own.classes_from,
+        transform=own.transform.origin,
+    )
+    backbone = try_network(network, chosen.name, len(own.classes), settings.data.image_size, device, chosen.head)
+    imported = Imported(classes=own.classes, class_map=dict(class_map), origin=origin)
+    return Owned(backbone.freeze(), settings, imported, unused)
+
+
+def record(
+    owned: Owned, domains: Sequence[Domain], *, device: torch.device, workers: int, pace: Pace, progress: Progress
+) -> None:
+    """Record what layers without statistics of their own show of `domains`, which need no labels."""
+    if not owned.unrecorded:
+        return
+    preprocessing = owned.preprocessing.among(domains)
+    chosen = [domain.files[:: spacing(len(domain.files))] for domain in domains]
+    progress.begin("recording statistics", sum(map(len, chosen)))
+
+    def batches() -> Iterator[torch.Tensor]:
+        skipped: list[Skipped] = []
+        for files in chosen:
+            for batch in read_batches(files, preprocessing, batch_size=_BATCH, workers=workers, skipped=skipped):
+                with pace.step(len(batch.files)):
+                    yield preprocessing.network_input(batch.pixels, device)
+                for _ in batch.files:
+                    progress.advance()
+
+    owned.backbone.record(batches())
+    progress.end()
+
+
+def write_run(
+    owned: Owned, run: RunFolder, *, generator: Path | None, domains: Sequence[Domain], recorded: bool, overwrite: bool
+) -> None:
+    """Make `run` the imported model's, with a bundle that can be used at once.
+
+    Its generator is that of the bundle `generator`; without, it is untrained, which predicts as `bn-mix` does. Where
+    layers without statistics of their own were not `recorded`, an untrained one predicts as the source model does.
+    Raises `InputError` for a folder that is in use, and a generator that fits its own network alone.
+    """
+    run.check_claim(owned.settings, resume=False, overwrite=overwrite)
+    settings, made, lineage = _generator(owned, generator, recorded=recorded)
+    run.claim(owned.settings, resume=False, overwrite=overwrite)
+    run.save_model(ALL, owned.backbone.network.state_dict())
+    run.write_imported(owned.imported)
+    levels = owned.preprocessing.among(domains).depth.common() if domains else {}
+    save_bundle(
+        run.bundle,
+        backbone=owned.backbone,
+        generator=made,
+        constant=None,
+        settings=settings,
+        classes=owned.imported.classes,
+        data=DataHeader(domains={}, fingerprint=""),
+        validation={},
+        levels={kind: (level.black, level.white) for kind, level in levels.items()},
+        lineage=lineage,
+        origin=owned.imported.origin,
+        class_map=owned.imported.class_map,
+    )
+    run.finish()
+
+
+def _generator(owned: Owned, path: Path | None, *, recorded: bool) -> tuple[Settings, Generator, Lineage]:
+    """The bundle's generator, and the settings with it."""
+    settings = owned.settings
+    if path is not None:
+        described, made = read_generator(path, owned.backbone)
+        lineage = Lineage(stage="import", parent=file_hash(path), parent_name=path.name)
+        return settings.model_copy(update={"generator": described}), made, lineage
+    described = settings.generator
+    if owned.unrecorded and not recorded:
+        described = described.model_copy(update={"prior_count": _UNMIXED})
+    torch.manual_seed(derive_seed(settings.seed, "generator"))
+    made = build_generator(described, owned.backbone)
+    return settings.model_copy(update={"generator": described}), made, Lineage(stage="import")
