@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gformer_cli.commands import options, trust
+from gformer_cli.commands.found import known_of
 from gformer_cli.commands.locations import STDOUT, pick_continued, pick_model
 from gformer_cli.commands.prediction import Prediction
 from gformer_cli.console import Terminal, one_line, table
@@ -178,7 +179,7 @@ def _watch(
     settings = how.settings(batch_size=watched.batch_size, order="arrival", context=watched.context)
     guard, kept = trusted.prepare(terminal, bundle, how.model, device, settings, out=watched.out, continued=True)
     if dry_run:
-        _show_plan(terminal, watched, kept.outputs, bundle.header.classes)
+        _show_plan(terminal, watched, kept.outputs, known_of(bundle.header).class_folders)
         return
     make_folders(watched)
     make_deterministic(0)
@@ -199,11 +200,11 @@ def _watch(
     _sum_up(terminal, watched, trusted.mode(guard), done)
 
 
-def _show_plan(terminal: Terminal, watched: WatchOptions, kept: list[Path], classes: list[str]) -> None:
+def _show_plan(terminal: Terminal, watched: WatchOptions, kept: list[Path], class_folders: set[str]) -> None:
     from gformer_cli.watch.contents import Contents, images_by_domain
 
     contents = Contents(watched.folder)
-    present = images_by_domain(contents, classes)
+    present = images_by_domain(contents, class_folders)
     continues = watched.out.exists()
     terminal.result(
         {

@@ -70,7 +70,7 @@ def watch(
                 options.folder,
                 settle=options.settle,
                 known=(ledger.done, skipped.keys),
-                classes=bundle.header.classes,
+                classes={*bundle.header.classes, *bundle.header.class_map},
             )
             batches = Batches(predictor, options, ledger, skipped, incoming, workers, sinks, progress)
             return _Watch(batches, notices).run(stop)
