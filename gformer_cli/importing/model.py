@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from gformer_cli.bundle import (
     DataHeader,
@@ -25,8 +26,10 @@ from gformer_cli.core.generators import Generator
 from gformer_cli.core.trial import try_network
 from gformer_cli.folders.domains import Domain
 from gformer_cli.images.preprocessing import Preprocessing, Skipped, read_batches
+from gformer_cli.importing.classes import check_count
 from gformer_cli.networks.build import build_network
-from gformer_cli.networks.fitting import fill
+from gformer_cli.networks.fitting import fill, head_of
+from gformer_cli.networks.matching import match
 from gformer_cli.progress import Progress
 from gformer_cli.seeding import derive_seed
 from gformer_cli.settings import Settings
@@ -81,7 +84,9 @@ def own_network(own: OwnModel, settings: Settings, class_map: Mapping[str, str],
         image_size=settings.data.image_size,
         config=chosen.config,
     )
-    unused = fill(network, own.weights, origin=own.weights_name, head=chosen.head, image_size=settings.data.image_size)
+    head = chosen.head or head_of(network, settings.data.image_size)
+    _check_outputs(own, network, head)
+    unused = fill(network, own.weights, origin=own.weights_name, head=head)
     origin = OriginHeader(
         weights=own.weights_name,
         sha256=own.weights.sha256 or None,
@@ -93,6 +98,14 @@ def own_network(own: OwnModel, settings: Settings, class_map: Mapping[str, str],
     backbone = try_network(network, chosen.name, len(own.classes), settings.data.image_size, device, chosen.head)
     imported = Imported(classes=own.classes, class_map=dict(class_map), origin=origin)
     return Owned(backbone.freeze(), settings, imported, unused)
+
+
+def _check_outputs(own: OwnModel, network: nn.Module, head: str | None) -> None:
+    """Raises `InputError` where the file's head has another number of outputs than there are classes."""
+    tensors = own.weights.tensors
+    rows = match(network.state_dict(), tensors, own.weights_name).names.get(f"{head}.weight")
+    if rows is not None:
+        check_count(own.classes, len(tensors[rows]), own.classes_from)
 
 
 def record(

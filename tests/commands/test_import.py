@@ -307,7 +307,13 @@ class TestBadInput:
     def test_two_classes_for_a_head_of_three(self, owner: Owner, gformer: Gformer, tmp_path: Path) -> None:
         (tmp_path / "two.txt").write_text("a\nb")
         done = self.call(gformer, owner, tmp_path, classes=tmp_path / "two.txt")
-        assert done.status == 2 and "3" in done.err and "2" in done.err and "class" in done.err
+        assert done.status == 2 and "two.txt names 2 classes, and the model has 3 outputs" in done.err
+
+    def test_a_list_of_classes_with_a_header(self, owner: Owner, gformer: Gformer, tmp_path: Path) -> None:
+        (tmp_path / "headed.txt").write_text("\n".join(["name", *CLASSES]))
+        done = self.call(gformer, owner, tmp_path, classes=tmp_path / "headed.txt")
+        assert done.status == 2 and "headed.txt names 4 classes, and the model has 3 outputs" in done.err
+        assert "'name' at its beginning looks like a header" in done.err
 
     def test_another_network(self, owner: Owner, gformer: Gformer, tmp_path: Path) -> None:
         done = self.call(gformer, owner, tmp_path, backbone="resnet50")
