@@ -18,10 +18,10 @@ DIR/photographs holds the photographs of photographs.csv as CLASS/IMAGE, copied 
 photographs.json what two networks recognise by torchvision's and timm's own code (owner/photographs.py). The stage says
 how to install the packages. Photographs are not part of this repository; the table's licences are the packages'.
 
-`import` fails where gformer's accuracy on the held-out images is not that of the owner's code. `meta-train` trains a
-generator on the owner's images (--split), and `evaluate` measures every method on the unseen sites, and at home; both
-take --label, a name under which a variant of them is kept in DIR/runs, and more options in --more. What the import
-itself offers, untrained, is `evaluate --label imported`.
+`import` fails where gformer's accuracy on the held-out images is not that of the owner's code, and compares logits.
+`meta-train` trains a generator on the owner's images (--split), and `evaluate` measures every method on the unseen
+sites, and at home; both take --label, a name under which a variant of them is kept in DIR/runs, and more options in
+--more. What the import itself offers, untrained, is `evaluate --label imported`.
 
 Each stage keeps what is there and goes on with what is missing.
 """
@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from owner import classifier, gformer, letters, photographs
+from owner import classifier, gformer, letters, logits, photographs
 
 STAGES = (
     "data", "train", "own-accuracy", "import", "meta-train", "evaluate", "table", "photographs", "shifts"
@@ -81,12 +81,26 @@ def of_seed(options: argparse.Namespace, seed: int) -> None:
         expected = own["held-out"]["all"]
         found = gformer.import_model(options.out, seed, expected)
         print(f"seed {seed}: {100.0 * expected:.2f} % before, {100.0 * found:.2f} % after import")
+        compare_logits(options.out, seed)
     elif options.stage == "meta-train":
         more = (options.more or "--preset quick").split()
         gformer.meta_train(options.out, seed, options.label, options.split or ["train"], more)
     else:
         for size in gformer.SIZES:
             gformer.evaluate(options.out, seed, options.label, size, options.more.split())
+
+
+def compare_logits(out: Path, seed: int) -> None:
+    """How far the imported model's logits are from the owner's, on all images that it was not trained on."""
+    model, classes = classifier.load(checkpoint(out, seed))
+    images = [
+        file for split in ("held-out", "unseen") for file, _ in classifier.images_of(out / "data" / split, classes)
+    ]
+    own = classifier.predicted(model, images)
+    imported = logits.of_bundle(out / "runs" / f"seed-{seed}" / "imported" / "model.gformer", images)
+    same = int((own.argmax(1) == imported.argmax(1)).sum())
+    largest = (own - imported).abs().max().item()
+    print(f"seed {seed}: {same} of {len(images)} answers are the same, logits differ by {largest:.1e} at most")
 
 
 def make_data(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """What an owner has before gformer comes: a network, a transform, a training and an evaluation of their own.
 
-Only torch, torchvision and PIL are used here, and nothing of gformer: its figures are held to these.
+Only torch, torchvision and PIL are used here, and nothing of gformer: its figures are held to these. Only `DESCRIPTION`
+was written for it.
 """
 
 from __future__ import annotations
