@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from gformer_cli.errors import InputError
-from gformer_cli.networks.torch_files import unusable
+from gformer_cli.weights.torch_files import unusable
 
 HEADER_LIMIT = 16 << 20
 """Bytes. The header of a thousand tensors and a thousand classes in fifty domains is a tenth of it."""

@@ -10,8 +10,8 @@ from gformer_cli.importing.classes import distinct, read_classes
 from gformer_cli.importing.hub import read_hub_folder
 from gformer_cli.importing.transforms import Transform, from_preprocessor, from_timm, from_torchvision, read_transform
 from gformer_cli.networks.build import NETWORKS, TIMM
-from gformer_cli.networks.published import Published, published
-from gformer_cli.networks.weights_file import WeightsFile, read_weights
+from gformer_cli.weights.file import WeightsFile, read_weights
+from gformer_cli.weights.published import Published, published
 
 _HOW = "gformer import --backbone NAME --weights FILE --classes FILE --transform torchvision, or --from FOLDER"
 

@@ -15,8 +15,8 @@ from typing import Any, Literal
 from gformer_cli.errors import InputError, reason
 from gformer_cli.files import MIB, read_text
 from gformer_cli.networks.build import TIMM, OnMeta, build_network
-from gformer_cli.networks.class_names import as_class_names
 from gformer_cli.networks.hf import CLASSES, HF
+from gformer_cli.weights.class_names import as_class_names
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")

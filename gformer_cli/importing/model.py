@@ -28,14 +28,14 @@ from gformer_cli.folders.domains import Domain
 from gformer_cli.images.preprocessing import Preprocessing, Skipped, read_batches
 from gformer_cli.importing.classes import check_count
 from gformer_cli.networks.build import build_network
-from gformer_cli.networks.fitting import fill, head_of
-from gformer_cli.networks.matching import match
 from gformer_cli.progress import Progress
 from gformer_cli.seeding import derive_seed
 from gformer_cli.settings import Settings
 from gformer_cli.train.recorded import spacing
 from gformer_cli.train.run_folder import ALL, Imported, RunFolder
 from gformer_cli.train.source_models import preprocessing_of
+from gformer_cli.weights.fitting import fill, head_of
+from gformer_cli.weights.matching import match
 
 if TYPE_CHECKING:
     from gformer_cli.importing.gather import OwnModel

@@ -14,7 +14,7 @@ import torch
 
 from gformer_cli.errors import InputError
 from gformer_cli.files import atomic_path, make_folder
-from gformer_cli.networks.torch_files import load_plain, unusable
+from gformer_cli.weights.torch_files import load_plain, unusable
 
 
 @dataclass(frozen=True)

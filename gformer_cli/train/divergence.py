@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from gformer_cli.errors import WorkError
-from gformer_cli.networks.torch_files import unusable
+from gformer_cli.weights.torch_files import unusable
 
 
 @dataclass

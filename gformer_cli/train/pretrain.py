@@ -13,7 +13,6 @@ from gformer_cli.data.labelled import LabelledDomain, load_labelled
 from gformer_cli.errors import InputError
 from gformer_cli.folders.domains import Domain, check_names, class_names
 from gformer_cli.images.preprocessing import Skipped
-from gformer_cli.networks.published import names_published
 from gformer_cli.progress import Progress, Silent
 from gformer_cli.settings import Settings
 from gformer_cli.train.run_folder import ALL, OTHER_IMAGES, RunFolder, SourceData
@@ -21,6 +20,7 @@ from gformer_cli.train.source_crew import train_source_models
 from gformer_cli.train.source_images import SourceImages
 from gformer_cli.train.source_models import preprocessing_of, starting_network
 from gformer_cli.train.trial import try_training_of
+from gformer_cli.weights.published import names_published
 
 
 @dataclass(frozen=True)

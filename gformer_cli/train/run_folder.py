@@ -45,11 +45,11 @@ from gformer_cli.files import (
     write_text,
     writing_to,
 )
-from gformer_cli.networks.torch_files import unusable
 from gformer_cli.preset_files import parse_yaml
 from gformer_cli.settings import Settings
 from gformer_cli.train.checkpoint import Checkpoint
 from gformer_cli.train.source_images import SourceImages
+from gformer_cli.weights.torch_files import unusable
 
 ALL = "all"
 _NEXT = "next"

@@ -11,12 +11,12 @@ from gformer_cli.images.depth import Depth
 from gformer_cli.images.preprocessing import Preprocessing
 from gformer_cli.networks.build import build_network
 from gformer_cli.networks.norms import make_adaptive
-from gformer_cli.networks.published import names_published
-from gformer_cli.networks.weights import load_weights
 from gformer_cli.seeding import derive_seed
 from gformer_cli.settings import Settings
 from gformer_cli.train.divergence import Divergence
 from gformer_cli.train.run_folder import ALL, RunFolder, SourceData
+from gformer_cli.weights.published import names_published
+from gformer_cli.weights.starting import load_weights
 
 
 def preprocessing_of(settings: Settings) -> Preprocessing:

@@ -16,8 +16,8 @@ from gformer_cli.errors import InputError
 from gformer_cli.importing.hub import HubFolder, read_hub_folder
 from gformer_cli.importing.transforms import from_preprocessor, from_timm
 from gformer_cli.networks.build import build_network
-from gformer_cli.networks.fitting import fill
-from gformer_cli.networks.weights_file import read_weights
+from gformer_cli.weights.file import read_weights
+from gformer_cli.weights.fitting import fill
 
 CLASSES = ["crane", "heron", "stork"]
 Make = Callable[..., Path]

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from gformer_cli.errors import InputError
-from gformer_cli.networks.fitting import fits, head_of, put
-from gformer_cli.networks.matching import counts_batches, match
-from gformer_cli.networks.published import published
-from gformer_cli.networks.weights_file import read_weights
+from gformer_cli.weights.file import read_weights
+from gformer_cli.weights.fitting import fits, head_of, put
+from gformer_cli.weights.matching import counts_batches, match
+from gformer_cli.weights.published import published
 
 
 def load_weights(

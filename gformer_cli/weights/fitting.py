@@ -9,9 +9,9 @@ from torch import nn
 
 from gformer_cli.errors import InputError
 from gformer_cli.networks.head import find_head
-from gformer_cli.networks.matching import Match, State, counts_batches, is_needless, match
-from gformer_cli.networks.torch_files import unusable
-from gformer_cli.networks.weights_file import WeightsFile
+from gformer_cli.weights.file import WeightsFile
+from gformer_cli.weights.matching import Match, State, counts_batches, is_needless, match
+from gformer_cli.weights.torch_files import unusable
 
 _OTHER_BACKBONE = "Name the backbone (stem, width, image size) that they were saved from."
 

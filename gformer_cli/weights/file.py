@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file
 
 from gformer_cli.errors import InputError, did_you_mean
-from gformer_cli.networks.class_names import class_names_in
-from gformer_cli.networks.file_kinds import AGAIN, SAVE, foreign_kind, is_safetensors
-from gformer_cli.networks.inert import HostileFile, Inert, Stored, opened
-from gformer_cli.networks.torch_files import RefusedFile
+from gformer_cli.weights.class_names import class_names_in
+from gformer_cli.weights.inert import HostileFile, Inert, Stored, opened
+from gformer_cli.weights.kinds import AGAIN, SAVE, foreign_kind, is_safetensors
+from gformer_cli.weights.torch_files import RefusedFile
 
 _KNOWN = ("state_dict", "model_state_dict", "model", "model_dict", "net", "network", "params", "weights", "module")
 """Where training scripts put the weights; the first of these that is there is taken."""

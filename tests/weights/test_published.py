@@ -12,7 +12,7 @@ from torchvision.models import ResNet50_Weights
 
 from gformer_cli.errors import InputError
 from gformer_cli.networks.build import build_network
-from gformer_cli.networks.published import names_published, published
+from gformer_cli.weights.published import names_published, published
 
 STATE = {"fc.weight": torch.ones(2, 2)}
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from gformer_cli.errors import InputError
 from gformer_cli.networks.build import build_network
-from gformer_cli.networks.weights import load_weights
+from gformer_cli.weights.starting import load_weights
 
 State = dict[str, torch.Tensor]
 

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from gformer_cli.networks import inert
-from gformer_cli.networks.inert import HostileFile, Stored, opened
-from gformer_cli.networks.torch_files import RefusedFile
+from gformer_cli.weights.inert import HostileFile, Stored, opened
+from gformer_cli.weights.torch_files import RefusedFile
 
 REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
 FOUR_FLOATS = b"((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQ"

@@ -16,8 +16,8 @@ from safetensors.torch import save
 from torch import nn
 
 from gformer_cli.errors import InputError
-from gformer_cli.networks.file_kinds import foreign_kind
-from gformer_cli.networks.weights_file import read_weights
+from gformer_cli.weights.file import read_weights
+from gformer_cli.weights.kinds import foreign_kind
 
 
 def script(path: Path) -> None:

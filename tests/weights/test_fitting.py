@@ -17,8 +17,8 @@ from torchvision.models import DenseNet, GoogLeNet, VisionTransformer
 
 from gformer_cli.errors import InputError
 from gformer_cli.networks.build import build_network
-from gformer_cli.networks.fitting import fill
-from gformer_cli.networks.weights_file import WeightsFile, read_weights
+from gformer_cli.weights.file import WeightsFile, read_weights
+from gformer_cli.weights.fitting import fill
 
 State = dict[str, torch.Tensor]
 CLASSES = 4

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from gformer_cli.networks.class_names import as_class_names, class_names_in
-from gformer_cli.networks.weights_file import read_weights
+from gformer_cli.weights.class_names import as_class_names, class_names_in
+from gformer_cli.weights.file import read_weights
 
 NAMES = ["dog", "ant", "cow"]
 FORMS: dict[str, Any] = {

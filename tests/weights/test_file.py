@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from gformer_cli.errors import InputError
-from gformer_cli.networks.weights_file import WeightsFile, read_weights
+from gformer_cli.weights.file import WeightsFile, read_weights
 
 State = dict[str, torch.Tensor]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from gformer_cli.errors import InputError
-from gformer_cli.networks.weights_file import is_average
+from gformer_cli.weights.file import is_average
 
 State = Mapping[str, torch.Tensor]
 _WRAPPERS = re.compile(r"(?:^|(?<=\.))(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")

@@ -21,7 +21,7 @@ from typing import IO, Any
 
 import torch
 
-from gformer_cli.networks.torch_files import RefusedFile, check_archive
+from gformer_cli.weights.torch_files import RefusedFile, check_archive
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 """First in a file of the old format."""

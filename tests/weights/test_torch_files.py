@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from gformer_cli.networks.torch_files import load_plain
-from gformer_cli.networks.weights_file import read_weights
+from gformer_cli.weights.file import read_weights
+from gformer_cli.weights.torch_files import load_plain
 
 
 class Claim:
