@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gformer_cli.networks import inert
+from gformer_cli.weights import inert
 from gformer_cli.weights.inert import HostileFile, Stored, opened
 from gformer_cli.weights.torch_files import RefusedFile
 
