@@ -94,7 +94,7 @@ class BackboneSettings(_Section):
     config: str | None = None
     """Of a network of the transformers library: its config.json, as text."""
     weights: str = "default"
-    """`default` (the library's download), `none` (from scratch), or a state-dict file."""
+    """`default` or another name of weights that the library publishes, `none` (from scratch), or a file."""
 
 
 class PretrainSettings(_Section):

@@ -148,7 +148,7 @@ def save_bundle(
         ),
         data=data,
         validation=validation,
-        versions=library_versions(),
+        versions=library_versions(settings.backbone.name),
         settings=settings,
         levels=dict(levels or {}),
         guard=guard,
@@ -175,7 +175,7 @@ def save_static_bundle(
         "format_version": FORMAT_VERSION,
         "static": static,
         "lineage": lineage,
-        "versions": library_versions(),
+        "versions": library_versions(parent.header.backbone.name),
         "guard": None,
         "levels": levels,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -146,15 +147,21 @@ class BundleHeader(_Part):
     """SHA-256 over the whole file with these 64 digits as zeros; see `integrity.py`."""
 
 
-def library_versions() -> dict[str, str]:
-    """Versions that a result may depend on."""
+_BUILDERS = {"timm:": "timm", "hf:": "transformers"}
+"""The library that builds a network whose name begins so."""
+
+
+def library_versions(backbone: str = "") -> dict[str, str]:
+    """Versions that a result may depend on; also of the library that the network `backbone` is of."""
     import torchvision
 
+    builder = next((library for prefix, library in _BUILDERS.items() if backbone.startswith(prefix)), None)
     return {
         "gformer": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
+        **({builder: version(builder)} if builder is not None else {}),
     }
 
 

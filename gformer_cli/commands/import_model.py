@@ -74,9 +74,10 @@ def import_model(
         str | None,
         typer.Option(
             "--transform",
-            metavar="torchvision|timm|FILE.json",
-            help="How the model's images are prepared. FILE.json: resize, crop, interpolation, mean, std, or timm's or "
-            "Hugging Face's own. Default: the library's for this backbone.",
+            metavar="NAME|FILE.json",
+            help="How the model's images are prepared: torchvision, timm, the name of weights such as IMAGENET1K_V1, "
+            "or a FILE.json with resize, crop, interpolation, mean, std (or timm's, or Hugging Face's). Default: the "
+            "library's for this backbone.",
             show_default=False,
         ),
     ] = None,

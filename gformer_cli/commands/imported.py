@@ -29,6 +29,9 @@ def tell(terminal: Terminal, own: OwnModel, owned: Owned, *, recorded: bool) -> 
     names = ", ".join(own.classes[:4]) + (", ..." if len(own.classes) > 4 else "")
     terminal.message(f"Classes: {len(own.classes)} ({names}), from {own.classes_from}")
     terminal.message(f"Images: {describe_input(owned.settings.data)}, from {own.transform.origin}")
+    if own.transform.alternatives:
+        names = ", ".join(own.transform.alternatives)
+        terminal.message(f"  the library prepares images otherwise for: {names} (--transform takes another)")
     if owned.unused:
         terminal.warning(f"tensors of {own.weights_name} that the network has no place for:")
         terminal.listed(owned.unused)

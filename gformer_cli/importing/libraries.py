@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from gformer_cli.errors import InputError
+from gformer_cli.errors import InputError, did_you_mean
 from gformer_cli.importing.stated import EXAMPLE, Transform, cannot, filter_name, share, side, three, transform
 from gformer_cli.networks.build import TIMM
 
@@ -45,15 +46,30 @@ def from_torchvision(preset: Any, *, origin: str = "torchvision", image_size: in
     )
 
 
-def of_torchvision(backbone: str, image_size: int | None = None) -> Transform:
-    """The transform of the backbone's default weights in torchvision."""
+def of_torchvision(backbone: str, image_size: int | None = None, *, weights: str = "DEFAULT") -> Transform:
+    """The transform of weights that torchvision publishes for the backbone, by their name in any case of letters.
+
+    Its `alternatives` name the backbone's other weights whose images are prepared otherwise.
+    """
     from torchvision.models import get_model_weights
 
     try:
-        weights = get_model_weights(backbone).DEFAULT
-    except (ValueError, AttributeError):
-        raise InputError(f"torchvision has no weights of backbone {backbone}, and so no transform", _FILE) from None
-    return from_torchvision(weights.transforms(), origin=f"torchvision {weights}", image_size=image_size)
+        members = dict(get_model_weights(backbone).__members__)
+    except ValueError:
+        members = {}
+    if not members:
+        raise InputError(f"torchvision has no weights of backbone {backbone}, and so no transform", _FILE)
+    if weights.upper() not in members:
+        raise InputError(f"there is no transform {weights} for {backbone}", did_you_mean(weights.upper(), members))
+    chosen = members[weights.upper()]
+    made = {
+        name: from_torchvision(member.transforms(), origin=f"torchvision {member}", image_size=image_size)
+        for name, member in members.items()
+        if name == member.name
+    }
+    found = made[chosen.name]
+    others = tuple(name for name, one in made.items() if one.changes != found.changes)
+    return replace(found, alternatives=others)
 
 
 def from_timm(cfg: Mapping[str, Any], *, origin: str = "timm", image_size: int | None = None) -> Transform:

@@ -20,6 +20,10 @@ TOLERANCE = 0.002
 """What an accuracy may differ from the expected one: decoders of other versions round otherwise."""
 _POOR = 0.25
 """Below this share of the way from chance to perfect something is likely wrong with the import."""
+_FEW = 5
+"""Images of a class that show by themselves what it is read as."""
+_MANY = 0.1
+"""Share of all images that another order of classes must mend where no class by itself is sure."""
 _SHOWN = 3
 """Pairs of classes that a warning names."""
 
@@ -58,7 +62,7 @@ class Proof:
     def suspicion(self) -> str | None:
         """What looks wrong with the import, if anything does: classes in another order, or a poor answer altogether."""
         confusion = self.confusion
-        moved = _moved(confusion)
+        moved = _reordered(confusion)
         if moved:
             pairs = [f"{self.classes[i]!r} is read as {self.classes[j]!r}" for i, j in list(moved.items())[:_SHOWN]]
             more = f" and {len(moved) - _SHOWN} more" if len(moved) > _SHOWN else ""
@@ -98,15 +102,21 @@ def _images_of(confusion: Confusion) -> Counter[int]:
     return counts
 
 
-def _moved(confusion: Confusion) -> dict[int, int]:
-    """Classes whose images are mostly read as one other class, where that class in turn is read as yet another.
+def _reordered(confusion: Confusion) -> dict[int, int]:
+    """Classes that seem to stand in the place of another, by that other.
 
-    A class that merely looks like another one is not among them: that other is still read as itself.
+    Their images are mostly read as one other class, and that class is not read as itself: else the two merely look
+    alike. A few images show that only where many classes do so.
     """
     counts = _images_of(confusion)
     found = {i: j for (i, j), count in sorted(confusion.items()) if i != j and 2 * count > counts[i]}
     answered = Counter(found.values())
-    return {i: j for i, j in found.items() if answered[j] == 1 and (j in found or j not in counts)}
+    loose = {i: j for i, j in found.items() if answered[j] == 1 and (j in found or j not in counts)}
+    gained = sum(confusion[i, j] - confusion[i, i] for i, j in loose.items())
+    if gained >= max(_FEW, _MANY * confusion.total()):
+        return loose
+    sure = {i: j for i, j in loose.items() if counts[i] >= _FEW}
+    return {i: j for i, j in sure.items() if j in sure}
 
 
 def prove(

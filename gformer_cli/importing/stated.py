@@ -28,6 +28,8 @@ class Transform:
     """Fields of `DataSettings` by name: all that decide on the pixels of 8-bit images."""
     origin: str
     """Where it came from, for people; of a file its name without the place."""
+    alternatives: tuple[str, ...] = ()
+    """The library's other weights of this backbone whose images are prepared otherwise."""
 
 
 def transform(origin: str, changes: Mapping[str, Any]) -> Transform:

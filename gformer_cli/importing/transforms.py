@@ -13,6 +13,7 @@ from gformer_cli.files import read_text
 from gformer_cli.importing.libraries import from_timm, from_torchvision, of_timm, of_torchvision
 from gformer_cli.importing.preprocessor import from_preprocessor
 from gformer_cli.importing.stated import EXAMPLE, Transform, cannot, filter_name, share, side, three, transform
+from gformer_cli.weights.published import names_published
 
 __all__ = ["Transform", "from_mapping", "from_preprocessor", "from_timm", "from_torchvision", "read_transform"]
 
@@ -30,8 +31,9 @@ def read_transform(text: str, *, backbone: str, image_size: int | None = None) -
     """The preprocessing that `text` names.
 
     Args:
-        text: `torchvision` or `timm`, for what the library publishes beside the backbone's weights; else a FILE.json:
-            gformer's own mapping, a timm `config.json` or `pretrained_cfg`, or a `preprocessor_config.json`.
+        text: `torchvision` or `timm`, for what the library publishes beside the backbone's default weights; the name of
+            other weights of torchvision, such as `IMAGENET1K_V1`; else a FILE.json: gformer's own mapping, a timm
+            `config.json` or `pretrained_cfg`, or a `preprocessor_config.json`.
         backbone: the network's name, as in `build_network`.
         image_size: height and width of the input; None for what the description says.
 
@@ -41,9 +43,13 @@ def read_transform(text: str, *, backbone: str, image_size: int | None = None) -
         return of_torchvision(backbone, image_size)
     if text == "timm":
         return of_timm(backbone, image_size)
+    if names_published(text):
+        return of_torchvision(backbone, image_size, weights=text)
     path = Path(text)
     if path.suffix.lower() != ".json":
-        raise InputError(f"unknown transform: {text!r}", "Give torchvision, timm, or a FILE.json.")
+        raise InputError(
+            f"unknown transform: {text!r}", "Give torchvision, timm, IMAGENET1K_V1 or another name, or a FILE.json."
+        )
     return from_mapping(_read(path), origin=path.name, image_size=image_size)
 
 

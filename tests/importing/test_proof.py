@@ -80,3 +80,16 @@ def test_what_is_unexpected_is_told_with_what_it_suggests() -> None:
     with pytest.raises(WorkError) as told:
         _proof((0, 1, 10), (1, 0, 10)).require(1.0)
     assert "'cat' is read as 'dog'" in told.value.hint
+
+
+def test_one_misread_image_of_a_class_is_no_other_order() -> None:
+    confusion: Confusion = Counter({(i, i): 1 for i in range(2, 30)})
+    confusion.update({(0, 35): 1, (1, 0): 1})  # of class 35 there is no image
+    proof = Proof([f"c{number}" for number in range(40)], {"site": confusion}, [])
+    assert proof.suspicion() is None
+
+
+def test_many_classes_of_few_images_show_another_order_together() -> None:
+    confusion: Confusion = Counter({(i, (i + 1) % 10): 2 for i in range(10)})
+    told = Proof([f"c{number}" for number in range(10)], {"site": confusion}, []).suspicion()
+    assert told is not None and "100.0 % would be right" in told

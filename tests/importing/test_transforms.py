@@ -164,9 +164,10 @@ def test_any_other_word_is_told_what_there_is() -> None:
 
 def test_torchvision_is_the_transform_of_the_default_weights() -> None:
     found = read_transform("torchvision", backbone="resnet50")
-    assert found == from_torchvision(
+    wanted = from_torchvision(
         models.ResNet50_Weights.DEFAULT.transforms(), origin="torchvision ResNet50_Weights.IMAGENET1K_V2"
     )
+    assert (found.changes, found.origin) == (wanted.changes, wanted.origin)
     assert _has(found, image_size=224, resize="crop", resize_size=232, mean=(0.485, 0.456, 0.406), reading="plain")
 
 
@@ -325,3 +326,17 @@ def test_a_preprocessor_that_cannot_be_done_is_refused(cfg: dict[str, Any], told
         from_preprocessor(cfg)
     assert told in caught.value.message
     assert caught.value.hint
+
+
+def test_other_weights_of_torchvision_by_name() -> None:
+    default = read_transform("torchvision", backbone="mobilenet_v2")
+    first = read_transform("imagenet1k_v1", backbone="mobilenet_v2")
+    assert (default.changes["resize_size"], first.changes["resize_size"]) == (232, 256)
+    assert default.alternatives == ("IMAGENET1K_V1",) and first.alternatives == ("IMAGENET1K_V2",)
+    assert read_transform("torchvision", backbone="resnet18").alternatives == ()
+
+
+def test_a_name_that_the_backbone_does_not_have() -> None:
+    with pytest.raises(InputError, match="there is no transform IMAGENET1K_V7 for mobilenet_v2") as told:
+        read_transform("IMAGENET1K_V7", backbone="mobilenet_v2")
+    assert "IMAGENET1K_V2" in told.value.hint
