@@ -1,4 +1,4 @@
-"""`gformer import` of checkpoints as the training scripts of others save them, and of files that hold something else."""
+"""`gformer import` of checkpoints as training scripts save them, and of files that hold something else."""
 
 from __future__ import annotations
 
