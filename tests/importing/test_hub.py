@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.errors import InputError
@@ -18,8 +17,8 @@ from gformer_cli.importing.transforms import from_preprocessor, from_timm
 from gformer_cli.networks.build import build_network
 from gformer_cli.weights.file import read_weights
 from gformer_cli.weights.fitting import fill
+from tests.importing.hub_folders import CLASSES, save_timm, save_transformers, shaken
 
-CLASSES = ["crane", "heron", "stork"]
 Make = Callable[..., Path]
 
 
@@ -28,17 +27,6 @@ def imported(hub: HubFolder, image_size: int) -> Backbone:
     network = build_network(hub.backbone, len(CLASSES), image_size=image_size, config=hub.config)
     assert not fill(network, read_weights(hub.weights), origin="it", image_size=image_size)
     return Backbone(network, image_size=image_size).freeze()
-
-
-def shaken(network: nn.Module) -> nn.Module:
-    """With statistics and biases as after training."""
-    torch.manual_seed(1)
-    for name, tensor in network.state_dict().items():
-        if name.endswith("running_var"):
-            tensor.uniform_(0.5, 2.0)
-        elif name.endswith(("bias", "running_mean")):
-            tensor.normal_(0.0, 0.2)
-    return network.eval()
 
 
 def change(folder: Path, **entries: Any) -> Path:
@@ -52,14 +40,10 @@ def change(folder: Path, **entries: Any) -> Path:
 @pytest.fixture
 def timm_folder(tmp_path: Path) -> Make:
     """A classifier of timm's as its owner saved it."""
-    timm = pytest.importorskip("timm")
+    pytest.importorskip("timm")
 
     def make(name: str = "test_resnet", **options: Any) -> Path:
-        torch.manual_seed(0)
-        network = shaken(timm.create_model(name, num_classes=3, **options))
-        folder = tmp_path / "ours"
-        timm.models.save_for_hf(network, folder, {"label_names": CLASSES}, safe_serialization=True)
-        return folder
+        return save_timm(tmp_path / "ours", name, **options)
 
     return make
 
@@ -153,23 +137,10 @@ def test_pooling_of_a_vit_is_checked_although_it_is_no_layer(timm_folder: Make, 
 @pytest.fixture
 def transformers_folder(tmp_path: Path) -> Make:
     """A classifier of transformers' as its owner saved it, with what prepares its images."""
-    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("transformers")
 
     def make(kind: str = "ViT", classes: list[str] | None = CLASSES) -> Path:
-        torch.manual_seed(0)
-        attention = {"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "patch_size": 8}
-        sizes: dict[str, Any] = {
-            "ViT": {"hidden_size": 16, "image_size": 32} | attention,
-            "ResNet": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"},
-            "ConvNext": {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2},
-        }[kind]
-        named = {"num_labels": 3} if classes is None else {"id2label": dict(enumerate(classes))}
-        config = getattr(transformers, f"{kind}Config")(**sizes, **named)
-        folder = tmp_path / "ours"
-        shaken(getattr(transformers, f"{kind}ForImageClassification")(config)).save_pretrained(folder)
-        processor = transformers.ViTImageProcessor if kind == "ViT" else transformers.ConvNextImageProcessor
-        processor(size={"height": 32, "width": 32} if kind == "ViT" else {"shortest_edge": 32}).save_pretrained(folder)
-        return folder
+        return save_transformers(tmp_path / "ours", kind, classes)
 
     return make
 
