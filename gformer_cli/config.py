@@ -79,7 +79,7 @@ def _change(tree: dict[str, Any], key: str, value: Any, origin: str, only: Seque
     if before is not None and validate(tree) != before:
         named = f"--set {key}" if origin == "--set" else f"{key}={_short(value)}"
         raise InputError(
-            f"{named}: this setting was fixed when the source model was trained",
+            f"{named}: this setting was fixed with the source model",
             f"Settings that can be changed now start with: {', '.join(only or ())}.",
         )
 

@@ -158,7 +158,8 @@ def _class_map(imported: Imported | None, given: Path | None) -> dict[str, str]:
 def _changeable(folder: RunFolder) -> tuple[str, ...]:
     """The sections of settings that the source model has not fixed."""
     sections = ("generator", "meta_train", "shifts")
-    return (*sections, "pretrain") if folder.imported() is not None else sections  # its copies are still to be trained
+    # nothing was drawn yet for an imported model, and its copies are still to be trained
+    return (*sections, "pretrain", "seed") if folder.imported() is not None else sections
 
 
 def _check(training: SourceTraining, settings: Settings) -> list[str]:

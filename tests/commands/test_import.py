@@ -198,6 +198,12 @@ def test_meta_train_leaves_the_model_as_it_is(owner: Owner, imported: Path, gfor
     assert after.header.lineage is not None and after.header.lineage.stage == "meta-train"
 
 
+def test_the_seed_of_an_imported_model_is_free(owner: Owner, imported: Path, gformer: Gformer, preset: Path) -> None:
+    call = ["--source", owner.images, "--run", imported, "--preset", preset, "--set", "meta_train.constant=false"]
+    assert gformer("meta-train", *call, "--steps", "1", "--seed", "7", "--quiet").status == 0
+    assert load_bundle(imported / "model.gformer").header.settings.seed == 7
+
+
 def test_meta_train_makes_copies_without_each_domain(
     owner: Owner, imported: Path, gformer: Gformer, preset: Path
 ) -> None:
