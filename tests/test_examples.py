@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import json
 import os
 import re
 import shlex
@@ -13,9 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import typer
 import yaml
 from PIL import Image
+from torchvision.models import resnet18
 
 from gformer_cli.app import app
 
@@ -23,6 +26,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 UNIT = EXAMPLES / "gformer-watch.service"
 JOB = EXAMPLES / "github-actions.yml"
 SCRIPT = EXAMPLES / "pipeline.sh"
+IMPORT = EXAMPLES / "import.sh"
 
 
 def commands(text: str) -> list[list[str]]:
@@ -54,7 +58,7 @@ def unit() -> configparser.ConfigParser:
 
 @pytest.mark.parametrize(
     ("example", "count"),
-    [(UNIT, 2), (JOB, 3), (SCRIPT, 5)],
+    [(UNIT, 2), (JOB, 3), (SCRIPT, 5), (IMPORT, 2)],
     ids=lambda value: getattr(value, "name", None),
 )
 def test_every_option_exists(example: Path, count: int) -> None:
@@ -99,6 +103,21 @@ def test_the_script_shows_both_ends_of_a_pipe() -> None:
     assert piped[piped.index("--target") + 1] == "-" and piped[piped.index("--out") + 1] == "-"
 
 
+def run_script(script: Path, *words: object, beside: Path) -> subprocess.CompletedProcess[str]:
+    """Run it with a `gformer` on its path that is this one."""
+    bin = beside / "bin"
+    bin.mkdir(exist_ok=True)
+    (bin / "gformer").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m gformer_cli "$@"\n')
+    (bin / "gformer").chmod(0o755)
+    return subprocess.run(
+        ["bash", script, *map(str, words)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{bin}:{os.environ['PATH']}", "MINIMUM": "0"},
+        check=False,
+    )
+
+
 @pytest.mark.slow
 def test_the_script_runs_from_folders_to_predictions(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
@@ -116,18 +135,8 @@ def test_the_script_runs_from_folders_to_predictions(tmp_path: Path) -> None:
         "pretrain: {steps: 4, batch_size: 8, validate_every: 4}\n"
         "meta_train: {steps: 1, validate_every: 1, validation_batches: 1, guard_batches: 1}\n"
     )
-    bin = tmp_path / "bin"
-    bin.mkdir()
-    (bin / "gformer").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m gformer_cli "$@"\n')
-    (bin / "gformer").chmod(0o755)
     folders = [tmp_path / name for name in ("sources", "targets", "incoming", "out")]
-    done = subprocess.run(
-        ["bash", SCRIPT, *folders, preset],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{bin}:{os.environ['PATH']}", "MINIMUM": "0"},
-        check=False,
-    )
+    done = run_script(SCRIPT, *folders, preset, beside=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / "out" / "labels-of-today.csv").read_text().splitlines()
     assert lines[0] == "path,label" and len(lines) == 13
@@ -135,5 +144,40 @@ def test_the_script_runs_from_folders_to_predictions(tmp_path: Path) -> None:
     assert len(whole) == 13 and whole[0].startswith("path,label,")
 
 
-def test_the_script_parses() -> None:
-    assert subprocess.run(["bash", "-n", SCRIPT], check=False).returncode == 0
+@pytest.mark.slow
+def test_an_import_is_held_to_the_owners_figure(tmp_path: Path) -> None:
+    """One class alone is there, and the head answers with it, or with the other one, whatever the image."""
+    labelled = tmp_path / "labelled" / "dark"
+    labelled.mkdir(parents=True)
+    for number in range(4):
+        Image.new("RGB", (40, 40), (10 * number,) * 3).save(labelled / f"{number}.png")
+    network = resnet18(num_classes=2)
+    torch.nn.init.zeros_(network.fc.weight)
+    network.fc.bias.data = torch.tensor([0.0, 1.0])
+    torch.save(network.state_dict(), tmp_path / "site.pth")
+    (tmp_path / "classes.txt").write_text("light\ndark\n")
+    transform = {"resize": 36, "crop": 32, "mean": [0.5] * 3, "std": [0.5] * 3}
+    (tmp_path / "transform.json").write_text(json.dumps(transform))
+    model = ["resnet18", tmp_path / "site.pth", tmp_path / "classes.txt", tmp_path / "transform.json"]
+    bundle = tmp_path / "out" / "model.gformer"
+
+    refused = run_script(IMPORT, *model, labelled.parent, 0.9, bundle.parent, beside=tmp_path)
+    assert refused.returncode == 1 and "right on 1.0000 of 4 images" in refused.stderr
+    assert not bundle.exists()
+
+    taken = run_script(IMPORT, *model, labelled.parent, 1.0, bundle.parent, beside=tmp_path)
+    assert taken.returncode == 0, taken.stderr
+    assert bundle.is_file() and "site.pth" in taken.stdout
+
+
+def test_the_import_stops_at_another_figure_and_shows_what_was_taken_in() -> None:
+    taken, shown = commands(IMPORT.read_text())
+    assert taken[0] == "import" and {"--check", "--expect"} <= set(taken)
+    assert shown[0] == "inspect" and shown[-1] == "--verify"
+
+
+@pytest.mark.parametrize("script", [SCRIPT, IMPORT], ids=lambda script: script.name)
+def test_the_scripts_parse(script: Path) -> None:
+    assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
+    told = subprocess.run(["bash", script], capture_output=True, text=True, check=False)
+    assert told.returncode == 2 and f"examples/{script.name}" in told.stderr
