@@ -67,7 +67,7 @@ def _plan(domains: Sequence[Domain], device: torch.device, workers: int, outputs
 
 def _shown(domains: Sequence[Domain], device: torch.device, workers: int, outputs: Sequence[Path]) -> list[object]:
     return [
-        table("", DOMAIN_COLUMNS, domain_rows(list(domains))),
+        *([table("", DOMAIN_COLUMNS, domain_rows(list(domains)))] if domains else []),
         f"\nDevice: {device}, decoding threads: {workers}",
         "Would write: " + ", ".join(str(path) for path in outputs) if outputs else "Would write nothing",
         "Dry run: nothing was touched.",

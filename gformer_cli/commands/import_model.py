@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gformer_cli.commands import options
-from gformer_cli.commands.dry_run import show_training_plan
+from gformer_cli.commands.dry_run import show_prediction_plan
 from gformer_cli.commands.found import find_images
 from gformer_cli.commands.imported import show, tell
 from gformer_cli.commands.locations import again, pick_run
@@ -160,7 +160,7 @@ def import_model(
     from gformer_cli.importing.model import own_network
     from gformer_cli.train.run_folder import RunFolder
 
-    own = gather(Wish(folder, backbone, weights, entry, classes, transform, image_size))
+    own = gather(Wish(folder, backbone, weights, entry, classes, transform, image_size, fetch=not dry_run))
     mapped = options.read_class_map(class_map, own.classes)
     settings = _settings(own, set_ or ())
     known = Known(own.classes, (), mapped)
@@ -169,20 +169,24 @@ def import_model(
     target = RunFolder(place)
     target.check_claim(settings, resume=False, overwrite=overwrite)
     where, decoders, cores = pick_device(device), pick_workers(workers), options.pick_cores(terminal, threads)
-    owned = own_network(own, settings, mapped, where)
-    tell(terminal, own, owned, recorded=bool(sources.domains))
+    if dry_run and not own.weights.tensors:
+        terminal.message(f"Weights: {own.weights_name}, which would be downloaded unless the library has them already")
+    else:
+        owned = own_network(own, settings, mapped, where)
+        tell(terminal, own, owned, recorded=bool(sources.domains))
     if dry_run:
         outputs = [target.settings_path, target.imported_path, target.model_path("all"), target.bundle]
         found = Found([*sources.domains, *checks.domains], [*sources.aside, *checks.aside])
+        choices: dict[str, object] = {"backbone": own.backbone, "classes": own.classes}
         left_aside = count_suffixes(found.aside)
-        show_training_plan(terminal, found.domains, own.classes, settings, where, decoders, outputs, left_aside)
+        show_prediction_plan(terminal, found.domains, where, decoders, outputs, choices, left_aside)
         return
     measured = _measured(sources.domains, checks.domains)
     proof = _look(terminal, owned, sources.domains, measured, where, decoders, cores, strict=strict)
     if expect is not None and proof is not None:
         proof.require(expect)
     _write(owned, target, generator, sources.domains, overwrite=overwrite)
-    show(terminal, target, owned, proof, generator, again(run))
+    show(terminal, target, owned, proof, generator, again(run), recorded=bool(sources.domains))
 
 
 def _settings(own: OwnModel, assignments: Sequence[str]) -> Settings:

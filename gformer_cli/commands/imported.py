@@ -48,17 +48,25 @@ def tell(terminal: Terminal, own: OwnModel, owned: Owned, *, recorded: bool) -> 
 
 
 def show(
-    terminal: Terminal, run: RunFolder, owned: Owned, proof: Proof | None, generator: Path | None, again: str
+    terminal: Terminal,
+    run: RunFolder,
+    owned: Owned,
+    proof: Proof | None,
+    generator: Path | None,
+    again: str,
+    *,
+    recorded: bool,
 ) -> None:
     """The result of the command."""
     suspicion = None if proof is None else proof.suspicion()
     if suspicion is not None:
         terminal.warning(suspicion)
-    how = (
-        "The generator is untrained: adapting mixes the batch's statistics in, as bn-mix does."
-        if generator is None
-        else f"The generator is that of {generator}, trained on other images."
-    )
+    if generator is not None:
+        how = f"The generator is that of {generator}."
+    elif owned.unrecorded and not recorded:
+        how = "The generator is untrained, and nothing is recorded: it predicts as the model by itself does."
+    else:
+        how = "The generator is untrained: adapting mixes the batch's statistics in, as bn-mix does."
     terminal.result(
         {
             "run": str(run.root),

@@ -171,9 +171,10 @@ def _check(training: SourceTraining, settings: Settings) -> list[str]:
     known = training.run.source()
     imported = training.run.imported() is not None
     if not (settings.meta_train.leave_one_domain_out if imported else known.leave_one_domain_out):
+        able = imported and len(training.domains) > 1
         training.terminal.warning(
             "the run has no leave-one-domain-out models: episodes are simulated shifts only, which costs accuracy on "
-            "real ones" + (" (--leave-one-domain-out N makes such models)" if imported else "")
+            "real ones" + (" (--leave-one-domain-out N makes such models)" if able else "")
         )
     return list(known.classes)
 

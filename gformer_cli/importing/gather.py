@@ -30,6 +30,8 @@ class Wish:
     classes: str | None = None
     transform: str | None = None
     image_size: int | None = None
+    fetch: bool = True
+    """Whether weights that a library publishes may be downloaded; without, they are left out."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def _of_folder(wish: Wish, folder: Path) -> OwnModel:
 
 
 def _of_library(wish: Wish, backbone: str, found: Published) -> OwnModel:
-    file = WeightsFile(found.load(), None, (), found.classes, "")
+    file = WeightsFile(found.load() if wish.fetch else {}, None, (), found.classes, "")
     classes, origin = _classes(wish, found.classes, found.name)
     if wish.transform is not None:
         transform = _transform(wish, backbone)

@@ -37,12 +37,14 @@ _BATCH = 32
 def own_tensors(network: torch.nn.Module) -> dict[str, torch.Tensor]:
     """The state dict without what was recorded of source images: what a model held when it was imported."""
     recorded = {
-        f"{name}.{buffer}"
-        for name, layer in network.named_modules()
+        id(buffer)
+        for layer in network.modules()
         if isinstance(layer, AdaptiveNorm) and not layer.of_batch
-        for buffer in ("running_mean", "running_var")
+        for buffer in (layer.running_mean, layer.running_var)
     }
-    return {name: tensor for name, tensor in network.state_dict().items() if name not in recorded}
+    # by identity: a network may give its tensors other names in a state dict than its modules have
+    state = network.state_dict(keep_vars=True)
+    return {name: tensor.detach() for name, tensor in state.items() if id(tensor) not in recorded}
 
 
 def present(domains: Sequence[Domain]) -> list[Domain]:

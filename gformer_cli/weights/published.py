@@ -46,7 +46,7 @@ class Published:
         except (urllib.error.URLError, OSError, RuntimeError) as error:
             raise InputError(
                 f"cannot download the weights {self.name} of {self.backbone}: {reason(error)}",
-                "Download them elsewhere and pass the file with --weights FILE, or train from scratch: --weights none.",
+                "Download them elsewhere and pass the file: --weights FILE. gformer pretrain also starts from none.",
             ) from None
 
 

@@ -281,6 +281,13 @@ def test_dry_run_touches_nothing(owner: Owner, gformer: Gformer, tmp_path: Path)
     assert not (tmp_path / "run").exists()
 
 
+def test_dry_run_downloads_nothing(gformer: Gformer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gformer_cli.weights.published.Published.load", lambda _: pytest.fail("downloaded"))
+    done = gformer("import", "--backbone", "resnet18", "--weights", "default", "--out", tmp_path / "run", "--dry-run")
+    assert done.status == 0, done.err
+    assert "IMAGENET1K_V1, which would be downloaded" in done.err
+
+
 def test_a_run_is_replaced_when_that_is_said(owner: Owner, imported: Path, gformer: Gformer) -> None:
     refused = gformer("import", *owner.options(), "--out", imported)
     assert refused.status == 2 and "--overwrite" in refused.err

@@ -115,3 +115,21 @@ def test_a_folder_that_is_none(gformer: Gformer, tmp_path: Path) -> None:
     assert done.status == 2 and "has no config.json" in done.err and not (tmp_path / "run").exists()
     done = gformer("import", "--from", "google/vit-base-patch16-224", "--out", tmp_path / "run")
     assert done.status == 2 and "Nothing is downloaded" in done.err
+
+
+@pytest.mark.parametrize("kind", ["ViT", "ConvNext"])
+def test_meta_train_records_and_leaves_the_model_as_it_is(
+    kind: str, images: list[Path], gformer: Gformer, preset: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("transformers")
+    folder, run = save_transformers(tmp_path / "ours", kind), tmp_path / "run"
+    done = gformer("import", "--from", folder, "--out", run)
+    assert done.status == 0 and "it predicts as the model by itself does" in done.out
+    before = load_bundle(run / "model.gformer")
+    call = ["--source", images[0].parent, "--run", run, "--preset", preset, "--set", "meta_train.constant=false"]
+    done = gformer("meta-train", *call, "--steps", "1")
+    assert done.status == 0, done.err
+    after = load_bundle(run / "model.gformer")
+    assert any(bool(layer.running_mean.any()) for layer in after.backbone.layers)
+    assert after.header.origin == before.header.origin
+    torch.testing.assert_close(source_logits(after, images), source_logits(before, images), atol=0.0, rtol=0.0)

@@ -95,7 +95,7 @@ def test_a_failed_download_says_how_to_go_on_without(monkeypatch: pytest.MonkeyP
     assert found is not None
     with pytest.raises(InputError, match=r"cannot download the weights IMAGENET1K_V1 of resnet18: .") as caught:
         found.load()
-    assert "--weights FILE" in caught.value.hint and "--weights none" in caught.value.hint
+    assert "--weights FILE" in caught.value.hint and "starts from none" in caught.value.hint
 
 
 # --- timm
