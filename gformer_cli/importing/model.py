@@ -142,9 +142,8 @@ def write_run(
     """
     run.check_claim(owned.settings, resume=False, overwrite=overwrite)
     settings, made, lineage = _generator(owned, generator, recorded=recorded)
-    run.claim(owned.settings, resume=False, overwrite=overwrite)
+    run.claim(owned.settings, resume=False, overwrite=overwrite, imported=owned.imported)
     run.save_model(ALL, owned.backbone.network.state_dict())
-    run.write_imported(owned.imported)
     levels = owned.preprocessing.among(domains).depth.common() if domains else {}
     save_bundle(
         run.bundle,

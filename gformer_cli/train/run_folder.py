@@ -116,8 +116,8 @@ class RunFolder:
 
     @property
     def started(self) -> bool:
-        """Whether training of the source model has begun here."""
-        return self.settings_path.is_file()
+        """Whether training of the source model, or its import, has begun here."""
+        return self.settings_path.is_file() or self.imported_path.is_file()
 
     @property
     def pretrained(self) -> bool:
@@ -145,22 +145,39 @@ class RunFolder:
         if resume:
             if not ours:
                 raise InputError(f"{self.root} holds no run to resume", "Start without --resume in a new folder.")
+            if self.imported_path.is_file():
+                raise InputError(f"the source model of {self.root} is imported, not trained", "Name another --run.")
             _require_same(self.settings(), settings, self.root)
         elif not overwrite:
-            unfinished = " (it holds a source model that is not finished)" if ours and not self.pretrained else ""
-            raise InputError(
-                f"output folder is not empty: {self.root}{unfinished}",
-                "Continue it with --resume, replace it with --overwrite, or name another --run.",
-            )
+            raise self._taken()
         elif not ours:
             raise InputError(
                 f"{self.root} is not a run of gformer, so --overwrite does not clear it",
                 "Name another --run, or empty the folder yourself.",
             )
 
-    def claim(self, settings: Settings, *, resume: bool, overwrite: bool, images: SourceImages | None = None) -> None:
+    def _taken(self) -> InputError:
+        if self.imported_path.is_file():
+            unfinished = "" if self.bundle.exists() else " (it holds an import that is not finished)"
+            hint = "Replace it with --overwrite, or name another --run."
+        else:
+            half = self.started and not self.pretrained
+            unfinished = " (it holds a source model that is not finished)" if half else ""
+            hint = "Continue it with --resume, replace it with --overwrite, or name another --run."
+        return InputError(f"output folder is not empty: {self.root}{unfinished}", hint)
+
+    def claim(
+        self,
+        settings: Settings,
+        *,
+        resume: bool,
+        overwrite: bool,
+        images: SourceImages | None = None,
+        imported: Imported | None = None,
+    ) -> None:
         """Make the folder ours: empty, or resumed with the same settings and `images`, or cleared on request.
 
+        What is `imported` is said first of all, so that nothing takes what is unfinished for a model to be trained.
         A finished run is not cleared before `finish`: until then the new one lies in a folder of its own.
 
         Raises `InputError` for a non-empty folder without `resume` or `overwrite`, one that is not a run, and
@@ -175,6 +192,8 @@ class RunFolder:
         make_folder(self.place)
         if not resume:
             _clear(self.place)
+        if imported is not None:
+            self.write_imported(imported)
         if not self.settings_path.is_file():
             write_text(self.settings_path, to_yaml(settings))
         if images is not None and not self.images_path.is_file():
@@ -238,19 +257,24 @@ class RunFolder:
         try:
             return load_file(path)
         except (OSError, SafetensorError) as error:
-            raise InputError(f"cannot read {path}: {error}", "Run gformer pretrain again.") from None
+            raise InputError(f"cannot read {path}: {error}", self._again()) from None
 
     def put_model(self, label: str, network: nn.Module) -> None:
         """Load the saved model into `network`; raises `InputError` for tensors that are broken or not the network's."""
         state, path = self.load_model(label), self.model_path(label)
         broken = unusable(state)
         if broken is not None:
-            raise InputError(f"cannot use {path}: {broken}", "Run gformer pretrain again.")
+            raise InputError(f"cannot use {path}: {broken}", self._again())
         try:
             network.load_state_dict(state)
         except RuntimeError as error:
             reason = textwrap.shorten(str(error), 200)
-            raise InputError(f"{path} does not fit: {reason}", "Run gformer pretrain again.") from None
+            raise InputError(f"{path} does not fit: {reason}", self._again()) from None
+
+    def _again(self) -> str:
+        """What to do about a source model that cannot be used."""
+        imported = self.imported_path.is_file()
+        return "Import it again: gformer import --overwrite." if imported else "Run gformer pretrain again."
 
     def checkpoint(self, label: str) -> Checkpoint:
         """Of the training of `label`, under the name that an earlier version gave it where there is such a file."""

@@ -21,9 +21,9 @@ def make(classes: int = CLASSES, *, seed: int = 1, width: float = 0.125) -> nn.M
     return build_network("resnet18", classes, stem="small", width=width)
 
 
-def owners_network() -> nn.Module:
+def owners_network(classes: int = CLASSES) -> nn.Module:
     """One of which every tensor differs from a fresh one's."""
-    network = make(seed=2)
+    network = make(classes, seed=2)
     with torch.no_grad():
         for tensor in network.state_dict().values():
             tensor.add_(torch.rand(tensor.shape) if tensor.is_floating_point() else 3)
