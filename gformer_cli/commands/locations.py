@@ -45,7 +45,7 @@ def model_of(run: Path | None) -> Path:
         return bundle
     if folder.is_dir():
         raise InputError(
-            f"{folder} holds no bundle yet: {_BUNDLE} is what meta-train writes at its end",
+            f"{folder} holds no bundle yet: {_BUNDLE} is what meta-train and import write at their end",
             f"Run: gformer meta-train --source DIR{again(run)} (add --resume if it was interrupted).",
         )
     raise InputError(

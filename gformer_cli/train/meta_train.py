@@ -210,7 +210,7 @@ def _guard(trainer: MetaTrainer, progress: Progress) -> GuardHeader | None:
 
 def check_claim(run: RunFolder, *, resume: bool, overwrite: bool) -> None:
     """Raises `InputError` where meta-training `run` would overwrite something unasked; touches nothing."""
-    started = run.meta_trained or run.checkpoint(GENERATOR).exists
+    started = run.meta_trained or run.checkpoint(GENERATOR).exists or run.takes_in
     if started and not (resume or overwrite):
         raise InputError(
             f"{run.root} has been meta-trained already, or in part",

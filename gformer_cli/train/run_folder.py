@@ -4,7 +4,7 @@ RUN/settings.yaml           resolved settings
 RUN/images.json             which source images it is trained on, from the start
 RUN/source.json             when pretrain is done: classes, domains, counts, fingerprint of the source images
 RUN/imported.json           of an imported source model: its classes, and where it came from
-RUN/models/*.safetensors    `all` and, per source domain, `without-DOMAIN` (see `_file` for names that are no file's)
+RUN/models/*.safetensors    `all` and, per source domain, `without-DOMAIN` (see `labelled_file` for other names)
 RUN/checkpoints/*.pt        unfinished training, for --resume
 RUN/pretrain.jsonl          figures while training; RUN/meta-train.jsonl likewise
 RUN/model.gformer           the bundle that meta-train writes
@@ -13,15 +13,12 @@ RUN/next/                   the run that is to replace this one, unfinished
 
 from __future__ import annotations
 
-import hashlib
-import re
 import textwrap
-import unicodedata
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import yaml
@@ -31,7 +28,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from gformer_cli.bundle import OriginHeader, read_header
-from gformer_cli.config import keys, to_yaml, validate
+from gformer_cli.config import to_yaml, validate
 from gformer_cli.errors import InputError
 from gformer_cli.files import (
     MIB,
@@ -48,16 +45,13 @@ from gformer_cli.files import (
 from gformer_cli.preset_files import parse_yaml
 from gformer_cli.settings import Settings
 from gformer_cli.train.checkpoint import Checkpoint
+from gformer_cli.train.run_files import clear, labelled_file, require_same
 from gformer_cli.train.source_images import SourceImages
 from gformer_cli.weights.torch_files import unusable
 
 ALL = "all"
 _NEXT = "next"
 """Folder within a run's: the run that `pretrain --overwrite` trains, until it is complete."""
-_NAME = 100
-"""Characters of a label that are kept in a file's name."""
-_PLAIN = re.compile(rf"[a-z0-9_][a-z0-9_.-]{{0,{_NAME}}}")
-_OTHER = re.compile(r"[^a-z0-9_.]+")
 _EARLIER = {"constant": ("control",)}
 """What checkpoints were called before, by their label."""
 _LARGEST = 16 * MIB
@@ -132,6 +126,11 @@ class RunFolder:
         lineage = read_header(self.bundle).lineage
         return lineage is None or lineage.stage != "import"
 
+    @property
+    def takes_in(self) -> bool:
+        """Whether an imported model is being shown the images that it is meta-trained on, or was when that stopped."""
+        return self.imported_path.is_file() and self.images_path.is_file() and not self.source_path.is_file()
+
     def check_claim(self, settings: Settings, *, resume: bool, overwrite: bool) -> None:
         """Raises `InputError` where `claim` would; touches nothing."""
         if self.root.exists() and not self.root.is_dir():
@@ -147,7 +146,7 @@ class RunFolder:
                 raise InputError(f"{self.root} holds no run to resume", "Start without --resume in a new folder.")
             if self.imported_path.is_file():
                 raise InputError(f"the source model of {self.root} is imported, not trained", "Name another --run.")
-            _require_same(self.settings(), settings, self.root)
+            require_same(self.settings(), settings, self.root)
         elif not overwrite:
             raise self._taken()
         elif not ours:
@@ -191,7 +190,7 @@ class RunFolder:
             self._use(self.root / _NEXT)
         make_folder(self.place)
         if not resume:
-            _clear(self.place)
+            clear(self.place)
         if imported is not None:
             self.write_imported(imported)
         if not self.settings_path.is_file():
@@ -244,7 +243,7 @@ class RunFolder:
         write_json(self.source_path, asdict(source))
 
     def model_path(self, label: str) -> Path:
-        return _file(self.models, label, ".safetensors")
+        return labelled_file(self.models, label, ".safetensors")
 
     def save_model(self, label: str, tensors: Mapping[str, torch.Tensor]) -> None:
         make_folder(self.models)
@@ -278,7 +277,7 @@ class RunFolder:
 
     def checkpoint(self, label: str) -> Checkpoint:
         """Of the training of `label`, under the name that an earlier version gave it where there is such a file."""
-        paths = [_file(self.checkpoints, name, ".pt") for name in (label, *_EARLIER.get(label, ()))]
+        paths = [labelled_file(self.checkpoints, name, ".pt") for name in (label, *_EARLIER.get(label, ()))]
         return Checkpoint(next((path for path in paths if path.is_file()), paths[0]))
 
     def finish(self) -> None:
@@ -286,7 +285,7 @@ class RunFolder:
         self.drop_checkpoints()
         if self.place == self.root:
             return
-        _clear(self.root, but=self.place)
+        clear(self.root, but=self.place)
         with writing_to(self.root):
             for path in self.place.iterdir():
                 path.rename(self.root / path.name)
@@ -311,47 +310,3 @@ class RunFolder:
             f"{self.root} is not a finished run of gformer pretrain or gformer import",
             "Run: gformer pretrain --source DIR ... --run RUN (add --resume if it was interrupted).",
         )
-
-
-def _file(folder: Path, label: str, suffix: str) -> Path:
-    """The file of `label` in `folder`: named by it where every file system tells such names apart and takes them.
-
-    Else by what is left of it and a hash: a domain may be called `Site-A` beside `site-a`, or by 245 characters. Files
-    that earlier versions named by any label are still found.
-    """
-    name = label
-    if not _PLAIN.fullmatch(label):
-        digest = hashlib.sha256(unicodedata.normalize("NFC", label).encode("utf-8", "surrogateescape")).hexdigest()
-        name = f"{_OTHER.sub('-', label.lower())[:_NAME]}-{digest[:12]}"
-        if folder.is_dir() and any(path.name == label + suffix for path in folder.iterdir()):
-            name = label
-    return folder / f"{name}{suffix}"
-
-
-def _clear(folder: Path, *, but: Path | None = None) -> None:
-    """Remove what is in `folder`, not the folder itself: it may be a link or a mount."""
-    with writing_to(folder):
-        for path in folder.iterdir():
-            if path == but:
-                continue
-            if path.is_dir() and not path.is_symlink():
-                remove_tree(path)
-            else:
-                path.unlink()
-
-
-def _require_same(before: Settings, now: Settings, root: Path) -> None:
-    old, new = before.model_dump(mode="json"), now.model_dump(mode="json")
-    changed = [f"{key}={_value(new, key)}" for key in keys() if _value(old, key) != _value(new, key)]
-    if changed:
-        raise InputError(
-            f"{root} was started with other settings; now different: {'; '.join(changed[:3])}",
-            "Resume with the command it was started with, or start again with --overwrite.",
-        )
-
-
-def _value(tree: dict[str, Any], key: str) -> Any:
-    value: Any = tree
-    for part in key.split("."):
-        value = value[part]
-    return value

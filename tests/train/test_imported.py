@@ -235,3 +235,21 @@ def test_the_models_answers_stand_in_for_labels(domains: list[Domain], imported:
     meta_train(flat, settings, imported, device=CPU, workers=0)
     labels = [file.label for file in found[0].files]
     assert imported.source().domains["blue"] == {name: labels.count(name) for name in CLASSES}
+
+
+def test_what_was_begun_is_not_begun_again_unasked(
+    domains: list[Domain], imported: RunFolder, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = resolve(base=settings, assignments=["meta_train.leave_one_domain_out=1"])
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gformer_cli.train.imported.train_source_models", stop)
+        with pytest.raises(KeyboardInterrupt):
+            meta_train(domains, copies, imported, device=CPU, workers=0)
+    with pytest.raises(InputError, match="has been meta-trained already, or in part"):
+        meta_train(domains, copies, imported, device=CPU, workers=0)
+    meta_train(domains, copies, imported, device=CPU, workers=0, resume=True)
+    assert imported.meta_trained
