@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gformer_cli.console import Terminal, percent, table
+from gformer_cli.folders.domains import nfc
 
 if TYPE_CHECKING:
     from gformer_cli.importing.gather import OwnModel
@@ -28,6 +29,9 @@ def tell(terminal: Terminal, own: OwnModel, owned: Owned, *, recorded: bool) -> 
         terminal.message(f"  it also holds: {', '.join(file.others)} (--weights-key takes another)")
     names = ", ".join(own.classes[:4]) + (", ..." if len(own.classes) > 4 else "")
     terminal.message(f"Classes: {len(own.classes)} ({names}), from {own.classes_from}")
+    if file.classes is not None and [nfc(name) for name in file.classes] != [nfc(name) for name in own.classes]:
+        theirs = ", ".join(file.classes[:4]) + (", ..." if len(file.classes) > 4 else "")
+        terminal.warning(f"{own.weights_name} itself names other classes, or in another order: {theirs}")
     terminal.message(f"Images: {describe_input(owned.settings.data)}, from {own.transform.origin}")
     if own.transform.alternatives:
         names = ", ".join(own.transform.alternatives)

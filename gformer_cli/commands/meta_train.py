@@ -131,7 +131,8 @@ def meta_train(
     if imported is not None:  # what was said of folders now holds for the bundle's targets as well
         folder.write_imported(imported.model_copy(update={"class_map": classes_of}))
     done = _train(training, settings)
-    _show(terminal, folder, done, pretrained, left_aside, settings.backbone.name)
+    unlabelled = any(not domain.classes for domain in domains)
+    _show(terminal, folder, done, pretrained, left_aside, settings.backbone.name, unlabelled=unlabelled)
 
 
 def _fixed(folder: RunFolder, backbone: str | None, assignments: Sequence[str]) -> Settings:
@@ -206,9 +207,17 @@ def _show(
     pretrained: PretrainResult | None,
     left_aside: Mapping[str, int],
     network: str,
+    *,
+    unlabelled: bool,
 ) -> None:
     from gformer_cli.commands.source_model import accuracies, document
 
+    if done.validation["gformer"] < done.validation["source"]:
+        terminal.warning(
+            "on these images adapting is worse than the source model as it is: train longer, with more domains, or do "
+            "not adapt"
+        )
+    what = "Agreement with the model's answers to clean images" if unlabelled else "Accuracy"
     terminal.result(
         {
             "bundle": str(folder.bundle),
@@ -220,7 +229,7 @@ def _show(
         },
         *([] if pretrained is None else [accuracies(pretrained), ""]),
         table(
-            "Accuracy on held-out source images under unseen conditions",
+            f"{what} on held-out source images under unseen conditions",
             ["method", "%"],
             [[name, percent(value)] for name, value in done.validation.items()],
         ),

@@ -126,7 +126,10 @@ class Trust:
             others=[out],
         )
         if rule is None and self.guard is not GuardMode.off and bundle.header.static is None:
-            terminal.warning("the bundle holds no calibrated guard, so every batch is predicted as generated")
+            terminal.warning(
+                "the bundle holds no calibrated guard, so every batch is predicted as generated: "
+                "gformer meta-train makes one"
+            )
         return rule, kept
 
     def mode(self, rule: Guard | None) -> str:

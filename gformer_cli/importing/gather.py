@@ -106,7 +106,7 @@ def _classes(wish: Wish, known: list[str] | None, holder: str) -> tuple[list[str
         return read_classes(wish.classes), path.name if path.is_file() else wish.classes
     if known is None:
         raise InputError(
-            f"{holder} does not name the classes",
+            f"{holder} does not name the classes, numbered from 0 on",
             "Add --classes FILE: a name a line, in the order of the model's outputs (or JSON: a list, class_to_idx, "
             "id2label).",
         )

@@ -146,6 +146,8 @@ def prove(
                 confusion[index[str(file.label)], answer] += 1
         found[domain.name] = confusion
     progress.end()
+    for line in preprocessing.depth.news():
+        progress.message(f"{line}. Code that converts them to RGB as they are reads them otherwise")
     proof = Proof(classes, found, skipped)
     if not proof.images:
         raise InputError(

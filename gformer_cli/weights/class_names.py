@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 _LISTS = ("classes", "class_names", "CLASSES", "names", "label_names", "labels", "categories")
-_KEYS = (*_LISTS, "class_to_idx", "label2id", "id2label", "idx_to_class")
+_KEYS = ("class_to_idx", "label2id", "id2label", "idx_to_class", *_LISTS)
+"""What states the indices comes first: a list beside it may be sorted."""
 _HOLDERS = ("dataset_meta", "meta", "hyper_parameters", "hparams", "config", "data")
 """Where names are looked for as well, if they are not at the top."""
 

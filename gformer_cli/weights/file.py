@@ -61,8 +61,10 @@ def read_weights(path: Path, *, entry: str | None = None) -> WeightsFile:
     Raises `InputError` for a file of another kind, a damaged one, a whole pickled model, an `entry` that is not there,
     and for several sets of weights where none of them is the usual one.
     """
+    if path.is_dir():
+        raise InputError(f"no such weights file: {path} is a folder", "Give the file in it. gformer import has --from.")
     if not path.is_file():
-        raise InputError(f"no such weights file: {path}", "Give a state-dict file, or --weights none or default.")
+        raise InputError(f"no such weights file: {path}", "Check the path. default is what the library publishes.")
     kind = foreign_kind(path)
     if kind is not None:
         raise InputError(f"cannot read weights {path}: it is {kind[0]}", kind[1])

@@ -191,7 +191,7 @@ class _Unpickler(pickle.Unpickler):
             return rest[0]
         dtype, key, _, count, *view = rest
         if kind != "storage" or not isinstance(dtype, torch.dtype) or any(view):
-            raise RefusedFile("it has storages of an unknown kind")
+            raise RefusedFile("its numbers are of an unknown kind, as those of quantised weights are")
         return self._storage(dtype, str(key), int(count))
 
 

@@ -163,7 +163,7 @@ def test_what_the_source_model_was_trained_with_cannot_be_changed(
     train: Train, pretrained: Path, options: list[object]
 ) -> None:
     done = train("--run", pretrained, *options)
-    assert done.status == 2 and "fixed when the source model was trained" in done.err
+    assert done.status == 2 and "fixed with the source model" in done.err
     assert not (pretrained / "model.gformer").exists()
 
 

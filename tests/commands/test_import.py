@@ -224,6 +224,7 @@ def test_unlabelled_images_are_enough_to_meta_train(
     done = gformer("meta-train", *call, "--steps", "1")
     assert done.status == 0, done.err
     assert "domain flat has no labels: the model's answers to its images stand in for them" in done.err
+    assert "Agreement with the model's answers" in done.out and "Accuracy" not in done.out
 
 
 def test_a_map_names_the_classes_of_folders(owner: Owner, gformer: Gformer, tmp_path: Path) -> None:
@@ -402,3 +403,31 @@ def test_averaged_weights_are_taken_when_they_are_named(owner: Owner, gformer: G
     assert done.status == 0, done.err
     found = load_bundle(tmp_path / "ema" / "model.gformer").backbone.network.state_dict()
     assert torch.equal(found["fc.bias"], average["fc.bias"])
+
+
+def test_indices_come_before_a_list_that_may_be_sorted(owner: Owner, gformer: Gformer, tmp_path: Path) -> None:
+    index = {name: number for number, name in enumerate(CLASSES)}
+    state = owner.network.state_dict()
+    torch.save({"state_dict": state, "classes": sorted(CLASSES), "class_to_idx": index}, tmp_path / "both.pth")
+    call = ["--backbone", "shufflenet_v2_x0_5", "--weights", tmp_path / "both.pth", "--out", tmp_path / "run", "--json"]
+    assert gformer("import", *call).json["classes"] == CLASSES
+
+
+def test_classes_that_are_not_those_of_the_file_are_told(owner: Owner, gformer: Gformer, tmp_path: Path) -> None:
+    index = {name: number for number, name in enumerate(CLASSES)}
+    torch.save({"state_dict": owner.network.state_dict(), "class_to_idx": index}, tmp_path / "named.pth")
+    (tmp_path / "sorted.txt").write_text("\n".join(sorted(CLASSES)))
+    call = ["--backbone", "shufflenet_v2_x0_5", "--weights", tmp_path / "named.pth", "--classes"]
+    done = gformer("import", *call, tmp_path / "sorted.txt", "--out", tmp_path / "run")
+    assert done.status == 0
+    assert "warning: named.pth itself names other classes, or in another order: zebra, ant, moth" in done.err
+    assert "itself names" not in gformer("import", *call, owner.classes, "--out", tmp_path / "own").err
+
+
+def test_images_of_16_bits_are_told(owner: Owner, gformer: Gformer, tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "ant" / "a.png"
+    path.parent.mkdir(parents=True)
+    Image.fromarray(np.full((40, 40), 3000, dtype=np.uint16)).save(path)
+    done = gformer("import", *owner.options(), "--check", tmp_path / "deep", "--out", tmp_path / "run")
+    assert done.status == 0, done.err
+    assert "Code that converts them to RGB as they are reads them otherwise" in done.err

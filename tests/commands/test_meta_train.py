@@ -377,7 +377,7 @@ def test_without_leave_one_domain_out_models_every_episode_is_a_shift_and_it_is_
     done = meta_train(run, "--set", "shifts.probability=0", "--quiet")
     assert done.status == 0
     assert done.err.startswith(
-        "warning: the run has no leave-one-domain-out models: episodes are simulated shifts only\n"
+        "warning: the run has no leave-one-domain-out models: episodes are simulated shifts only, "
     )
     assert yaml.safe_load((run / "settings.yaml").read_text())["pretrain"]["leave_one_domain_out"] is False
     assert json.loads((run / "source.json").read_text())["leave_one_domain_out"] is False

@@ -118,7 +118,11 @@ def test_weights_of_another_width_are_refused(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     error = assert_refused(tmp_path / "missing.pth", "no such weights file: .*missing.pth")
-    assert "--weights none" in error.hint
+    assert "Check the path" in error.hint
+
+
+def test_a_folder_is_told_from_a_missing_file(tmp_path: Path) -> None:
+    assert "--from" in assert_refused(tmp_path, "no such weights file: .* is a folder").hint
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
