@@ -138,7 +138,7 @@ class RunFolder:
         check_fillable(self.root)
         if not self.root.is_dir() or not any(self.root.iterdir()):
             return
-        ours = self.started
+        ours = self.started or RunFolder(self.root / _NEXT).started  # the latter where `finish` was killed
         if resume and RunFolder(self.root / _NEXT).settings_path.is_file():
             self._use(self.root / _NEXT)
         if resume:

@@ -125,6 +125,14 @@ def test_overwrite_does_not_follow_links_inside_the_run(tmp_path: Path, run: Run
     assert not (run.root / "images").exists()
 
 
+def test_a_run_whose_replacement_was_killed_while_it_moved_in_is_still_a_run(tmp_path: Path, run: RunFolder) -> None:
+    run.root.rename(tmp_path / "next")
+    run.root.mkdir()
+    (tmp_path / "next").rename(run.root / "next")  # all that is left of both
+    run.claim(Settings(), resume=False, overwrite=True)
+    assert set(contents(run.root)) == {"settings.yaml"}
+
+
 def test_a_file_in_the_folders_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("text")
     error = assert_refused(RunFolder(tmp_path / "run"), Settings(), resume=False, overwrite=True)
