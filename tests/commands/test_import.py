@@ -204,6 +204,7 @@ def test_the_seed_of_an_imported_model_is_free(owner: Owner, imported: Path, gfo
     assert load_bundle(imported / "model.gformer").header.settings.seed == 7
 
 
+@pytest.mark.slow
 def test_meta_train_makes_copies_without_each_domain(
     owner: Owner, imported: Path, gformer: Gformer, preset: Path
 ) -> None:
@@ -213,6 +214,7 @@ def test_meta_train_makes_copies_without_each_domain(
     assert {path.stem for path in (imported / "models").iterdir()} == {"all", "without-north", "without-south"}
 
 
+@pytest.mark.slow
 def test_unlabelled_images_are_enough_to_meta_train(
     owner: Owner, imported: Path, gformer: Gformer, preset: Path, tmp_path: Path
 ) -> None:

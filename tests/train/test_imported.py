@@ -113,6 +113,7 @@ def test_copies_are_fine_tuned_without_each_domain(
     assert not same(tuned[0], tuned[1])
 
 
+@pytest.mark.slow
 def test_more_steps_take_a_copy_further(domains: list[Domain], imported: RunFolder, settings: Settings) -> None:
     def distance(steps: int) -> float:
         copies = resolve(
