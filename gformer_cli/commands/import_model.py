@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
+from gformer_cli.commands import import_options as own
 from gformer_cli.commands import options
 from gformer_cli.commands.dry_run import show_prediction_plan
 from gformer_cli.commands.found import find_images
@@ -30,105 +29,19 @@ if TYPE_CHECKING:
 
 
 def import_model(
-    folder: Annotated[
-        Path | None,
-        typer.Option(
-            "--from",
-            metavar="FOLDER",
-            help="A folder of timm or Hugging Face: config.json, model.safetensors. It says everything itself.",
-            show_default=False,
-        ),
-    ] = None,
+    folder: own.FromFolder = None,
     backbone: options.Backbone = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            "--weights",
-            metavar="FILE|NAME",
-            help="A checkpoint or state dict (safetensors, or of torch.save), or weights that the library publishes, "
-            "such as IMAGENET1K_V2, or default.",
-            show_default=False,
-        ),
-    ] = None,
-    entry: Annotated[
-        str | None,
-        typer.Option(
-            "--weights-key",
-            metavar="KEY",
-            help="The entry of the checkpoint that holds the weights, such as model_ema. Default: found by looking.",
-            show_default=False,
-        ),
-    ] = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(
-            "--classes",
-            metavar="FILE",
-            help="Names in the order of the model's outputs: one a line, or JSON (list, class_to_idx, id2label); "
-            "imagenet1k is built in. Default: as the checkpoint has them.",
-            show_default=False,
-        ),
-    ] = None,
+    weights: own.Weights = None,
+    entry: own.WeightsKey = None,
+    classes: own.Classes = None,
     class_map: options.ClassMap = None,
-    transform: Annotated[
-        str | None,
-        typer.Option(
-            "--transform",
-            metavar="NAME|FILE.json",
-            help="How the model's images are prepared: torchvision, timm, the name of weights such as IMAGENET1K_V1, "
-            "or a FILE.json with resize, crop, interpolation, mean, std (or timm's, or Hugging Face's). Default: the "
-            "library's for this backbone.",
-            show_default=False,
-        ),
-    ] = None,
+    transform: own.Transform = None,
     image_size: options.ImageSize = None,
-    generator: Annotated[
-        Path | None,
-        typer.Option(
-            "--generator",
-            metavar="FILE",
-            help="A bundle whose generator this model is to use, trained elsewhere. Default: an untrained one, which "
-            "adapts as bn-mix does.",
-            show_default=False,
-        ),
-    ] = None,
-    run: Annotated[
-        Path | None,
-        typer.Option(
-            "--run",
-            "--out",
-            metavar="RUN",
-            help="Folder of the run; must be new or empty. Default: gformer-run.",
-            show_default=False,
-        ),
-    ] = None,
-    source: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--source",
-            metavar="DIR",
-            help="Images like those it was trained on: measured where they have labels, and recorded where its layers "
-            "keep no statistics (LayerNorm, GroupNorm). Repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    check: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--check", metavar="DIR", help="Labelled images to measure the model on. Repeatable.", show_default=False
-        ),
-    ] = None,
-    expect: Annotated[
-        float | None,
-        typer.Option(
-            "--expect",
-            min=0.0,
-            max=1.0,
-            help="Its accuracy on --check (else --source) as its owner knows it, 0 to 1: exit with 1 when it differs "
-            "by more than 0.002.",
-            show_default=False,
-        ),
-    ] = None,
+    generator: own.Generator = None,
+    run: own.Out = None,
+    source: own.Sources = None,
+    check: own.Check = None,
+    expect: own.Expect = None,
     set_: options.Assignments = None,
     layout: options.LayoutOption = Layout.auto,
     device: options.Device = "auto",
@@ -144,15 +57,13 @@ def import_model(
 ) -> None:
     """Take in a classifier that you have trained, as it is: its weights, classes and preprocessing. Nothing is trained.
 
-    Writes RUN/model.gformer, which gformer adapt and evaluate use at once; gformer meta-train makes it better.
+    Writes RUN/model.gformer, which gformer adapt and evaluate use at once. gformer meta-train trains its generator.
 
     Example: gformer import --backbone resnet18 --weights site.pth --classes classes.txt --transform torchvision
     """
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
     for named in (source, check):  # each by itself: the same images may be both
         check_folders_exist(named or [])
-    if expect is not None and not (source or check):
-        raise InputError("--expect needs images to measure the model on", "Add --check DIR, labelled images.")
     place = pick_run(terminal, run)
 
     from gformer_cli.compute.device import pick_device, pick_workers
@@ -160,28 +71,32 @@ def import_model(
     from gformer_cli.importing.model import own_network
     from gformer_cli.train.run_folder import RunFolder
 
-    own = gather(Wish(folder, backbone, weights, entry, classes, transform, image_size, fetch=not dry_run))
-    mapped = options.read_class_map(class_map, own.classes)
-    settings = _settings(own, set_ or ())
-    known = Known(own.classes, (), mapped)
+    model = gather(Wish(folder, backbone, weights, entry, classes, transform, image_size, fetch=not dry_run))
+    mapped = options.read_class_map(class_map, model.classes)
+    settings = _settings(model, set_ or ())
+    known = Known(model.classes, (), mapped)
     sources = _find(terminal, source, known, layout, strict=strict, unlabelled=True)
     checks = _find(terminal, check, known, layout, strict=strict, unlabelled=False)
+    measured = _measured(sources.domains, checks.domains)
+    if expect is not None and not measured:
+        raise InputError("--expect needs labelled images to measure the model on", "Add --check DIR.")
     target = RunFolder(place)
     target.check_claim(settings, resume=False, overwrite=overwrite)
     where, decoders, cores = pick_device(device), pick_workers(workers), options.pick_cores(terminal, threads)
-    if dry_run and not own.weights.tensors:
-        terminal.message(f"Weights: {own.weights_name}, which would be downloaded unless the library has them already")
+    if dry_run and not model.weights.tensors:
+        terminal.message(
+            f"Weights: {model.weights_name}, which would be downloaded unless the library has them already"
+        )
     else:
-        owned = own_network(own, settings, mapped, where)
-        tell(terminal, own, owned, recorded=bool(sources.domains))
+        owned = own_network(model, settings, mapped, where)
+        tell(terminal, model, owned, recorded=bool(sources.domains))
     if dry_run:
         outputs = [target.settings_path, target.imported_path, target.model_path("all"), target.bundle]
         found = Found([*sources.domains, *checks.domains], [*sources.aside, *checks.aside])
-        choices: dict[str, object] = {"backbone": own.backbone, "classes": own.classes}
+        choices: dict[str, object] = {"backbone": model.backbone, "classes": model.classes}
         left_aside = count_suffixes(found.aside)
         show_prediction_plan(terminal, found.domains, where, decoders, outputs, choices, left_aside)
         return
-    measured = _measured(sources.domains, checks.domains)
     proof = _look(terminal, owned, sources.domains, measured, where, decoders, cores, strict=strict)
     if expect is not None and proof is not None:
         proof.require(expect)

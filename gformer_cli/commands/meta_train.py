@@ -36,17 +36,7 @@ def meta_train(
     weights: options.Weights = None,
     image_size: options.ImageSize = None,
     leave_one_out: options.LeaveOneDomainOut = None,
-    leave_one_domain_out: Annotated[
-        int | None,
-        typer.Option(
-            "--leave-one-domain-out",
-            metavar="N",
-            min=0,
-            help="Of an imported model: fine-tune a copy for N steps without each domain, for its episodes. The "
-            "imported model stays as it is. Default: 0, no copies.",
-            show_default=False,
-        ),
-    ] = None,
+    leave_one_domain_out: options.Copies = None,
     class_map: options.ClassMap = None,
     layout: options.LayoutOption = Layout.auto,
     seed: options.Seed = None,

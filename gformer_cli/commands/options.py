@@ -144,6 +144,17 @@ ClassMap = Annotated[
         show_default=False,
     ),
 ]
+Copies = Annotated[
+    int | None,
+    typer.Option(
+        "--leave-one-domain-out",
+        metavar="N",
+        min=0,
+        help="Of an imported model: fine-tune a copy for N steps without each domain, for its episodes. The "
+        "imported model stays as it is. Default: 0, no copies.",
+        show_default=False,
+    ),
+]
 OwnBackbone = Annotated[
     str | None,
     typer.Option(

@@ -143,6 +143,11 @@ def test_another_accuracy_than_the_expected_is_an_error_and_nothing_is_written(
 def test_an_expected_accuracy_needs_images(owner: Owner, gformer: Gformer, tmp_path: Path) -> None:
     done = gformer("import", *owner.options(), "--out", tmp_path / "run", "--expect", "0.9")
     assert done.status == 2 and "--check" in done.err
+    (tmp_path / "flat").mkdir()
+    shutil.copy(paths(owner)[0], tmp_path / "flat")
+    call = ["import", *owner.options(), "--source", tmp_path / "flat", "--out", tmp_path / "run"]
+    done = gformer(*call, "--expect", "0.9")
+    assert done.status == 2 and "needs labelled images" in done.err
 
 
 def test_it_says_what_it_took_the_model_for(owner: Owner, gformer: Gformer, tmp_path: Path) -> None:
