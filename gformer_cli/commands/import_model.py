@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from gformer_cli.importing.model import Owned
     from gformer_cli.importing.proof import Proof
     from gformer_cli.settings import Settings
-    from gformer_cli.train.run_folder import RunFolder
 
 
 def import_model(
@@ -68,7 +67,7 @@ def import_model(
 
     from gformer_cli.compute.device import pick_device, pick_workers
     from gformer_cli.importing.gather import Wish, gather
-    from gformer_cli.importing.model import own_network
+    from gformer_cli.importing.model import own_network, write_run
     from gformer_cli.train.run_folder import RunFolder
 
     model = gather(Wish(folder, backbone, weights, entry, classes, transform, image_size, fetch=not dry_run))
@@ -100,7 +99,7 @@ def import_model(
     proof = _look(terminal, owned, sources.domains, measured, where, decoders, cores, strict=strict)
     if expect is not None and proof is not None:
         proof.require(expect)
-    _write(owned, target, generator, sources.domains, overwrite=overwrite)
+    write_run(owned, target, generator=generator, domains=sources.domains, overwrite=overwrite)
     show(terminal, target, owned, proof, generator, again(run), recorded=bool(sources.domains))
 
 
@@ -160,12 +159,3 @@ def _look(
         raise unreadable(proof.skipped)
     terminal.skipped([(item.path, item.reason) for item in proof.skipped])
     return proof
-
-
-def _write(
-    owned: Owned, target: RunFolder, generator: Path | None, sources: Sequence[Domain], *, overwrite: bool
-) -> None:
-    from gformer_cli.importing.model import write_run
-
-    recorded = bool(sources) or not owned.unrecorded
-    write_run(owned, target, generator=generator, domains=sources, recorded=recorded, overwrite=overwrite)

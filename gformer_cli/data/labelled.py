@@ -36,6 +36,10 @@ class LabelledDomain:
         """uint8 (len(positions), 3, S, S). Raises `WorkError` for a file that has become unreadable."""
         return torch.stack([self._one(position) for position in positions])
 
+    def counts(self, classes: Sequence[str]) -> dict[str, int]:
+        """Images per class, by the names that `labels` index."""
+        return {name: int((self.labels == number).sum()) for number, name in enumerate(classes)}
+
     def _one(self, position: int) -> torch.Tensor:
         kept = self.cached[position]
         if kept is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,11 +64,7 @@ class Owned:
     @property
     def unrecorded(self) -> dict[str, int]:
         """How many layers of each kind have no statistics of their own: source images must show them."""
-        counts: dict[str, int] = {}
-        for layer in self.backbone.layers:
-            if not layer.of_batch:
-                counts[layer.family] = counts.get(layer.family, 0) + 1
-        return counts
+        return dict(Counter(layer.family for layer in self.backbone.layers if not layer.of_batch))
 
 
 def own_network(own: OwnModel, settings: Settings, class_map: Mapping[str, str], device: torch.device) -> Owned:
@@ -95,7 +92,7 @@ def own_network(own: OwnModel, settings: Settings, class_map: Mapping[str, str],
         classes=own.classes_from,
         transform=own.transform.origin,
     )
-    backbone = try_network(network, chosen.name, len(own.classes), settings.data.image_size, device, chosen.head)
+    backbone = try_network(network, chosen.name, len(own.classes), settings.data.image_size, device, head)
     imported = Imported(classes=own.classes, class_map=dict(class_map), origin=origin)
     return Owned(backbone.freeze(), settings, imported, unused)
 
@@ -132,16 +129,15 @@ def record(
 
 
 def write_run(
-    owned: Owned, run: RunFolder, *, generator: Path | None, domains: Sequence[Domain], recorded: bool, overwrite: bool
+    owned: Owned, run: RunFolder, *, generator: Path | None, domains: Sequence[Domain], overwrite: bool
 ) -> None:
     """Make `run` the imported model's, with a bundle that can be used at once.
 
     Its generator is that of the bundle `generator`; without, it is untrained, which predicts as `bn-mix` does. Where
-    layers without statistics of their own were not `recorded`, an untrained one predicts as the source model does.
+    layers keep no statistics and no `domains` were recorded, an untrained one predicts as the source model does.
     Raises `InputError` for a folder that is in use, and a generator that fits its own network alone.
     """
-    run.check_claim(owned.settings, resume=False, overwrite=overwrite)
-    settings, made, lineage = _generator(owned, generator, recorded=recorded)
+    settings, made, lineage = _generator(owned, generator, recorded=bool(domains))
     run.claim(owned.settings, resume=False, overwrite=overwrite, imported=owned.imported)
     run.save_model(ALL, owned.backbone.network.state_dict())
     levels = owned.preprocessing.among(domains).depth.common() if domains else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import torch
 
@@ -26,19 +27,14 @@ def answers(
     pace: Pace,
 ) -> Iterator[tuple[ImageFile, int | Skipped]]:
     """Each file, in order, with the index of the class that the model answers, or the reason why it is skipped."""
-    waiting: list[Decoded | Skipped] = []
     reads = read_images(files, preprocessing, workers=workers)
-    for number, read in enumerate(reads):
-        waiting.append(read)
-        if len(waiting) < _BATCH and number + 1 < len(files):
-            continue
-        pixels = [item.pixels for item in waiting if isinstance(item, Decoded)]
+    for start in range(0, len(files), _BATCH):
+        batch = list(islice(reads, _BATCH))
+        pixels = [item.pixels for item in batch if isinstance(item, Decoded)]
         found: Iterator[int] = iter(())
         if pixels:
             with pace.step(len(pixels)):
                 logits = backbone(preprocessing.network_input(torch.stack(pixels), device))
                 found = iter(logits.argmax(dim=1).tolist())
-        start = number + 1 - len(waiting)
-        for place, item in enumerate(waiting, start):
-            yield files[place], item if isinstance(item, Skipped) else next(found)
-        waiting = []
+        for file, item in zip(files[start : start + _BATCH], batch, strict=True):
+            yield file, item if isinstance(item, Skipped) else next(found)

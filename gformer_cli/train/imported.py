@@ -125,7 +125,7 @@ class Imports:
         classes = imported.classes
         source = SourceData(
             classes=classes,
-            domains={d.name: _counts(d, classes) for d in self.loaded},
+            domains={domain.name: domain.counts(classes) for domain in self.loaded},
             fingerprint=images.fingerprint,
             leave_one_domain_out=bool(steps),
         )
@@ -169,7 +169,3 @@ def check_copies(domains: Sequence[Domain | LabelledDomain]) -> None:
             f"one source domain only ({domains[0].name}), and --leave-one-domain-out needs two or more",
             "Add a --source, or leave the option out: episodes then come from simulated shifts alone.",
         )
-
-
-def _counts(domain: LabelledDomain, classes: Sequence[str]) -> dict[str, int]:
-    return {name: int((domain.labels == number).sum()) for number, name in enumerate(classes)}

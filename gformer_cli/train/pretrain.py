@@ -111,7 +111,7 @@ def pretrain(
     accuracies = train_source_models(parts, loaded, settings, run, len(classes), device, cores, progress)
     source = SourceData(
         classes=classes,
-        domains={d.name: {c: int((d.labels == i).sum()) for i, c in enumerate(classes)} for d in loaded},
+        domains={domain.name: domain.counts(classes) for domain in loaded},
         fingerprint=images.fingerprint,
         leave_one_domain_out=settings.pretrain.leave_one_domain_out,
         validation_accuracy=accuracies[ALL],

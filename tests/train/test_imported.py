@@ -45,7 +45,7 @@ def make_run(root: Path, settings: Settings) -> RunFolder:
     origin = OriginHeader(weights="site.pth", tensors=tensors_hash(own), classes="classes.txt", transform="torchvision")
     owned = Owned(backbone, settings, Imported(classes=CLASSES, class_map={}, origin=origin), ())
     run = RunFolder(root)
-    write_run(owned, run, generator=None, domains=(), recorded=not owned.unrecorded, overwrite=False)
+    write_run(owned, run, generator=None, domains=(), overwrite=False)
     return run
 
 
