@@ -67,7 +67,7 @@ def import_model(
 
     from gformer_cli.compute.device import pick_device, pick_workers
     from gformer_cli.importing.gather import Wish, gather
-    from gformer_cli.importing.model import own_network, write_run
+    from gformer_cli.importing.model import choose_generator, own_network, write_run
     from gformer_cli.train.run_folder import RunFolder
 
     model = gather(Wish(folder, backbone, weights, entry, classes, transform, image_size, fetch=not dry_run))
@@ -88,6 +88,7 @@ def import_model(
         )
     else:
         owned = own_network(model, settings, mapped, where)
+        chosen = choose_generator(owned, generator, recorded=bool(sources.domains))  # before what takes long
         tell(terminal, model, owned, recorded=bool(sources.domains))
     if dry_run:
         outputs = [target.settings_path, target.imported_path, target.model_path("all"), target.bundle]
@@ -99,7 +100,7 @@ def import_model(
     proof = _look(terminal, owned, sources.domains, measured, where, decoders, cores, strict=strict)
     if expect is not None and proof is not None:
         proof.require(expect)
-    write_run(owned, target, generator=generator, domains=sources.domains, overwrite=overwrite)
+    write_run(owned, target, chosen=chosen, domains=sources.domains, overwrite=overwrite)
     show(terminal, target, owned, proof, generator, again(run), recorded=bool(sources.domains))
 
 

@@ -128,16 +128,35 @@ def record(
     progress.end()
 
 
-def write_run(
-    owned: Owned, run: RunFolder, *, generator: Path | None, domains: Sequence[Domain], overwrite: bool
-) -> None:
+Chosen = tuple[Settings, Generator, Lineage]
+"""A generator, the settings with it, and where it is from."""
+
+
+def choose_generator(owned: Owned, path: Path | None, *, recorded: bool) -> Chosen:
+    """The generator of the bundle `path`; without, an untrained one, which predicts as `bn-mix` does.
+
+    Where layers keep no statistics and none are `recorded`, an untrained one predicts as the source model does. Raises
+    `InputError` for a generator that fits its own network alone.
+    """
+    settings = owned.settings
+    if path is not None:
+        described, made = read_generator(path, owned.backbone)
+        lineage = Lineage(stage="import", parent=file_hash(path), parent_name=path.name)
+        return settings.model_copy(update={"generator": described}), made, lineage
+    described = settings.generator
+    if owned.unrecorded and not recorded:
+        described = described.model_copy(update={"prior_count": _UNMIXED})
+    torch.manual_seed(derive_seed(settings.seed, "generator"))
+    made = build_generator(described, owned.backbone)
+    return settings.model_copy(update={"generator": described}), made, Lineage(stage="import")
+
+
+def write_run(owned: Owned, run: RunFolder, *, chosen: Chosen, domains: Sequence[Domain], overwrite: bool) -> None:
     """Make `run` the imported model's, with a bundle that can be used at once.
 
-    Its generator is that of the bundle `generator`; without, it is untrained, which predicts as `bn-mix` does. Where
-    layers keep no statistics and no `domains` were recorded, an untrained one predicts as the source model does.
-    Raises `InputError` for a folder that is in use, and a generator that fits its own network alone.
+    `chosen` is its generator, and `domains` are what was recorded. Raises `InputError` for a folder that is in use.
     """
-    settings, made, lineage = _generator(owned, generator, recorded=bool(domains))
+    settings, made, lineage = chosen
     run.claim(owned.settings, resume=False, overwrite=overwrite, imported=owned.imported)
     run.save_model(ALL, owned.backbone.network.state_dict())
     levels = owned.preprocessing.among(domains).depth.common() if domains else {}
@@ -156,18 +175,3 @@ def write_run(
         class_map=owned.imported.class_map,
     )
     run.finish()
-
-
-def _generator(owned: Owned, path: Path | None, *, recorded: bool) -> tuple[Settings, Generator, Lineage]:
-    """The bundle's generator, and the settings with it."""
-    settings = owned.settings
-    if path is not None:
-        described, made = read_generator(path, owned.backbone)
-        lineage = Lineage(stage="import", parent=file_hash(path), parent_name=path.name)
-        return settings.model_copy(update={"generator": described}), made, lineage
-    described = settings.generator
-    if owned.unrecorded and not recorded:
-        described = described.model_copy(update={"prior_count": _UNMIXED})
-    torch.manual_seed(derive_seed(settings.seed, "generator"))
-    made = build_generator(described, owned.backbone)
-    return settings.model_copy(update={"generator": described}), made, Lineage(stage="import")

@@ -283,6 +283,16 @@ def test_a_generator_from_elsewhere(owner: Owner, bundle: Path, gformer: Gformer
     assert verified.status == 0, verified.err
 
 
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_a_generator_that_is_none_is_told_before_anything_is_measured(
+    owner: Owner, gformer: Gformer, tmp_path: Path, more: list[str]
+) -> None:
+    call = ["import", *owner.options(), "--out", tmp_path / "run", "--generator", owner.classes, *more]
+    done = gformer(*call, "--check", owner.images)
+    assert done.status == 2 and "not a bundle" in done.err
+    assert "measuring" not in done.err and not (tmp_path / "run").exists()
+
+
 def test_dry_run_touches_nothing(owner: Owner, gformer: Gformer, tmp_path: Path) -> None:
     done = gformer("import", *owner.options(), "--out", tmp_path / "run", "--check", owner.images, "--dry-run")
     assert done.status == 0 and "Dry run: nothing was touched." in done.out

@@ -14,7 +14,7 @@ from gformer_cli.config import resolve
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.errors import InputError, WorkError
 from gformer_cli.folders.domains import Domain, find_domains
-from gformer_cli.importing.model import Owned, write_run
+from gformer_cli.importing.model import Owned, choose_generator, write_run
 from gformer_cli.progress import Silent
 from gformer_cli.settings import Settings
 from gformer_cli.train.imported import labelled_by, own_tensors
@@ -45,7 +45,8 @@ def make_run(root: Path, settings: Settings) -> RunFolder:
     origin = OriginHeader(weights="site.pth", tensors=tensors_hash(own), classes="classes.txt", transform="torchvision")
     owned = Owned(backbone, settings, Imported(classes=CLASSES, class_map={}, origin=origin), ())
     run = RunFolder(root)
-    write_run(owned, run, generator=None, domains=(), overwrite=False)
+    chosen = choose_generator(owned, None, recorded=False)
+    write_run(owned, run, chosen=chosen, domains=(), overwrite=False)
     return run
 
 
