@@ -4,11 +4,29 @@ It is a safetensors file. Tensors `backbone.*` are the source model's state dict
 generator's, `constant.*` those of the constant generator where there is one (`control.*` in older files); the header's
 metadata has one key, `gformer`, with the JSON of `BundleHeader`. A static bundle has `static.*` in the place of both:
 what takes the place of the tensors of the same name in `backbone.*`, which still hold the source model. Loading runs no
-code from the file and checks the header before a tensor is read.
+code from the file and checks the header before a tensor is read. A generator may have a file of its own, without a
+network: `generator_file.py`.
 """
 
 from gformer_cli.bundle.build import build_generator, build_model, constant_settings
+from gformer_cli.bundle.card import (
+    Card,
+    Figures,
+    GeneratorFileHeader,
+    LearntNetwork,
+    LearntRun,
+    Licence,
+    learnt_run,
+)
 from gformer_cli.bundle.file import Bundle, load_bundle, read_header, save_bundle, save_static_bundle
+from gformer_cli.bundle.generator_file import (
+    UNIVERSAL,
+    generator_path,
+    is_generator_file,
+    read_card,
+    read_generator_header,
+    save_generator,
+)
 from gformer_cli.bundle.header import (
     FORMAT_VERSION,
     BundleHeader,
@@ -27,12 +45,19 @@ from gformer_cli.bundle.transplant import read_generator
 
 __all__ = [
     "FORMAT_VERSION",
+    "UNIVERSAL",
     "Bundle",
     "BundleHeader",
+    "Card",
     "DataHeader",
+    "Figures",
+    "GeneratorFileHeader",
     "GeneratorHeader",
     "GuardHeader",
     "LayersHeader",
+    "LearntNetwork",
+    "LearntRun",
+    "Licence",
     "Lineage",
     "OriginHeader",
     "StaticHeader",
@@ -41,12 +66,18 @@ __all__ = [
     "build_model",
     "constant_settings",
     "file_hash",
+    "generator_path",
+    "is_generator_file",
+    "learnt_run",
     "library_versions",
     "load_bundle",
     "open_file",
+    "read_card",
     "read_generator",
+    "read_generator_header",
     "read_header",
     "save_bundle",
+    "save_generator",
     "save_static_bundle",
     "tensors_hash",
     "verify",

@@ -26,6 +26,25 @@ _DTYPES = {torch.float32: "F32", torch.int64: "I64"}
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What a file is to be: the words for one that is not."""
+
+    name: str
+    hint: str
+    """What to give in the place of another file."""
+    again: str
+    """What to do about a damaged one; `{command}` is the command that wrote it."""
+
+
+BUNDLE = Wanted("bundle", "Give the .gformer file that gformer wrote.", "Write it again with gformer {command}.")
+GENERATOR = Wanted(
+    "generator file",
+    "Give a generator file or a bundle that gformer meta-train wrote, or universal, which comes with gformer.",
+    "Get it again, or write it again with gformer {command}; universal comes with gformer: install that again.",
+)
+
+
+@dataclass(frozen=True)
 class Stored:
     """What a file says of one tensor."""
 
@@ -33,10 +52,10 @@ class Stored:
     dtype: str
 
 
-def damaged(path: Path, what: object, command: str = "meta-train") -> InputError:
-    """The error for a file that is a bundle and not a whole one; `command` wrote it."""
+def damaged(path: Path, what: object, command: str = "meta-train", wanted: Wanted = BUNDLE) -> InputError:
+    """The error for a file that is what is `wanted` and not a whole one; `command` wrote it."""
     return InputError(
-        f"damaged bundle {path}: {textwrap.shorten(str(what), 200)}", f"Write it again with gformer {command}."
+        f"damaged {wanted.name} {path}: {textwrap.shorten(str(what), 200)}", wanted.again.format(command=command)
     )
 
 
@@ -49,21 +68,27 @@ def stored_tensors(file: Any) -> dict[str, Stored]:
     return stored
 
 
-def check_part(path: Path, stored: Mapping[str, Stored], part: str, wanted: Mapping[str, torch.Tensor]) -> None:
-    """Raises `InputError` unless the tensors `PART.*` of the file are those of the state dict `wanted`."""
+def check_part(
+    path: Path,
+    stored: Mapping[str, Stored],
+    part: str,
+    state: Mapping[str, torch.Tensor],
+    wanted: Wanted = BUNDLE,
+) -> None:
+    """Raises `InputError` unless the tensors `PART.*` of the file are those of the state dict `state`."""
     tensors = {name.removeprefix(f"{part}."): item for name, item in stored.items() if name.startswith(f"{part}.")}
-    for name, tensor in wanted.items():
+    for name, tensor in state.items():
         if name not in tensors:
-            raise damaged(path, f"{part}.{name} is missing")
+            raise damaged(path, f"{part}.{name} is missing", wanted=wanted)
         if tensors[name].shape != tuple(tensor.shape):
-            raise damaged(
-                path, f"{part}.{name} has shape {list(tensors[name].shape)}, its header says {list(tensor.shape)}"
-            )
+            found, said = list(tensors[name].shape), list(tensor.shape)
+            raise damaged(path, f"{part}.{name} has shape {found}, its header says {said}", wanted=wanted)
         if tensors[name].dtype != _DTYPES.get(tensor.dtype, tensors[name].dtype):
-            raise damaged(path, f"{part}.{name} holds {tensors[name].dtype}, not {_DTYPES[tensor.dtype]}")
+            kinds = f"{tensors[name].dtype}, not {_DTYPES[tensor.dtype]}"
+            raise damaged(path, f"{part}.{name} holds {kinds}", wanted=wanted)
     for name in tensors:
-        if name not in wanted:
-            raise damaged(path, f"{part}.{name} belongs to nothing in its header")
+        if name not in state:
+            raise damaged(path, f"{part}.{name} belongs to nothing in its header", wanted=wanted)
 
 
 def check_classes(path: Path, stored: Mapping[str, Stored], classes: int) -> None:
@@ -72,8 +97,8 @@ def check_classes(path: Path, stored: Mapping[str, Stored], classes: int) -> Non
         raise damaged(path, f"its header has {classes} classes, and no tensor has as many rows")
 
 
-def check_values(path: Path, name: str, tensor: torch.Tensor) -> None:
+def check_values(path: Path, name: str, tensor: torch.Tensor, wanted: Wanted = BUNDLE) -> None:
     """Raises `InputError` for values that make every prediction not a number."""
     broken = unusable({name: tensor})
     if broken is not None:
-        raise damaged(path, broken)
+        raise damaged(path, broken, wanted=wanted)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from gformer_cli import __version__
-from gformer_cli.bundle.check import HEADER_LIMIT, damaged
+from gformer_cli.bundle.check import BUNDLE, HEADER_LIMIT, Wanted, damaged
 from gformer_cli.errors import InputError, plain
 from gformer_cli.guard.rule import Guard
 from gformer_cli.settings import BackboneSettings, DataSettings, GeneratorSettings, Settings
@@ -21,20 +21,24 @@ FORMAT_VERSION = 3
 """1: BatchNorm alone, and the head is the linear layer defined last. 2: no imported models. Both are still read."""
 KEY = "gformer"
 """The one key of the safetensors metadata: its library does not keep several in a fixed order."""
+GENERATOR_KEY = "gformer-generator"
+"""That of a generator in a file of its own."""
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """Of a header. What a newer gformer adds to it is passed over."""
+
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class GeneratorHeader(_Part):
+class GeneratorHeader(Part):
     """The generator's settings and its size."""
 
     settings: GeneratorSettings
     parameters: int
 
 
-class DataHeader(_Part):
+class DataHeader(Part):
     """What the model was trained on."""
 
     domains: dict[str, dict[str, int]]
@@ -42,7 +46,7 @@ class DataHeader(_Part):
     fingerprint: str
 
 
-class GuardHeader(_Part):
+class GuardHeader(Part):
     """The guard as it was calibrated."""
 
     rule: Guard
@@ -52,7 +56,7 @@ class GuardHeader(_Part):
     and with (`_guarded`) the guard."""
 
 
-class StaticHeader(_Part):
+class StaticHeader(Part):
     """The sample that a static bundle was made from."""
 
     target: str
@@ -66,7 +70,7 @@ class StaticHeader(_Part):
     """SHA-256 over the SHA-256 of every image, in the order in which they were read."""
 
 
-class LayersHeader(_Part):
+class LayersHeader(Part):
     """The normalisation layers of the network."""
 
     adapted: dict[str, Annotated[int, Field(ge=1)]]
@@ -75,7 +79,7 @@ class LayersHeader(_Part):
     """Why a layer stays as it is, by its name."""
 
 
-class OriginHeader(_Part):
+class OriginHeader(Part):
     """Where an imported source model came from."""
 
     weights: str
@@ -92,7 +96,7 @@ class OriginHeader(_Part):
     """Where the preprocessing came from."""
 
 
-class Lineage(_Part):
+class Lineage(Part):
     """How a bundle came to be; data, settings and versions stand beside it in the header."""
 
     stage: Literal["import", "meta-train", "freeze"]
@@ -114,7 +118,7 @@ def _rising(levels: tuple[float, float]) -> tuple[float, float]:
     return levels
 
 
-class BundleHeader(_Part):
+class BundleHeader(Part):
     """Everything about a bundle that is not a tensor."""
 
     format_version: Annotated[int, Field(ge=1)]
@@ -165,43 +169,56 @@ def library_versions(backbone: str = "") -> dict[str, str]:
     }
 
 
-def open_file(path: Path) -> Any:
+def open_file(path: Path, wanted: Wanted = BUNDLE) -> Any:
     """A safetensors file whose tensors are read one by one. Raises `InputError` for anything else."""
     if not path.is_file():
-        what = "not a bundle, nor a regular file" if path.exists() else "no such bundle"
-        raise InputError(f"{what}: {path}", "Give the .gformer file that gformer wrote.")
+        what = f"not a {wanted.name}, nor a regular file" if path.exists() else f"no such {wanted.name}"
+        raise InputError(f"{what}: {path}", wanted.hint)
     try:
         with path.open("rb") as stream:
             if int.from_bytes(stream.read(8), "little") > HEADER_LIMIT:
                 raise SafetensorError(f"its header would be over {HEADER_LIMIT >> 20} MiB")
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"not a bundle: {path} ({str(error).splitlines()[0]})",
-            "Give the .gformer file that gformer wrote.",
-        ) from None
+        raise InputError(f"not a {wanted.name}: {path} ({str(error).splitlines()[0]})", wanted.hint) from None
 
 
 def parse_header(path: Path, metadata: dict[str, str] | None) -> BundleHeader:
-    text = (metadata or {}).get(KEY)
-    if text is None:
+    """The checked header of a bundle from its file's metadata. Raises `InputError`."""
+    if GENERATOR_KEY in (metadata or {}):
         raise InputError(
-            f"not a bundle: {path} is a safetensors file without gformer's header",
-            "Give the .gformer file that gformer wrote.",
+            f"not a bundle: {path} is a generator file, without a network",
+            f"Put it on a network that gformer pretrain made: gformer import --run RUN --generator {path}",
         )
+    return parse(path, metadata, KEY, BundleHeader, FORMAT_VERSION, BUNDLE)
+
+
+_Header = TypeVar("_Header", bound=BaseModel)
+
+
+def parse(
+    path: Path, metadata: dict[str, str] | None, key: str, model: type[_Header], newest: int, wanted: Wanted
+) -> _Header:
+    """The header `model` under `key` of a file's metadata.
+
+    Raises `InputError` where there is none, where its format is above `newest`, and where it is not a whole one.
+    """
+    text = (metadata or {}).get(key)
+    if text is None:
+        raise InputError(f"not a {wanted.name}: {path} is a safetensors file without gformer's header", wanted.hint)
     try:
         version = _Versioned.model_validate_json(text).format_version
-        if version > FORMAT_VERSION:
+        if version > newest:
             raise InputError(
-                f"bundle {path} has format {version}; this gformer reads up to {FORMAT_VERSION}",
+                f"{wanted.name} {path} has format {version}; this gformer reads up to {newest}",
                 "Upgrade gformer: pip install --upgrade gformer",
             )
-        return BundleHeader.model_validate_json(text)
+        return model.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "header"
-        raise damaged(path, f"{where}: {plain(first['msg'])}") from None
+        raise damaged(path, f"{where}: {plain(first['msg'])}", wanted=wanted) from None
 
 
-class _Versioned(_Part):
+class _Versioned(Part):
     format_version: int

@@ -1,4 +1,4 @@
-"""Hashes of a bundle: is it what was written, and which bundle was it made from?
+"""Hashes of a bundle or a generator file: is it what was written, and which file was it made from?
 
 The content hash is SHA-256 over every byte of the file, with its own 64 digits as zeros. So it covers tensors, header
 and the safetensors layout alike. It finds damage and mix-ups. It is no signature: whoever can write the file can write
@@ -16,7 +16,8 @@ from typing import Any, BinaryIO
 import torch
 from safetensors.torch import save
 
-from gformer_cli.bundle.header import KEY, BundleHeader, open_file, parse_header
+from gformer_cli.bundle.card import GeneratorFileHeader, parse_generator_header
+from gformer_cli.bundle.header import GENERATOR_KEY, KEY, BundleHeader, open_file, parse_header
 
 _BLANK = "0" * 64
 _CHUNK = 1 << 20
@@ -24,10 +25,13 @@ _FIELD = rb"\"content_hash\":\""
 """The field as JSON inside JSON; whatever a class may be called, its quotes have more backslashes."""
 
 
-def stamped(header: BundleHeader, tensors: Mapping[str, torch.Tensor]) -> bytes:
-    """The bytes of a bundle file of contiguous `tensors` on the CPU, with its hashes. Same contents, same bytes."""
+Header = BundleHeader | GeneratorFileHeader
+
+
+def stamped(header: Header, tensors: Mapping[str, torch.Tensor], key: str = KEY) -> bytes:
+    """The bytes of a file of contiguous `tensors` on the CPU, with its hashes. Same contents, same bytes."""
     header = header.model_copy(update={"part_hashes": _part_hashes(tensors.items()), "content_hash": _BLANK})
-    content = bytearray(save(dict(tensors), metadata={KEY: header.model_dump_json()}))
+    content = bytearray(save(dict(tensors), metadata={key: header.model_dump_json()}))
     start = content.index(_FIELD + _BLANK.encode()) + len(_FIELD)
     content[start : start + len(_BLANK)] = hashlib.sha256(content).hexdigest().encode()
     return bytes(content)
@@ -46,12 +50,12 @@ class Verification:
 
 
 def verify(path: Path, parent: Path | None = None) -> Verification:
-    """Recompute the hashes of a bundle and, with `parent`, whether it was made from that file.
+    """Recompute the hashes of a bundle or generator file and, with `parent`, whether it was made from that file.
 
-    Raises `InputError` for what cannot be read as a bundle at all.
+    Raises `InputError` for what cannot be read as either at all.
     """
     file = open_file(path)
-    header = parse_header(path, file.metadata())
+    header = _header(path, file.metadata())
     computed = _content_hash(path, header.content_hash)
     problems: list[str] = []
     if header.content_hash is None:
@@ -65,7 +69,7 @@ def verify(path: Path, parent: Path | None = None) -> Verification:
             f"{what} changed since it was written: hash {computed[:16]}, recorded {header.content_hash[:16]}"
         )
     if parent is not None:
-        recorded = None if header.lineage is None else header.lineage.parent
+        recorded = _parent(header)
         if recorded is None:
             problems.append("it records no parent")
         elif file_hash(parent) != recorded:
@@ -73,8 +77,20 @@ def verify(path: Path, parent: Path | None = None) -> Verification:
     return Verification(header.content_hash, computed, tuple(problems))
 
 
+def _header(path: Path, metadata: dict[str, str] | None) -> Header:
+    read = parse_generator_header if GENERATOR_KEY in (metadata or {}) else parse_header
+    return read(path, metadata)
+
+
+def _parent(header: Header) -> str | None:
+    """SHA-256 of the file that it was made from, where any is recorded."""
+    if isinstance(header, GeneratorFileHeader):
+        return header.card.start
+    return None if header.lineage is None else header.lineage.parent
+
+
 def file_hash(path: Path) -> str:
-    """SHA-256 of a bundle's file, as `sha256sum` gives it. Raises `InputError` for a missing file."""
+    """SHA-256 of a bundle or generator file, as `sha256sum` gives it. Raises `InputError` for a missing file."""
     open_file(path)
     digest = hashlib.sha256()
     with path.open("rb") as file:

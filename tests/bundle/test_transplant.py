@@ -46,7 +46,7 @@ def test_a_generator_that_fits_its_own_network_alone_is_refused(name: str, why: 
         read_generator(OTHER / f"{name}.gformer", backbone)
 
 
-def test_what_is_no_bundle_is_refused(tmp_path: Path, backbone: Backbone) -> None:
+def test_what_is_no_generator_is_refused(tmp_path: Path, backbone: Backbone) -> None:
     (tmp_path / "a.gformer").write_bytes(b"no bundle")
-    with pytest.raises(InputError, match="not a bundle"):
+    with pytest.raises(InputError, match="not a generator file"):
         read_generator(tmp_path / "a.gformer", backbone)

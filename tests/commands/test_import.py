@@ -289,7 +289,7 @@ def test_a_generator_that_is_none_is_told_before_anything_is_measured(
 ) -> None:
     call = ["import", *owner.options(), "--out", tmp_path / "run", "--generator", owner.classes, *more]
     done = gformer(*call, "--check", owner.images)
-    assert done.status == 2 and "not a bundle" in done.err
+    assert done.status == 2 and "not a generator file" in done.err
     assert "measuring" not in done.err and not (tmp_path / "run").exists()
 
 
