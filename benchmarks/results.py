@@ -40,12 +40,12 @@ VARIANTS: dict[str, list[str]] = {
     "channel, classifier only": ["generator.generates=classifier"],
     "channel with Huber": ["meta_train.huber_weight=0.1"],
     "channel without shifts": ["shifts.probability=0"],
-    "channel without few-class episodes": ["meta_train.few_classes=0"],
+    "channel without few-class episodes": ["meta_train.skewed=0"],
     "channel with plain cross-entropy": ["meta_train.loss=cross_entropy"],
     "channel without average": ["meta_train.ema=0"],
     "channel with average": ["meta_train.ema=0.98"],
-    "channel without few-class validation": ["meta_train.validation_few_classes=0"],
-    "channel with few-class validation": ["meta_train.validation_few_classes=0.2"],
+    "channel without few-class validation": ["meta_train.validation_skewed=0"],
+    "channel with few-class validation": ["meta_train.validation_skewed=0.2"],
 }
 """Each row of the table and what it changes; all else is the preset's, and a row that changes nothing is left out.
 

@@ -8,6 +8,8 @@ from typing import Any
 RENAMED = {
     "generator.constant": "generator.on_constant",
     "meta_train.control": "meta_train.constant",
+    "meta_train.few_classes": "meta_train.skewed",
+    "meta_train.validation_few_classes": "meta_train.validation_skewed",
     "pretrain.leave_one_out": "pretrain.leave_one_domain_out",
 }
 """Dotted keys of before, and what they are called now."""

@@ -139,15 +139,25 @@ class GeneratorSettings(_Section):
     """Of `channel` alone: width of the networks that read single channels."""
     on_constant: bool = False
     """Of `channel` alone: generate on top of a constant generator, learned with the rest. It then fits one network."""
-    probe: Literal["none", "forward", "backward"] = "none"
+    probe: Literal["none", "source", "forward", "backward"] = "none"
     """What comes before the prediction: `none`: nothing, each layer's parameters are generated as the batch reaches it;
-    `forward`: a pass of the source model; `backward`: that and a backward pass, for gradient features."""
+    `source`: a pass of the source model as it is, which `adapt` makes anyway; `forward`: one under mixed statistics;
+    `backward`: that and a backward pass, for gradient features."""
     probe_images: Share = 1.0
     """Share of a batch's images that are probed. With a probe alone."""
     statistics: bool = True
     """Read how far each layer's batch statistics lie from the source's."""
     features: bool = True
     """Read the batch's features before the classifier."""
+    class_shares: bool = False
+    """Of `channel` alone: read the shares of the classes in the batch, apart from those in its context, and let the
+    classifier's bias follow them."""
+    classifies_last: bool = False
+    """Of `channel` alone: with a probe, too, generate the classifier from what the batch shows under the generated
+    normalisation; else from the probe."""
+    trust: bool = False
+    """Of `channel` alone, with a probe: give each batch a number in [0, 1] that scales all that is generated, and the
+    mixing, towards the source model."""
     generates: Literal["both", "bn", "classifier"] = "both"
     """`bn`: γ and β of the normalisation layers; `classifier`: the linear classifier; or both."""
     last_layers: Count | None = None
@@ -173,13 +183,13 @@ class GeneratorSettings(_Section):
     @model_validator(mode="after")
     def _kind_allows_probe(self) -> GeneratorSettings:
         if self.kind == "vector" and self.probe == "none":
-            raise ValueError("generator.kind vector needs generator.probe forward or backward")
+            raise ValueError("generator.kind vector needs a generator.probe")
         if self.probe == "none" and self.probe_images != 1.0:
-            raise ValueError("generator.probe_images needs generator.probe forward or backward")
+            raise ValueError("generator.probe_images needs a generator.probe")
         return self
 
 
-_OF_CHANNEL = ("channel_width", "on_constant")
+_OF_CHANNEL = ("channel_width", "on_constant", "class_shares", "classifies_last", "trust")
 IDLE: Mapping[str, tuple[str, ...]] = {
     "channel": (),
     "vector": _OF_CHANNEL,
@@ -207,10 +217,21 @@ class MetaTrainSettings(_Section):
     """Largest norm of the generator's gradient."""
     largest_batch: Count = 64
     """Episode batches hold 1 to this many images, small ones as often as large ones."""
-    few_classes: Fraction = 0.2
-    """Share of the episodes whose batch holds two classes only."""
-    loss: Literal["relative", "cross_entropy"] = "relative"
-    """`relative`: at its best temperature and as a share of the source model's; `cross_entropy`: as in the paper."""
+    skewed: Fraction = 0.5
+    """Share of the episodes whose class shares are drawn, from one class to nearly all."""
+    at_home: Fraction = 0.1
+    """Share of the episodes that the source model meets at home, where the right answer is to do nothing."""
+    two_conditions: Fraction = 0.1
+    """Share of the shifted episodes whose batch holds two conditions."""
+    context: Fraction = 0.2
+    """Share of the episodes that come after batches of the same domain and condition."""
+    single_pass: Fraction = 0.0
+    """Share of the episodes that are generated in a single pass though `generator.probe` asks for a probe."""
+    loss: Literal["logarithmic", "relative", "cross_entropy"] = "relative"
+    """`relative`: at its best temperature and as a share of the source model's; `logarithmic`: its logarithm, at its
+    best temperature; `cross_entropy`: as in the paper."""
+    harm_weight: NotNegative = 0.0
+    """Weight of what the loss is above the source model's, where it is."""
     huber_weight: NotNegative = 0.0
     """λ, the paper's weight of the distance to fine-tuned parameters; 0 switches that term (and its cost) off."""
     huber_steps: Count = 1
@@ -225,8 +246,8 @@ class MetaTrainSettings(_Section):
     """Stop after so many validations in a row without a better one; null never stops early."""
     validation_batches: Count = 4
     """Per source domain, with and without a held-out shift, at each of the validation's batch sizes."""
-    validation_few_classes: Fraction = 0.2
-    """Share of them, rounded to whole batches, that holds two classes only."""
+    validation_skewed: Fraction = 0.5
+    """Share of them, rounded to whole batches, whose class shares are drawn."""
     guard_batches: Annotated[int, Field(ge=0)] = 12
     """Clean batches per source domain and batch size that the guard is calibrated on; 0: the bundle has no guard."""
 

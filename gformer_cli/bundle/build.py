@@ -26,7 +26,12 @@ def build_generator(settings: GeneratorSettings, backbone: Backbone) -> Generato
     )
     if settings.kind == "constant":
         return ConstantGenerator(backbone, scope=scope)
-    reads = Reads(gradients=settings.probe == "backward", statistics=settings.statistics, features=settings.features)
+    reads = Reads(
+        gradients=settings.probe == "backward",
+        statistics=settings.statistics,
+        features=settings.features,
+        class_shares=settings.class_shares,
+    )
     size = {
         "width": settings.width,
         "depth": settings.depth,
@@ -36,7 +41,15 @@ def build_generator(settings: GeneratorSettings, backbone: Backbone) -> Generato
     if settings.kind == "vector":
         return VectorGenerator(backbone, **size, reads=reads, scope=scope)
     constant = ConstantGenerator(backbone) if settings.on_constant else None
-    return ChannelGenerator(**size, channel_width=settings.channel_width, reads=reads, scope=scope, constant=constant)
+    return ChannelGenerator(
+        **size,
+        channel_width=settings.channel_width,
+        reads=reads,
+        scope=scope,
+        trusts=settings.trust,
+        classifies_last=settings.classifies_last,
+        constant=constant,
+    )
 
 
 def build_model(settings: GeneratorSettings, generator: Generator) -> GeneralizeFormer:
@@ -46,6 +59,7 @@ def build_model(settings: GeneratorSettings, generator: Generator) -> Generalize
         prior_count=settings.prior_count,
         single_pass=settings.probe == "none",
         probe_images=settings.probe_images,
+        probes_source=settings.probe == "source",
     )
 
 

@@ -10,9 +10,10 @@ from torch import nn
 
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.context import Context
-from gformer_cli.core.generators import Generator, SinglePass, generate
+from gformer_cli.core.generators import Generator, SecondPass, SinglePass, generation_of
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.probe import Probe, part_of, prior_mix, probe_source
+from gformer_cli.core.session import Session
 from gformer_cli.core.statistics import Statistics
 
 
@@ -28,6 +29,10 @@ class Prediction:
     """What they were generated from."""
     earlier: Sequence[Statistics] | None = None
     """Per layer the earlier statistics that this batch's were pooled with, where there is a context."""
+    source: torch.Tensor | None = None
+    """(B, K) of the source model, where the probe was a pass of it over all images."""
+    trust: torch.Tensor | None = None
+    """The share of residuals and mixing that the generator gave the batch, a scalar; None where it gives all."""
 
 
 class GeneralizeFormer(nn.Module):
@@ -38,12 +43,19 @@ class GeneralizeFormer(nn.Module):
         prior_count: how many images the source statistics count as where mixing starts (`probe.prior_mix`).
         single_pass: generate while the batch passes, instead of probing the source model with it first.
         probe_images: the share of a batch's images that are probed, in (0, 1].
+        probes_source: the probe is a pass of the source model as it is, not under mixed statistics.
 
     Raises `ValueError` for another share, and for a single pass that a generator cannot do.
     """
 
     def __init__(
-        self, generator: Generator, *, prior_count: float, single_pass: bool = False, probe_images: float = 1.0
+        self,
+        generator: Generator,
+        *,
+        prior_count: float,
+        single_pass: bool = False,
+        probe_images: float = 1.0,
+        probes_source: bool = False,
     ) -> None:
         super().__init__()
         if not 0.0 < probe_images <= 1.0:
@@ -52,14 +64,24 @@ class GeneralizeFormer(nn.Module):
         self.single_pass = single_pass
         self.generator = generator
         self.prior_count = prior_count
+        self.probes_source = probes_source
 
-    def forward(self, backbone: Backbone, images: torch.Tensor, context: Context | None = None) -> Prediction:
+    def forward(
+        self,
+        backbone: Backbone,
+        images: torch.Tensor,
+        context: Context | None = None,
+        *,
+        single_pass: bool | None = None,
+    ) -> Prediction:
         """Predict a batch (B, 3, H, W) with the parameters generated for it, from the images alone.
 
         With `context`, from what these images and those of the last batches showed together; the batch then becomes
-        a part of `context`, and is probed whole. Differentiable in the generator's weights.
+        a part of `context`, and is probed whole. `single_pass` overrides how the model generates. Differentiable in
+        the generator's weights.
         """
-        if self.single_pass and (context is None or self.generator.reads_context):
+        single_pass = self.single_pass if single_pass is None else single_pass
+        if single_pass and (context is None or self.generator.reads_context):
             count = images.shape[0]
             once = SinglePass(self.generator, backbone, count, prior_count=self.prior_count, context=context)
             logits = once.run(backbone.network, images)
@@ -70,8 +92,14 @@ class GeneralizeFormer(nn.Module):
         if self.probe_images < 1.0:  # the mixing starts from the batch that is predicted, not from the part
             start = prior_mix(probe.source, images.shape[0], self.prior_count)
             probe = replace(probe, source=probe.source.with_mix(start))
-        parameters = generate(self.generator, probe)
-        return Prediction(backbone(images, parameters), parameters, probe)
+        source = probe.logits if self.probes_source and self.probe_images == 1.0 else None
+        if self.generator.classifies_last:
+            second = SecondPass(self.generator, probe, len(images))
+            logits = second.run(backbone.network, images)
+            return Prediction(logits, second.generated(), probe, source=source, trust=second.generation.trust)
+        made = generation_of(self.generator, probe)
+        parameters = made.parameters()
+        return Prediction(backbone(images, parameters), parameters, probe, source=source, trust=made.trust)
 
     def _with_context(self, backbone: Backbone, images: torch.Tensor, context: Context) -> Prediction:
         probe = self._probe(backbone, images, context.probed)
@@ -79,12 +107,25 @@ class GeneralizeFormer(nn.Module):
             context.forget()
             probe = self._probe(backbone, images, None)
         together = context.with_earlier(probe)
-        parameters = generate(self.generator, together)
         earlier = context.adapted
-        logits, session = backbone.observe(images, parameters, earlier)
+        session: Session
+        if self.generator.classifies_last:
+            session = second = SecondPass(self.generator, together, len(images), context)
+            logits, made = second.run(backbone.network, images), second.generation
+        else:
+            made = generation_of(self.generator, together, len(images))
+            logits, session = backbone.observe(images, made.parameters(), earlier)
         context.remember(probe, session)
-        return Prediction(logits, parameters, together, earlier)
+        source = probe.logits if self.probes_source else None
+        return Prediction(logits, made.parameters(), together, earlier, source=source, trust=made.trust)
 
     def _probe(self, backbone: Backbone, images: torch.Tensor, earlier: Sequence[Statistics] | None) -> Probe:
         reads = self.generator.reads_gradients
-        return probe_source(backbone, images, prior_count=self.prior_count, gradients=reads, earlier=earlier)
+        return probe_source(
+            backbone,
+            images,
+            prior_count=self.prior_count,
+            gradients=reads,
+            earlier=earlier,
+            plain=self.probes_source,
+        )

@@ -68,6 +68,14 @@ def relative_cross_entropy(logits: torch.Tensor, start: torch.Tensor, labels: to
     return temperature_free_cross_entropy(logits, labels) / before.clamp_min(LEAST_START)
 
 
+def logarithmic_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The logarithm of `temperature_free_cross_entropy` of logits (B, K) over `LEAST_START`: scalar.
+
+    To lose a tenth of what is lost counts the same in hard and in easy episodes, wherever the generator stands.
+    """
+    return torch.log1p(temperature_free_cross_entropy(logits, labels) / LEAST_START)
+
+
 def rms(values: torch.Tensor) -> torch.Tensor:
     """Root mean square over all entries: scalar, never zero, so that it can divide."""
     return values.detach().square().mean().sqrt().clamp_min(1e-6)

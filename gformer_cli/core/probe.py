@@ -55,18 +55,22 @@ def probe_source(
     prior_count: float,
     gradients: bool,
     earlier: Sequence[Statistics] | None = None,
+    plain: bool = False,
 ) -> Probe:
     """Run the frozen source model on images (B, 3, H, W) under mixed statistics, once.
 
     `prior_count` is N of `prior_mix`. With `gradients`, one backward pass gives the gradient features; the
     frozen convolutions get none. With `earlier` (one per layer) the images are normalised as if those of `earlier` were
-    in the batch; all else that the probe holds is of `images` alone.
+    in the batch; all else that the probe holds is of `images` alone. With `plain` they are normalised as the source
+    model does it, and the logits are its own; mixing starts where it starts without.
     """
     source = backbone.source_parameters().detached()
     count = images.shape[0] + (earlier[0].count if earlier else 0)
     source = source.with_mix(prior_mix(source, count, prior_count))
     with torch.set_grad_enabled(gradients):
         leaves = source.detached(requires_grad=True) if gradients else source
+        if plain:
+            leaves, earlier = leaves.with_mix(None), None
         logits, session = backbone.observe(images, leaves, earlier)
         assert session.features is not None
         features = gradient_features(logits, session.features, leaves) if gradients else None

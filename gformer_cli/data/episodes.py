@@ -1,6 +1,8 @@
 """Episodes: labelled source batches that play an unseen target (GeneralizeFormer, section 3.3).
 
-An episode is fixed by the seed and its number, so any of them can be redrawn.
+They are like what users meet: all classes alike or a few of them, one image or many, one condition or two, after
+other batches of the same place or alone, and at home, where the right answer is to do nothing. An episode is fixed by
+the seed and its number, so any of them can be redrawn.
 """
 
 from __future__ import annotations
@@ -16,6 +18,11 @@ from gformer_cli.data.labelled import LabelledDomain
 from gformer_cli.data.shifts import HELD_OUT_FAMILIES, Shift, draw_shift
 from gformer_cli.seeding import derive_seed
 
+CONCENTRATIONS = (0.01, 3.0)
+"""Of the Dirichlet distribution that the class shares of a skewed batch are drawn from: one class, to nearly all."""
+MOST_EARLIER = 3
+"""Batches before an episode's own."""
+
 
 @dataclass(frozen=True)
 class Episode:
@@ -24,17 +31,39 @@ class Episode:
     domain: LabelledDomain
     positions: tuple[int, ...]
     shift: Shift | None
+    skewed: bool = False
+    """Whether its class shares were drawn from a Dirichlet distribution."""
+    at_home: bool = False
+    """Whether the source model knows the domain, which it meets unshifted."""
+    other: Shift | None = None
+    """The second half of the batch is under this shift, where there is one."""
+    earlier: tuple[tuple[int, ...], ...] = ()
+    """The batches that came before, under the first shift."""
+    single_pass: bool = False
+    """Whether a generator that would probe is to generate in a single pass."""
 
     def inputs(self, device: torch.device) -> torch.Tensor:
         """The network's input, float32 (B, 3, S, S)."""
-        images = self.domain.pixels(self.positions).to(device).float() / 255.0
-        if self.shift is not None:
-            images = self.shift(images)
-        return self.domain.preprocessing.normalise(images)
+        images = self._pixels(self.positions, device)
+        if self.other is None:
+            return self._shifted(images)
+        half = len(images) // 2
+        second = self.domain.preprocessing.normalise(self.other(images[half:]))
+        return torch.cat([self._shifted(images[:half]), second]) if half else second
+
+    def earlier_inputs(self, device: torch.device) -> list[torch.Tensor]:
+        """Those of the batches before, float32 (B_i, 3, S, S)."""
+        return [self._shifted(self._pixels(positions, device)) for positions in self.earlier]
 
     def labels(self, device: torch.device) -> torch.Tensor:
         """Class indices, (B,). Only losses and figures may read them."""
         return self.domain.labels[list(self.positions)].to(device)
+
+    def _pixels(self, positions: Sequence[int], device: torch.device) -> torch.Tensor:
+        return self.domain.pixels(positions).to(device).float() / 255.0
+
+    def _shifted(self, images: torch.Tensor) -> torch.Tensor:
+        return self.domain.preprocessing.normalise(images if self.shift is None else self.shift(images))
 
 
 @dataclass(frozen=True)
@@ -42,30 +71,47 @@ class EpisodeSampler:
     """Draws training episodes.
 
     Batch sizes are log-uniform from 1 to `largest_batch`, so that small batches are met as often as large
-    ones. A share `few_classes` of the batches holds two classes only; a share `shift_probability` carries a
-    shift of `families`.
+    ones. Each share in (0, 1) is of all episodes, drawn independently.
     """
 
     domains: Sequence[LabelledDomain]
     seed: int
     largest_batch: int
-    few_classes: float
+    skewed: float
+    """Whose class shares are drawn from a Dirichlet distribution."""
     shift_probability: float
+    """That carry a shift of `families`."""
     shift_strength: float
     families: Sequence[str]
+    at_home: float = 0.0
+    """On a domain that the source model knows, unshifted."""
+    two_conditions: float = 0.0
+    """Of those with a shift, whose second half is under another one."""
+    context: float = 0.0
+    """After batches of the same domain and condition."""
+    single_pass: float = 0.0
+    """Generated in a single pass, whatever the generator would do."""
 
     def draw(self, number: int) -> Episode:
         """Episode `number`."""
         rng = random.Random(derive_seed(self.seed, "episode", number))
         domain = rng.choice(list(self.domains))
-        size = round(2.0 ** rng.uniform(0.0, math.log2(self.largest_batch)))
-        pool: Sequence[int] = domain.train
-        if rng.random() < self.few_classes:
-            pool = _of_two_classes(rng, domain, pool)
-        shift = None
-        if rng.random() < self.shift_probability:
+        size = _log_uniform(rng, self.largest_batch)
+        skewed = rng.random() < self.skewed
+        positions = _drawn(rng, domain, domain.train, size, skewed=skewed)
+        at_home = rng.random() < self.at_home
+        shift = other = None
+        if rng.random() < self.shift_probability and not at_home:
             shift = draw_shift(rng, self.families, self.shift_strength)
-        return Episode(domain, tuple(rng.sample(pool, min(size, len(pool)))), shift)
+            if rng.random() < self.two_conditions:
+                other = draw_shift(rng, self.families, self.shift_strength)
+        earlier: list[tuple[int, ...]] = []
+        if rng.random() < self.context:
+            for _ in range(rng.randint(1, MOST_EARLIER)):
+                before = _log_uniform(rng, max(1, self.largest_batch // 4))
+                earlier.append(_drawn(rng, domain, domain.train, before, skewed=skewed))
+        single_pass = rng.random() < self.single_pass
+        return Episode(domain, positions, shift, skewed, at_home, other, tuple(earlier), single_pass)
 
 
 def validation_episodes(
@@ -74,33 +120,65 @@ def validation_episodes(
     seed: int,
     batch_sizes: Sequence[int],
     batches: int,
-    few_classes: float,
+    skewed: float,
     unshifted: bool,
     strength: float,
+    at_home: bool = False,
 ) -> list[Episode]:
     """The fixed episodes that select a generator: validation images, families of shifts not trained on.
 
-    Per domain and batch size `batches` with a held-out shift and, with `unshifted`, as many without; a share
-    `few_classes` of each, rounded to whole batches, holds two classes only.
+    Per domain and batch size `batches` with a held-out shift, with `unshifted` as many without, and with `at_home` as
+    many that the source model meets at home; of each the share `skewed`, rounded to whole batches, has class shares
+    from a Dirichlet distribution.
     """
-    of_all_classes = batches - round(few_classes * batches)
+    alike = batches - round(skewed * batches)
     found: list[Episode] = []
     for domain in domains:
         for size in batch_sizes:
-            for number in range(batches * (2 if unshifted else 1)):
+            for number in range(batches * (1 + unshifted + at_home)):
                 rng = random.Random(derive_seed(seed, "validation", domain.name, size, number))
-                pool: Sequence[int] = domain.validation
-                if number % batches >= of_all_classes:
-                    pool = _of_two_classes(rng, domain, pool)
-                chosen = tuple(rng.sample(pool, min(size, len(pool))))
+                few = number % batches >= alike
+                chosen = _drawn(rng, domain, domain.validation, size, skewed=few)
                 shift = draw_shift(rng, HELD_OUT_FAMILIES, strength) if number < batches else None
                 if chosen:
-                    found.append(Episode(domain, chosen, shift))
+                    found.append(Episode(domain, chosen, shift, few, number >= batches * (1 + unshifted)))
     return found
 
 
-def _of_two_classes(rng: random.Random, domain: LabelledDomain, pool: Sequence[int]) -> list[int]:
-    """What `pool`, positions in `domain`, holds of two of its classes, drawn; of one where there is no other."""
-    present = sorted({int(domain.labels[position]) for position in pool})
-    kept = set(rng.sample(present, min(2, len(present))))
-    return [position for position in pool if int(domain.labels[position]) in kept]
+def _log_uniform(rng: random.Random, most: int) -> int:
+    drawn: float = 2.0 ** rng.uniform(0.0, math.log2(most))
+    return round(drawn)
+
+
+def _drawn(
+    rng: random.Random, domain: LabelledDomain, pool: Sequence[int], size: int, *, skewed: bool
+) -> tuple[int, ...]:
+    """At most `size` of `pool`, positions in `domain`: as they come, or with class shares that are drawn.
+
+    A class that runs out gives what it has.
+    """
+    if not skewed or not pool:
+        return tuple(rng.sample(pool, min(size, len(pool))))
+    of_class: dict[int, list[int]] = {}
+    for position in pool:
+        of_class.setdefault(int(domain.labels[position]), []).append(position)
+    low, high = (math.log(bound) for bound in CONCENTRATIONS)
+    shares = _dirichlet(rng, math.exp(rng.uniform(low, high)), len(of_class))
+    wanted = rng.choices(sorted(of_class), shares, k=size)
+    chosen: list[int] = []
+    for label in sorted(of_class):
+        chosen += rng.sample(of_class[label], min(wanted.count(label), len(of_class[label])))
+    rng.shuffle(chosen)
+    return tuple(chosen)
+
+
+def _dirichlet(rng: random.Random, concentration: float, count: int) -> list[float]:
+    """`count` shares that sum to 1."""
+    # in logarithms: of a gamma variable of small shape little is left but its logarithm (Marsaglia and Tsang 2000)
+    logs = [
+        math.log(rng.gammavariate(concentration + 1.0, 1.0)) + math.log(1.0 - rng.random()) / concentration
+        for _ in range(count)
+    ]
+    most = max(logs)
+    weights = [math.exp(each - most) for each in logs]
+    return [weight / sum(weights) for weight in weights]

@@ -47,8 +47,8 @@ def predict_both(
     backbone: Backbone, model: GeneralizeFormer | StaticModel, images: torch.Tensor, context: Context | None = None
 ) -> Candidates:
     """Predict a batch (B, C, H, W) with the source model and with `model`, which reads `context` where there is one."""
-    source = _widened(backbone(images))
     prediction: Prediction = model(backbone, images, context)
+    source = _widened(backbone(images) if prediction.source is None else prediction.source)
     return Candidates(backbone, images, source, replace(prediction, logits=_widened(prediction.logits)))
 
 

@@ -13,9 +13,16 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from gformer_cli.compute.device import autocast
 from gformer_cli.compute.pace import Pace
 from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.context import Context
 from gformer_cli.core.generalizeformer import GeneralizeFormer, Prediction
 from gformer_cli.core.generators import Generator
-from gformer_cli.core.losses import fine_tuned, parameter_distance, parameter_units, relative_cross_entropy
+from gformer_cli.core.losses import (
+    fine_tuned,
+    logarithmic_cross_entropy,
+    parameter_distance,
+    parameter_units,
+    relative_cross_entropy,
+)
 from gformer_cli.core.probe import prior_mix
 from gformer_cli.data.episodes import Episode, EpisodeSampler, validation_episodes
 from gformer_cli.data.labelled import LabelledDomain
@@ -79,27 +86,36 @@ class EpisodeWork:
         )
         kept = model.generator if self.average is None else cast(Generator, self.average.module)
         self.kept = GeneralizeFormer(
-            kept, prior_count=model.prior_count, single_pass=model.single_pass, probe_images=model.probe_images
+            kept,
+            prior_count=model.prior_count,
+            single_pass=model.single_pass,
+            probe_images=model.probe_images,
+            probes_source=model.probes_source,
         )
         """What is validated and kept: the generator, or the average of its weights."""
         self.sampler = EpisodeSampler(
             domains,
             settings.seed,
             self.options.largest_batch,
-            self.options.few_classes,
+            self.options.skewed,
             # without leave-one-domain-out models, only a shift makes images that the model has not seen
             settings.shifts.probability if leave_one_domain_out else 1.0,
             settings.shifts.strength,
             settings.shifts.families,
+            self.options.at_home,
+            self.options.two_conditions,
+            self.options.context,
+            self.options.single_pass,
         )
         self.validation = validation_episodes(
             domains,
             seed=settings.seed,
             batch_sizes=sorted({min(SMALL_BATCH, self.options.largest_batch), self.options.largest_batch}),
             batches=self.options.validation_batches,
-            few_classes=self.options.validation_few_classes,
+            skewed=self.options.validation_skewed,
             unshifted=leave_one_domain_out,
             strength=settings.shifts.strength,
+            at_home=self.options.at_home > 0.0,
         )
         if not self.validation:
             raise InputError(
@@ -126,12 +142,14 @@ class EpisodeWork:
         return Learned(gradient, figures)
 
     def loss(self, episode: Episode) -> EpisodeLoss:
-        """CE(f(x; θ_t), y), plain or relative, and Huber(θ_t, θ*), both with gradients to the generator's weights."""
+        """The fit of f(x; θ_t) to y, and Huber(θ_t, θ*), both with gradients to the generator's weights."""
         options = self.options
-        backbone = self.models.unaware_of(episode.domain.name)
+        backbone = self.backbone_of(episode)
         images, labels = episode.inputs(self.device), episode.labels(self.device)
+        single = self.model.single_pass or episode.single_pass
         with autocast(options.precision, self.device):
-            prediction = self.model(backbone, images)
+            context = self._context(backbone, episode, single)
+            prediction = self.model(backbone, images, context, single_pass=single)
         huber = images.new_zeros(())
         if options.huber_weight > 0.0:
             source = backbone.source_parameters()
@@ -145,25 +163,57 @@ class EpisodeWork:
             )
             huber = parameter_distance(prediction.parameters.trainable(), wanted.trainable(), parameter_units(source))
         accuracy = float((prediction.logits.argmax(dim=1) == labels).float().mean())
-        logits = prediction.logits.float()
-        if options.loss == "relative":
-            fit = relative_cross_entropy(logits, self._start(backbone, images, prediction).float(), labels)
-        else:
+        return EpisodeLoss(self._fit(backbone, images, labels, prediction, single), huber, accuracy)
+
+    def backbone_of(self, episode: Episode) -> Backbone:
+        """The source model that `episode` is put to."""
+        return self.models.full if episode.at_home else self.models.unaware_of(episode.domain.name)
+
+    def _context(self, backbone: Backbone, episode: Episode, single: bool) -> Context | None:
+        if not episode.earlier:
+            return None
+        context = Context(len(episode.earlier))
+        with torch.no_grad():
+            for images in episode.earlier_inputs(self.device):
+                self.model(backbone, images, context, single_pass=single)
+        return context
+
+    def _fit(
+        self,
+        backbone: Backbone,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        prediction: Prediction,
+        single: bool,
+    ) -> torch.Tensor:
+        options, logits = self.options, prediction.logits.float()
+        if options.loss == "cross_entropy":
             fit = F.cross_entropy(logits, labels)
-        return EpisodeLoss(fit, huber, accuracy)
+        elif options.loss == "relative":
+            start = self._start(backbone, images, prediction, single)
+            fit = relative_cross_entropy(logits, start.float(), labels)
+        else:
+            fit = logarithmic_cross_entropy(logits, labels)
+        if options.harm_weight:
+            with torch.no_grad():
+                unadapted = (backbone(images) if prediction.source is None else prediction.source).float()
+            before = logarithmic_cross_entropy(unadapted, labels)
+            fit = fit + options.harm_weight * F.relu(logarithmic_cross_entropy(logits, labels) - before)
+        return fit
 
     @torch.no_grad()
-    def _start(self, backbone: Backbone, images: torch.Tensor, prediction: Prediction) -> torch.Tensor:
+    def _start(self, backbone: Backbone, images: torch.Tensor, prediction: Prediction, single: bool) -> torch.Tensor:
         """Logits (B, K) of the untrained generator: the source parameters under mixed statistics."""
-        if not self.model.single_pass and self.model.probe_images == 1.0:
+        mixed = not single and not self.model.probes_source and self.model.probe_images == 1.0
+        if mixed and prediction.earlier is None:
             return prediction.probe.logits
-        return backbone(images, prediction.probe.source)  # type: ignore[no-any-return]
+        return backbone(images, prediction.probe.source, prediction.earlier)  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def accuracy_on(self, number: int, method: str) -> float:
         """Accuracy on validation episode `number`."""
         episode = self.validation[number]
-        backbone = self.models.unaware_of(episode.domain.name)
+        backbone = self.backbone_of(episode)
         images = episode.inputs(self.device)
         with self.pace.step(len(images) + _CALL):
             if method == "gformer":

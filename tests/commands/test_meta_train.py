@@ -127,7 +127,7 @@ CHANGES = [
     "meta_train.warmup=1.0",
     "meta_train.clip=1e-6",
     "meta_train.largest_batch=3",
-    "meta_train.few_classes=1.0",
+    "meta_train.skewed=1.0",
     "meta_train.ema=0.9",
     "meta_train.precision=bfloat16",
     "meta_train.huber_weight=0",
@@ -181,7 +181,7 @@ def test_the_baseline_of_these_changes_repeats(
     assert tensors(pretrained, "generator") == finished_generator
 
 
-@pytest.mark.parametrize("change", ["validation_batches=3", "validation_few_classes=1"])
+@pytest.mark.parametrize("change", ["validation_batches=3", "validation_skewed=1"])
 def test_settings_of_the_validation_change_what_is_validated_on(
     meta_train: MetaTrain, pretrained: Path, trained: Path, read_log: ReadLog, change: str
 ) -> None:

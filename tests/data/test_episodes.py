@@ -27,7 +27,7 @@ def _sampler(domains: list[LabelledDomain], **options: Any) -> EpisodeSampler:
     defaults: dict[str, Any] = {
         "seed": 0,
         "largest_batch": 16,
-        "few_classes": 0.0,
+        "skewed": 0.0,
         "shift_probability": 0.0,
         "shift_strength": 1.0,
         "families": TRAINING_FAMILIES,
@@ -44,7 +44,7 @@ def _classes(episode: Episode) -> set[int]:
 
 
 def test_a_number_gives_the_same_episode_whatever_was_drawn_before(domains: list[LabelledDomain]) -> None:
-    sampler = _sampler(domains, few_classes=0.5, shift_probability=0.5)
+    sampler = _sampler(domains, skewed=0.5, shift_probability=0.5)
     forwards = [_key(sampler.draw(number)) for number in range(20)]
     backwards = [_key(sampler.draw(number)) for number in reversed(range(20))]
     assert forwards == backwards[::-1]
@@ -90,26 +90,73 @@ def test_an_image_is_at_most_once_in_a_batch(domains: list[LabelledDomain]) -> N
         assert len(set(positions)) == len(positions)
 
 
-def test_few_classes_gives_two_classes(domains: list[LabelledDomain]) -> None:
-    sampler = _sampler(domains, few_classes=1.0, largest_batch=1000)
-    episodes = [sampler.draw(number) for number in DRAWS]
-    assert {len(_classes(episode)) for episode in episodes} <= {1, 2}
-    # nine training images a class: ten images cannot be of one class
-    large = [_classes(episode) for episode in episodes if len(episode.positions) > 9]
-    assert {len(classes) for classes in large} == {2}
-    assert {frozenset(classes) for classes in large} == {frozenset(p) for p in [(0, 1), (0, 2), (1, 2)]}
+def test_skewed_batches_hold_from_one_class_to_all(domains: list[LabelledDomain]) -> None:
+    sampler = _sampler(domains, skewed=1.0, largest_batch=16)
+    large = [e for e in map(sampler.draw, range(1000)) if len(e.positions) > 8]
+    counts = Counter(len(_classes(episode)) for episode in large)
+    assert set(counts) == {1, 2, 3}
+    assert min(counts.values()) > len(large) / 10
+    assert all(episode.skewed for episode in large)
+    # whichever class it is
+    alone = {next(iter(_classes(e))) for e in large if len(_classes(e)) == 1}
+    assert alone == {0, 1, 2}
 
 
-def test_without_few_classes_large_batches_hold_all(domains: list[LabelledDomain]) -> None:
+def test_an_image_is_at_most_once_in_a_skewed_batch_even_where_its_class_runs_out(
+    domains: list[LabelledDomain],
+) -> None:
+    sampler = _sampler(domains, skewed=1.0, largest_batch=1000)
+    for number in DRAWS:
+        positions = sampler.draw(number).positions
+        assert len(set(positions)) == len(positions) >= 1
+
+
+def test_without_skew_large_batches_hold_all(domains: list[LabelledDomain]) -> None:
     sampler = _sampler(domains, largest_batch=1000)
     large = [e for e in map(sampler.draw, DRAWS) if len(e.positions) > 18]
     assert large
     assert {len(_classes(episode)) for episode in large} == {3}
+    assert not any(episode.skewed for episode in large)
 
 
-def test_few_classes_of_a_domain_with_one_class_is_that_class(make_labelled: Any) -> None:
-    sampler = _sampler(make_labelled({"site": {"cat": 8}}), few_classes=1.0)
+def test_skew_in_a_domain_with_one_class_is_that_class(make_labelled: Any) -> None:
+    sampler = _sampler(make_labelled({"site": {"cat": 8}}), skewed=1.0)
     assert {len(_classes(sampler.draw(number))) for number in range(20)} == {1}
+
+
+@pytest.mark.parametrize(("share", "low", "high"), [(0.0, 0, 0), (0.5, 110, 190), (1.0, 300, 300)])
+@pytest.mark.parametrize("kind", ["skewed", "at_home", "context", "single_pass"])
+def test_each_share_is_of_all_episodes(
+    domains: list[LabelledDomain], kind: str, share: float, low: int, high: int
+) -> None:
+    sampler, shown = _sampler(domains, **{kind: share}), "earlier" if kind == "context" else kind
+    assert low <= sum(bool(getattr(sampler.draw(number), shown)) for number in DRAWS) <= high
+
+
+def test_at_home_nothing_is_shifted(domains: list[LabelledDomain]) -> None:
+    sampler = _sampler(domains, at_home=0.5, shift_probability=1.0, two_conditions=1.0)
+    for episode in map(sampler.draw, DRAWS):
+        assert (episode.shift is None) == (episode.other is None) == episode.at_home
+
+
+def test_batches_before_are_of_the_same_domain_and_condition(domains: list[LabelledDomain]) -> None:
+    sampler = _sampler(domains, context=1.0, shift_probability=1.0)
+    for episode in map(sampler.draw, range(50)):
+        assert 1 <= len(episode.earlier) <= 3
+        assert all(set(before) <= set(episode.domain.train) for before in episode.earlier)
+        again = Episode(episode.domain, episode.earlier[0], episode.shift)
+        assert torch.equal(episode.earlier_inputs(CPU)[0], again.inputs(CPU))
+
+
+def test_two_conditions_share_a_batch(domains: list[LabelledDomain]) -> None:
+    sampler = _sampler(domains, two_conditions=1.0, shift_probability=1.0)
+    episode = next(e for e in map(sampler.draw, DRAWS) if len(e.positions) == 9)
+    assert episode.other not in (None, episode.shift)
+    first = Episode(episode.domain, episode.positions[:4], episode.shift)
+    second = Episode(episode.domain, episode.positions[4:], episode.other)
+    assert torch.equal(episode.inputs(CPU), torch.cat([first.inputs(CPU), second.inputs(CPU)]))
+    alone = next(e for e in map(sampler.draw, DRAWS) if len(e.positions) == 1)
+    assert alone.inputs(CPU).shape[0] == 1
 
 
 @pytest.mark.parametrize(("probability", "low", "high"), [(0.0, 0, 0), (0.5, 110, 190), (1.0, 300, 300)])
@@ -127,9 +174,9 @@ def test_shifts_take_the_families_and_the_strength_given(domains: list[LabelledD
     assert {shift.strength for shift in shifts if shift} == {0.3}
 
 
-@pytest.mark.parametrize("few_classes", [0.0, 1.0])
-def test_a_validation_image_is_never_drawn(domains: list[LabelledDomain], few_classes: float) -> None:
-    sampler = _sampler(domains, few_classes=few_classes)
+@pytest.mark.parametrize("skewed", [0.0, 1.0])
+def test_a_validation_image_is_never_drawn(domains: list[LabelledDomain], skewed: float) -> None:
+    sampler = _sampler(domains, skewed=skewed)
     for number in DRAWS:
         episode = sampler.draw(number)
         assert set(episode.positions).isdisjoint(episode.domain.validation)
@@ -156,7 +203,7 @@ def _validation(domains: list[LabelledDomain], **options: Any) -> list[Episode]:
         "seed": 0,
         "batch_sizes": (1, 4),
         "batches": 3,
-        "few_classes": 0.0,
+        "skewed": 0.0,
         "unshifted": True,
         "strength": 0.7,
     }
@@ -203,22 +250,32 @@ def test_a_domain_without_validation_images_gives_no_validation_episode(make_lab
     assert _validation(make_labelled({"site": {"cat": 1, "dog": 1}})) == []
 
 
-def test_a_share_of_the_validation_holds_two_classes(domains: list[LabelledDomain]) -> None:
-    """Of each domain, size and kind of shift alike; three classes, three held-out images of each."""
-    episodes = _validation(domains, batch_sizes=(9,), batches=5, few_classes=0.4)
-    counts = Counter((e.domain.name, e.shift is None, len(_classes(e))) for e in episodes)
+def test_a_share_of_the_validation_is_skewed(domains: list[LabelledDomain]) -> None:
+    """Of each domain, size and kind of shift alike."""
+    episodes = _validation(domains, batch_sizes=(9,), batches=5, skewed=0.4)
+    counts = Counter((e.domain.name, e.shift is None, e.skewed) for e in episodes)
     assert counts == {
-        (name, plain, classes): count
+        (name, plain, skewed): count
         for name in ("east", "west")
         for plain in (True, False)
-        for classes, count in ((3, 3), (2, 2))
+        for skewed, count in ((False, 3), (True, 2))
     }
+    assert {len(_classes(e)) for e in episodes if not e.skewed} == {3}
+    assert min(len(_classes(e)) for e in episodes if e.skewed) < 3
     assert all(set(episode.positions) <= set(episode.domain.validation) for episode in episodes)
 
 
-def test_few_classes_in_the_validation_leave_the_other_batches_as_they_are(domains: list[LabelledDomain]) -> None:
+def test_skew_in_the_validation_leaves_the_other_batches_as_they_are(domains: list[LabelledDomain]) -> None:
     without = [_key(episode) for episode in _validation(domains, batches=4)]
-    share = [_key(episode) for episode in _validation(domains, batches=4, few_classes=0.25)]
+    share = [_key(episode) for episode in _validation(domains, batches=4, skewed=0.25)]
     assert len(share) == len(without)
-    # the last of every four holds two classes
-    assert [a == b for a, b in zip(without, share, strict=True)] == [True, True, True, False] * (len(without) // 4)
+    assert all(a == b for place, (a, b) in enumerate(zip(without, share, strict=True)) if place % 4 < 3)
+    assert any(a != b for a, b in zip(without, share, strict=True))
+
+
+def test_validation_at_home_is_unshifted_and_comes_on_top(domains: list[LabelledDomain]) -> None:
+    without, with_home = _validation(domains), _validation(domains, at_home=True)
+    home = [episode for episode in with_home if episode.at_home]
+    assert [_key(e) for e in with_home if not e.at_home] == [_key(e) for e in without]
+    assert len(home) == len(without) // 2
+    assert all(episode.shift is None for episode in home)

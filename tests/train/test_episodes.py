@@ -21,7 +21,7 @@ def test_a_partial_probe_is_trained_and_validated_and_the_whole_batch_is_what_it
     drawn = (trainer.sampler.draw(number) for number in range(100))
     episode = next(episode for episode in drawn if len(episode.positions) > 1)
     backbone, images = trainer.models.unaware_of(episode.domain.name), episode.inputs(CPU)
-    start = trainer._start(backbone, images, trainer.model(backbone, images))
+    start = trainer._start(backbone, images, trainer.model(backbone, images), False)
     mixed = backbone.source_parameters().with_mix(prior_mix(backbone.source_parameters(), len(images), 16.0))
     assert torch.equal(start, backbone(images, mixed))
     assert torch.isfinite(trainer.loss(episode).cross_entropy)
@@ -29,7 +29,7 @@ def test_a_partial_probe_is_trained_and_validated_and_the_whole_batch_is_what_it
 
 @pytest.mark.parametrize("term", ["cross_entropy", "huber"])
 def test_both_terms_reach_the_generator(make_trainer: Callable[..., MetaTrainer], term: str) -> None:
-    trainer = make_trainer("meta_train.few_classes=0")
+    trainer = make_trainer("meta_train.skewed=0")
     with torch.no_grad():  # an untrained generator's last layers are zero, which blocks those before them
         for parameter in trainer.model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -55,7 +55,10 @@ def test_huber_weight_zero_does_not_even_fine_tune(
 
 
 def test_the_loss_is_relative_or_the_plain_cross_entropy(make_trainer: Callable[..., MetaTrainer]) -> None:
-    plain, relative = (make_trainer(f"meta_train.loss={name}") for name in ("cross_entropy", "relative"))
+    plain, relative = (
+        make_trainer(f"meta_train.loss={name}", "meta_train.context=0", "meta_train.at_home=0")
+        for name in ("cross_entropy", "relative")
+    )
     episode = plain.sampler.draw(1)
     backbone, images, labels = plain.models.unaware_of(episode.domain.name), episode.inputs(CPU), episode.labels(CPU)
     found = plain.model(backbone, images)
@@ -67,9 +70,9 @@ def test_the_loss_is_relative_or_the_plain_cross_entropy(make_trainer: Callable[
 
 
 def test_without_leave_one_domain_out_models_every_episode_is_shifted(make_trainer: Callable[..., MetaTrainer]) -> None:
-    trainer = make_trainer("shifts.probability=0", leave_one_domain_out=False)
+    trainer = make_trainer("shifts.probability=0", "meta_train.at_home=0", leave_one_domain_out=False)
     assert all(trainer.sampler.draw(number).shift is not None for number in range(20))
-    assert all(episode.shift is not None for episode in trainer.validation)
+    assert all(episode.shift is not None for episode in trainer.validation if not episode.at_home)
     trainer = make_trainer("shifts.probability=0")
     assert all(trainer.sampler.draw(number).shift is None for number in range(20))
     assert {episode.shift is None for episode in trainer.validation} == {True, False}

@@ -8,7 +8,8 @@ start at zero: untrained, it is the source model. `generation.py` makes θ_t of 
 from gformer_cli.core.generators.base import Generator, Observed, Reads, Residuals, Scope
 from gformer_cli.core.generators.channel import ChannelGenerator
 from gformer_cli.core.generators.constant import ConstantGenerator
-from gformer_cli.core.generators.generation import Generation, generate
+from gformer_cli.core.generators.generation import Generation, generate, generation_of
+from gformer_cli.core.generators.second_pass import SecondPass
 from gformer_cli.core.generators.single_pass import SinglePass
 from gformer_cli.core.generators.vector import VectorGenerator
 
@@ -21,7 +22,9 @@ __all__ = [
     "Reads",
     "Residuals",
     "Scope",
+    "SecondPass",
     "SinglePass",
     "VectorGenerator",
     "generate",
+    "generation_of",
 ]

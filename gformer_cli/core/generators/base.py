@@ -34,10 +34,14 @@ class Observed:
     """(B, K) under the source's classifier; None before the classes are shown."""
     features: torch.Tensor | None = None
     """(B, D), where there are logits."""
+    own: int | None = None
+    """How many of the B images are the batch's own, the last ones; None for all. The others are its context's."""
+    last: bool = False
+    """Whether logits and features are those under the generated parameters, and nothing is shown afterwards."""
 
     @classmethod
-    def all_of(cls, probe: Probe) -> Observed:
-        """Everything that a probe shows, at once."""
+    def all_of(cls, probe: Probe, own: int | None = None) -> Observed:
+        """Everything that a probe shows, at once; `own` images of it are the batch's."""
         return cls(
             layers=range(len(probe.means)),
             source=tuple(zip(probe.source_means, probe.source_variances, strict=True)),
@@ -45,6 +49,7 @@ class Observed:
             gradients=probe.gradients,
             logits=probe.logits,
             features=probe.features,
+            own=own,
         )
 
 
@@ -65,6 +70,8 @@ class Residuals:
     """(K, D), in units of rms(W)."""
     bias: torch.Tensor | None = None
     """(K,), in logits."""
+    trust: torch.Tensor | None = None
+    """Share of all this, and of the mixing, that the batch is given, a scalar in [0, 1]; None for everything."""
 
     def plus(self, other: Residuals) -> Residuals:
         """The sum of two residuals; of the classifier where both have it."""
@@ -74,6 +81,7 @@ class Residuals:
             mix=self.mix + other.mix,
             weight=None if self.weight is None or other.weight is None else self.weight + other.weight,
             bias=None if self.bias is None or other.bias is None else self.bias + other.bias,
+            trust=self.trust,
         )
 
 
@@ -131,6 +139,8 @@ class Reads:
     """How far each layer's batch statistics lie from the source's."""
     features: bool = True
     """The batch's features before the classifier."""
+    class_shares: bool = False
+    """The shares of the classes in the batch, apart from those in its context, and how they correct the bias."""
 
 
 Step = Callable[[Observed], Residuals]
@@ -146,6 +156,9 @@ class Generator(nn.Module, ABC):
     """Whether a single pass takes earlier batches into account; without, a context needs a probe."""
     layer_by_layer: bool = False
     """Whether it can generate on the way of a single pass; else everything must have been shown before."""
+    classifies_last: bool = False
+    """Whether it generates the classifier after a probe, too, from what the batch shows under the generated γ, β and
+    mixing; else from the probe."""
     constant: Generator | None
     """What is generated comes on top of its residuals, which look at nothing."""
 

@@ -42,6 +42,8 @@ from gformer_cli.core.losses import entropy, marginal_entropy, rms
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.statistics import mean_by_layer, owners, statistic_shift
 
+TRUST = 4.0
+"""Log odds of the trust in an untrained generator's work: nearly all."""
 _QUIET = 0.02
 """Nats: gradients that promise less count for little, so that the rounding of a sure batch is no direction."""
 
@@ -57,6 +59,8 @@ class ChannelGenerator(Generator):
         channel_width: width of the shared per-channel networks.
         reads: the ingredients that the tokens are made of.
         scope: the parameters that are generated.
+        trusts: whether a probed batch is also given the share of its residuals and mixing that counts.
+        classifies_last: see `Generator`.
         constant: what is generated comes on top of its residuals, and fits only networks of their shape.
     """
 
@@ -73,10 +77,13 @@ class ChannelGenerator(Generator):
         channel_width: int = 32,
         reads: Reads | None = None,
         scope: Scope | None = None,
+        trusts: bool = False,
+        classifies_last: bool = False,
         constant: ConstantGenerator | None = None,
     ) -> None:
         super().__init__(scope)
         self.constant = constant
+        self.classifies_last = classifies_last
         self.reads = reads = reads or Reads()
         self.reads_gradients = reads.gradients
         # γ and β, the statistic shifts (mean, log-variance), the two gradients
@@ -87,8 +94,8 @@ class ChannelGenerator(Generator):
         self.entry_input = _mlp(per_entry, channel_width, channel_width)
         per_layer = POSITIONS + 2 + 2 * reads.statistics + 2 * reads.gradients
         self.layer_token = nn.Linear(2 * channel_width + per_layer, width)
-        self.class_token = nn.Linear(2 * channel_width + 3 + reads.gradients, width)
-        self.batch_token = nn.Linear(4, width)
+        self.class_token = nn.Linear(2 * channel_width + 3 + reads.gradients + 2 * reads.class_shares, width)
+        self.batch_token = nn.Linear(4 + 4 * reads.class_shares, width)
         self.transformer = encoder(width, depth, heads, feed_forward)
         self.norm = nn.LayerNorm(width)
         self.channel_head = _Head(channel_width, width, 2)
@@ -99,6 +106,11 @@ class ChannelGenerator(Generator):
         self.entry_map = zero_start(nn.Linear(width, per_entry))
         self.mix_head = zero_start(nn.Linear(width, 1))
         self.bias_head = zero_start(nn.Linear(width, 1, bias=False))
+        # how far the bias follows the logarithm of the class shares, of the batch and with its context
+        self.share_head = zero_start(nn.Linear(width, 2)) if reads.class_shares else None
+        self.trust_head = zero_start(nn.Linear(width, 1)) if trusts else None
+        if trusts:
+            self.register_buffer("caution", torch.zeros(()))
 
     def begin(self, source: Parameters, batch_size: int) -> Step:
         return _ChannelStep(self, source, batch_size)
@@ -147,14 +159,10 @@ class ChannelGenerator(Generator):
         pooled = pool_by_layer(states, source)  # (L, 2h)
         return Evidence(items, states, self.layer_token(torch.cat([pooled, *layer], dim=1)))
 
-    def class_evidence(
-        self,
-        source: Parameters,
-        logits: torch.Tensor,
-        features: torch.Tensor,
-        gradients: GradientFeatures | None,
-    ) -> ClassEvidence:
+    def class_evidence(self, source: Parameters, observed: Observed) -> ClassEvidence:
         """What is known of the classes from logits (B, K) and features (B, D)."""
+        logits, features, gradients = observed.logits, observed.features, observed.gradients
+        assert logits is not None and features is not None
         probabilities = logits.softmax(dim=1)  # (B, K)
         expected = probabilities.mean(dim=0)  # (K,): the batch's class marginal
         scaled = features / features.square().mean().sqrt().clamp_min(1e-6)
@@ -165,6 +173,8 @@ class ChannelGenerator(Generator):
             assert gradients is not None
             per_class.append(gradients.bias * len(expected))
             steepest = rms(gradients.weight)
+        if self.reads.class_shares:
+            per_class += [log_shares(logits, observed.own), torch.full_like(source.bias, float(observed.last))]
         facts = torch.stack(per_class, dim=1)
 
         def of(rows: slice) -> Evidence:
@@ -184,19 +194,33 @@ class ChannelGenerator(Generator):
 
         return ClassEvidence(of, *source.weight.shape)
 
-    def batch_evidence(self, logits: torch.Tensor) -> torch.Tensor:
+    def batch_evidence(self, observed: Observed) -> torch.Tensor:
         """The batch's token (1, width): size, entropies as shares of their maximum, confidence."""
+        logits = observed.logits
+        assert logits is not None
         most = math.log(max(logits.shape[1], 2))
-        evidence = torch.stack(
-            [
-                _log_size(logits.shape[0], logits),
-                entropy(logits) / most,
-                marginal_entropy(logits) / most,
-                logits.softmax(dim=1).max(dim=1).values.mean(),
+        evidence = [
+            _log_size(logits.shape[0], logits),
+            entropy(logits) / most,
+            marginal_entropy(logits) / most,
+            logits.softmax(dim=1).max(dim=1).values.mean(),
+        ]
+        if self.reads.class_shares:
+            own = logits if observed.own is None else logits[-observed.own :]
+            evidence += [
+                _log_size(own.shape[0], logits),
+                marginal_entropy(own) / most,
+                logits.new_tensor(most) / math.log(10.0) - 1.0,
+                logits.new_tensor(float(observed.last)),
             ]
-        )
-        token: torch.Tensor = self.batch_token(evidence)[None]
+        token: torch.Tensor = self.batch_token(torch.stack(evidence))[None]
         return token
+
+    def trust(self, token: torch.Tensor) -> torch.Tensor | None:
+        """The share of residuals and mixing that a batch is given, by its token (width,): scalar."""
+        if self.trust_head is None:
+            return None
+        return torch.sigmoid(self.trust_head(token)[0] + TRUST - self.caution)
 
     def layer_residuals(self, evidence: Evidence, tokens: torch.Tensor, owner: torch.Tensor) -> torch.Tensor:
         """Of γ and β, (ΣC, 2), from the layers' evidence and the transformer's tokens (L, width)."""
@@ -205,14 +229,23 @@ class ChannelGenerator(Generator):
         moved: torch.Tensor = along + self.channel_head(evidence.states, tokens, owner)
         return moved
 
-    def class_residuals(self, evidence: ClassEvidence, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of W (K, D) and b (K,), from the classes' evidence and the transformer's tokens (K, width)."""
+    def class_residuals(
+        self, evidence: ClassEvidence, tokens: torch.Tensor, batch: torch.Tensor, observed: Observed
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of W (K, D) and b (K,), from the classes' evidence and the transformer's tokens, (K, width) of the classes
+        and (width,) of the batch."""
         weight: list[torch.Tensor] = []
         for rows, part in evidence.parts():
             maps = RESIDUAL_SCALE * self.entry_map(tokens[rows])  # (k, F)
             along = (maps[:, None] * part.items).sum(dim=2)  # (k, D)
             weight.append(along + self.entry_head(part.states, tokens[rows, None])[..., 0])
-        return torch.cat(weight), RESIDUAL_SCALE * self.bias_head(tokens)[:, 0]
+        bias = RESIDUAL_SCALE * self.bias_head(tokens)[:, 0]
+        if self.share_head is not None:
+            assert observed.logits is not None
+            follows = self.share_head(batch)
+            bias = bias + follows[0] * log_shares(observed.logits, observed.own)
+            bias = bias + follows[1] * log_shares(observed.logits, None)
+        return torch.cat(weight), bias
 
 
 class _ChannelStep:
@@ -232,9 +265,8 @@ class _ChannelStep:
             layers = generator.layer_evidence(source_evidence, _shifts(observed), _of_layers(observed.gradients))
             tokens.append(layers.tokens)
         if observed.logits is not None:
-            assert observed.features is not None
-            classes = generator.class_evidence(self.source, observed.logits, observed.features, observed.gradients)
-            tokens += [generator.batch_evidence(observed.logits), classes.tokens()]
+            classes = generator.class_evidence(self.source, observed)
+            tokens += [generator.batch_evidence(observed), classes.tokens()]
         read = generator.norm(self.attention(torch.cat(tokens) if len(tokens) > 1 else tokens[0]))
         gammas: tuple[torch.Tensor, ...] = ()
         betas: tuple[torch.Tensor, ...] = ()
@@ -246,9 +278,20 @@ class _ChannelStep:
             gammas, betas = ((part,) if count == 1 else torch.split(part, list(source_evidence.sizes)) for part in both)
         weight: torch.Tensor | None = None
         bias: torch.Tensor | None = None
-        if observed.logits is not None and generator.scope.classifier:
-            weight, bias = generator.class_residuals(classes, read[count + 1 :])
-        return Residuals(gammas, betas, mix, weight, bias)
+        trust: torch.Tensor | None = None
+        if observed.logits is not None:
+            if generator.scope.classifier:
+                weight, bias = generator.class_residuals(classes, read[count + 1 :], read[count], observed)
+            if count > 0:  # in a single pass the layers are done before the classes are shown
+                trust = generator.trust(read[count])
+        return Residuals(gammas, betas, mix, weight, bias, trust)
+
+
+def log_shares(logits: torch.Tensor, own: int | None) -> torch.Tensor:
+    """The logarithm of the classes' shares, (K,), by logits (B, K) of the last `own` images, or of all; mean zero."""
+    shares = (logits if own is None else logits[-own:]).softmax(dim=1).mean(dim=0)
+    logs = (shares * len(shares) + 1e-3).log()
+    return logs - logs.mean()
 
 
 def _shifts(observed: Observed) -> tuple[torch.Tensor, torch.Tensor]:

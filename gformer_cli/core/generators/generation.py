@@ -31,6 +31,8 @@ class Generation:
         self.weight, self.bias = source.weight, source.bias
         self.mixes = list(torch.split(source.mix, 1))
         """Per layer, (1,)."""
+        self.trust: torch.Tensor | None = None
+        """The share of what is generated that counts, a scalar; None for everything."""
         self._start = source.mix
         self._units = _units(source)
         self._step = generator.begin(source, batch_size)
@@ -41,19 +43,27 @@ class Generation:
         residuals, scope, layers = self._step(observed), self.scope, observed.layers
         if self._constant is not None:
             residuals = residuals.plus(self._constant(observed))
+        if residuals.trust is not None:
+            self.trust = residuals.trust
+        trust = self.trust
         for place, index in enumerate(layers):
             if scope.generates_layer(index, len(self.gammas)):
                 gamma = self.source.gammas[index]
+                unit = self._units[index] if trust is None else trust * self._units[index]
                 self.gammas[index], self.betas[index] = moved_affine(
-                    gamma, self.source.betas[index], residuals.gammas[place], residuals.betas[place], self._units[index]
+                    gamma, self.source.betas[index], residuals.gammas[place], residuals.betas[place], unit
                 )
-        if scope.mixing and len(layers):
+        if len(layers) and (scope.mixing or trust is not None):
             whole = len(layers) == len(self.mixes)
-            moved = moved_mix(self._start if whole else self.mixes[layers.start], residuals.mix)
+            mix = self._start if whole else self.mixes[layers.start]
+            moved = moved_mix(mix, residuals.mix) if scope.mixing else mix
+            moved = moved if trust is None else trust * moved
             self.mixes[layers.start : layers.stop] = torch.split(moved, 1) if whole else [moved]
         if scope.classifier and residuals.weight is not None and residuals.bias is not None:
-            bias = residuals.bias if scope.bias else torch.zeros_like(residuals.bias)
-            self.weight, self.bias = moved_classifier(self.source.weight, self.source.bias, residuals.weight, bias)
+            weight, bias = residuals.weight, residuals.bias if scope.bias else torch.zeros_like(residuals.bias)
+            if trust is not None:
+                weight, bias = trust * weight, trust * bias
+            self.weight, self.bias = moved_classifier(self.source.weight, self.source.bias, weight, bias)
 
     def parameters(self) -> Parameters:
         """θ_t, as far as it is generated."""
@@ -67,8 +77,13 @@ def _units(source: Parameters) -> tuple[torch.Tensor, ...]:
     return squares.sqrt().clamp_min(1e-6)[:, 0].unbind()
 
 
-def generate(generator: Generator, probe: Probe) -> Parameters:
-    """θ_t = θ_s + Δ for the probed batch, at once."""
+def generation_of(generator: Generator, probe: Probe, own: int | None = None) -> Generation:
+    """θ_t = θ_s + Δ for the probed batch, at once; `own` images of the probe are the batch's, the last ones."""
     generation = Generation(generator, probe.source, probe.logits.shape[0])
-    generation.take(Observed.all_of(probe))
-    return generation.parameters()
+    generation.take(Observed.all_of(probe, own))
+    return generation
+
+
+def generate(generator: Generator, probe: Probe) -> Parameters:
+    """θ_t of the probed batch, the classifier included."""
+    return generation_of(generator, probe).parameters()

@@ -85,9 +85,9 @@ class SinglePass(Session):
         own = self.probe = probe_of(self.backbone, source, self, logits)
         if self.earlier and self.context is not None:
             self.probe = self.context.with_earlier(own)
-            made.take(Observed(_NOTHING, (), (), logits=self.probe.logits, features=self.probe.features))
+            made.take(at_the_end(self.probe.logits, self.probe.features, len(logits)))
         else:
-            made.take(Observed(_NOTHING, (), (), logits=logits, features=features))
+            made.take(at_the_end(logits, features))
         if self.context is not None:
             self.context.remember(own, self)
         return F.linear(features, made.weight, made.bias)
@@ -109,3 +109,8 @@ class SinglePass(Session):
             features=nothing,
             gradients=None,
         )
+
+
+def at_the_end(logits: torch.Tensor, features: torch.Tensor, own: int | None = None) -> Observed:
+    """The classes at the end of a pass."""
+    return Observed(_NOTHING, (), (), logits=logits, features=features, own=own, last=True)
