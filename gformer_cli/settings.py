@@ -101,12 +101,13 @@ class PretrainSettings(_Section):
     """Training of the source models."""
 
     steps: Count = 3000
+    """Of each model; with `patience` at most."""
     batch_size: Count = 64
     learning_rate: Positive = 1e-4
     weight_decay: NotNegative = 1e-4
     label_smoothing: Fraction = 0.0
     warmup: Fraction = 0.1
-    """Share of the steps in which the learning rate rises; it falls by a cosine afterwards."""
+    """Share of the steps in which the learning rate rises."""
     crop: Share = 0.8
     """Smallest share of the image's area that a random crop keeps; 1 switches crops off."""
     flip: bool = True
@@ -114,6 +115,9 @@ class PretrainSettings(_Section):
     jitter: NotNegative = 0.2
     """Random brightness, contrast and saturation."""
     validate_every: Count = 200
+    patience: Count | None = None
+    """After so many validations in a row without a better one the learning rate, held until then, falls to zero, and
+    training ends; null: it falls by a cosine from its highest on, and training takes all steps."""
     leave_one_domain_out: bool = True
     """Also train, for each domain, a model without it: meta-train needs them."""
     precision: Precision = "auto"

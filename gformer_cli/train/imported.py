@@ -148,7 +148,8 @@ class Imports:
         parts = {f"without-{left}": [name for name in names if name != left] for left in names}
         start = self.settings.backbone.model_copy(update={"weights": str(self.run.model_path(ALL))})
         pretrain = self.settings.pretrain
-        trained = pretrain.model_copy(update={"steps": steps, "validate_every": min(steps, pretrain.validate_every)})
+        every = min(steps, pretrain.validate_every)
+        trained = pretrain.model_copy(update={"steps": steps, "validate_every": every, "patience": None})
         settings = self.settings.model_copy(update={"backbone": start, "pretrain": trained})
         train_source_models(
             parts,

@@ -127,7 +127,7 @@ class Loop:
             if validated and to_checkpoint:
                 break
         if self._out_of_patience:
-            progress.message(f"stopped after step {self.step}: {self.idle} validations without a better one")
+            progress.message(f"validation has stopped rising: {self.idle} without a better one by step {self.step}")
         progress.end()
 
     def _validate(self, seconds: float) -> None:

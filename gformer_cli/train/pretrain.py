@@ -15,6 +15,7 @@ from gformer_cli.folders.domains import Domain, check_names, class_names
 from gformer_cli.images.preprocessing import Skipped
 from gformer_cli.progress import Progress, Silent
 from gformer_cli.settings import Settings
+from gformer_cli.train.rising import logged, still_rising
 from gformer_cli.train.run_folder import ALL, OTHER_IMAGES, RunFolder, SourceData
 from gformer_cli.train.source_crew import train_source_models
 from gformer_cli.train.source_images import SourceImages
@@ -115,6 +116,7 @@ def pretrain(
         fingerprint=images.fingerprint,
         leave_one_domain_out=settings.pretrain.leave_one_domain_out,
         validation_accuracy=accuracies[ALL],
+        still_rising=still_rising(logged(run.pretrain_log, ALL), settings.pretrain),
     )
     run.write_source(source)
     run.finish()

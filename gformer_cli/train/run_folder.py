@@ -72,6 +72,8 @@ class SourceData:
     """Whether there is a model without each domain; in older files under its earlier name."""
     validation_accuracy: float | None = None
     """Of the model trained on all domains, on their validation images; None for one that was imported."""
+    still_rising: bool | None = None
+    """Whether that accuracy was still rising when training ended (`rising`); None where it is not known."""
 
 
 class Imported(BaseModel):

@@ -55,11 +55,10 @@ class SourceWork:
         """Train the model `label` on from where it stands; a finished one is only measured."""
         own = self.settings, self.run, self.num_classes, self.device
         trainer = SourceTrainer(label, self.parts[label], *own, pace=self.pace)
-        step = self.settings.pretrain.steps
-        if not self.run.model_path(label).is_file():
+        step, written = self.settings.pretrain.steps, self.run.model_path(label)
+        if not written.is_file():
             step = trainer.train(self.progress, self.stop, to_checkpoint=self.by_legs)
-        finished = step == self.settings.pretrain.steps
-        return Leg(step, trainer.final_accuracy() if finished else None)
+        return Leg(step, trainer.final_accuracy() if written.is_file() else None)
 
 
 class _Told(Silent):

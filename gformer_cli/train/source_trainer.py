@@ -23,7 +23,13 @@ from gformer_cli.train.divergence import Divergence
 from gformer_cli.train.loop import Loop
 from gformer_cli.train.recorded import plain_batches
 from gformer_cli.train.run_folder import RunFolder
-from gformer_cli.train.schedule import learning_rate_at, set_learning_rate
+from gformer_cli.train.schedule import (
+    end_after,
+    held_rate_at,
+    learning_rate_at,
+    longest_hold,
+    set_learning_rate,
+)
 from gformer_cli.train.source_models import new_network, preprocessing_of
 
 
@@ -59,6 +65,8 @@ class SourceTrainer:
         ]
         self.loss = 0.0
         """Of the last step."""
+        self.hold: int | None = None
+        """With patience: the steps after which the learning rate falls; None as long as validation rises."""
 
     def train(self, progress: Progress, stop: StopRequest, *, to_checkpoint: bool = False) -> int:
         """Train from the last checkpoint on, to the end or with `to_checkpoint` to the next; returns the steps done.
@@ -66,8 +74,15 @@ class SourceTrainer:
         At the end the model that was best on validation images is written.
         """
         options, checkpoint, log = self.options, self.run.checkpoint(self.label), self.run.pretrain_log
-        loop = Loop(self, checkpoint, log, steps=options.steps, validate_every=options.validate_every)
-        loop.train(progress, stop, to_checkpoint=to_checkpoint)
+        held = options.steps if options.patience is None else longest_hold(options.steps)
+        every, patience = options.validate_every, options.patience
+        loop = Loop(self, checkpoint, log, steps=held, validate_every=every, patience=patience)
+        if self.hold is None:
+            loop.train(progress, stop, to_checkpoint=to_checkpoint)
+            self.hold = loop.step if loop.finished and patience is not None else None
+        if self.hold is not None:
+            loop.steps, loop.patience = end_after(self.hold, options.steps), None
+            loop.train(progress, stop, to_checkpoint=to_checkpoint)
         if loop.finished:
             self.network.load_state_dict(loop.best)
             self._record()
@@ -98,11 +113,13 @@ class SourceTrainer:
     kept_weights = weights
 
     def state(self) -> dict[str, Any]:
-        return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+        state = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return state if self.hold is None else {**state, "hold": self.hold}
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         self.network.load_state_dict(saved["network"])
         self.optimizer.load_state_dict(saved["optimizer"])
+        self.hold = saved.get("hold")
 
     def figures(self, accuracy: float) -> dict[str, float]:
         return {"loss": self.loss, "validation_accuracy": accuracy}
@@ -115,8 +132,7 @@ class SourceTrainer:
         options = self.options
         with self.pace.step():
             images, labels = self._batch(number)
-            rate = learning_rate_at(number, steps=options.steps, peak=options.learning_rate, warmup=options.warmup)
-            set_learning_rate(self.optimizer, rate)
+            set_learning_rate(self.optimizer, self._rate(number))
             self.network.train()
             # dropout draws from torch's own generator: a step must not depend on what came before it in this process
             torch.manual_seed(derive_seed(self.settings.seed, self.label, "step", number))
@@ -128,6 +144,13 @@ class SourceTrainer:
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
         return self.loss
+
+    def _rate(self, number: int) -> float:
+        options = self.options
+        if options.patience is None:
+            return learning_rate_at(number, steps=options.steps, peak=options.learning_rate, warmup=options.warmup)
+        peak, warmup = options.learning_rate, options.warmup
+        return held_rate_at(number, hold=self.hold, steps=options.steps, peak=peak, warmup=warmup)
 
     def _batch(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Augmented pixels, (B, 3, S, S), and labels, (B,), of step `number`."""

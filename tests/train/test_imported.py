@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -112,6 +113,16 @@ def test_copies_are_fine_tuned_without_each_domain(
     tuned = [weights(imported, f"without-{domain.name}") for domain in domains]
     assert not any(same(one, before) for one in tuned)
     assert not same(tuned[0], tuned[1])
+
+
+def test_copies_take_all_their_steps_whatever_the_patience(
+    domains: list[Domain], imported: RunFolder, settings: Settings
+) -> None:
+    never_better = ["pretrain.learning_rate=1e-9", "pretrain.validate_every=1", "pretrain.patience=1"]
+    copies = resolve(base=settings, assignments=["meta_train.leave_one_domain_out=4", *never_better])
+    meta_train(domains[:2], copies, imported, device=CPU, workers=0)
+    lines = [json.loads(line) for line in imported.pretrain_log.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4] * 2
 
 
 @pytest.mark.slow

@@ -150,7 +150,7 @@ def test_patience_counts_validations_since_the_best_one_also_over_a_stop(run: Ru
     loop = loop_of(Sum(training.accuracies), run, steps=9, every=1, patience=2)
     loop.train(listener, StopRequest())
     assert loop.finished and loop.step == 5 and loop.best_accuracy == 0.3
-    assert listener.told[-1] == ("stopped after step 5: 2 validations without a better one",)
+    assert listener.told[-1] == ("validation has stopped rising: 2 without a better one by step 5",)
     again = Sum([])  # what patience has ended takes no step more
     loop_of(again, run, steps=9, every=1, patience=2).train(Silent(), StopRequest())
     assert again.steps == []

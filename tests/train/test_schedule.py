@@ -6,7 +6,13 @@ from itertools import pairwise
 import pytest
 import torch
 
-from gformer_cli.train.schedule import learning_rate_at, set_learning_rate
+from gformer_cli.train.schedule import (
+    end_after,
+    held_rate_at,
+    learning_rate_at,
+    longest_hold,
+    set_learning_rate,
+)
 
 
 def rates(steps: int, warmup: float, peak: float = 2.0) -> list[float]:
@@ -43,3 +49,26 @@ def test_set_learning_rate_reaches_every_group() -> None:
     optimizer = torch.optim.SGD(groups, lr=0.3)
     set_learning_rate(optimizer, 0.05)
     assert [group["lr"] for group in optimizer.param_groups] == [0.05, 0.05]
+
+
+def held(hold: int | None, steps: int = 100, warmup: float = 0.1) -> list[float]:
+    return [held_rate_at(step, hold=hold, steps=steps, peak=2.0, warmup=warmup) for step in range(steps + 1)]
+
+
+def test_a_held_learning_rate_rises_and_stays() -> None:
+    assert held(None) == pytest.approx([2.0 * (step + 1) / 10 for step in range(10)] + [2.0] * 91)
+
+
+@pytest.mark.parametrize("hold", [40, 80])
+def test_a_held_learning_rate_falls_to_zero_in_the_last_fifth(hold: int) -> None:
+    end, found = end_after(hold, 100), held(hold)
+    assert end == hold * 5 / 4 and found[:hold] == held(None)[:hold]
+    assert min(found[:end]) > 0.0 and found[end] == 0.0
+    steps = {before - after for before, after in pairwise(found[hold - 1 : end + 1])}
+    assert max(steps) == pytest.approx(min(steps)) == pytest.approx(2.0 / (end - hold + 1))
+
+
+def test_no_hold_takes_training_past_its_steps() -> None:
+    for steps in range(1, 200):
+        assert end_after(longest_hold(steps), steps) == steps
+        assert all(hold < end_after(hold, steps) <= steps for hold in range(1, longest_hold(steps)))
