@@ -167,6 +167,7 @@ class Work:
         from gformer_cli.folders.domains import find_domains
         from gformer_cli.images.preprocessing import Batch
         from gformer_cli.progress import Silent
+        from gformer_cli.train.episode_sources import EpisodeSource
         from gformer_cli.train.meta_trainer import MetaTrainer
         from gformer_cli.train.pretrain import read_source
         from gformer_cli.train.run_folder import RunFolder
@@ -181,8 +182,8 @@ class Work:
         self.trainer = SourceTrainer("all", loaded, settings, run, len(source.classes), device, pace=pace)
         models = SourceModels(run, source, settings, device)
         model = build_model(settings.generator, build_generator(settings.generator, models.full))
-        own = settings, run, device
-        self.meta = MetaTrainer(model, models, loaded, *own, label="generator", leave_one_domain_out=True, pace=pace)
+        own = [EpisodeSource(run.root.name, models, loaded, settings, leave_one_domain_out=True)]
+        self.meta = MetaTrainer(model, own, settings, run, device, label="generator", pace=pace)
         bundle = load_bundle(run.bundle)
         self.predictor = Predictor(bundle, device, bundle.guard, pace=pace)
         files = tuple(loaded[0].files[:64])
@@ -199,7 +200,7 @@ class Work:
         """Pieces a second."""
         do: dict[str, Callable[[int], object]] = {
             "step": self.trainer.step,
-            "episode": self.meta.learned,
+            "episode": self.meta.works[0].learned,
             "batch": lambda _: self.predictor.predict(self.batch, "here"),
         }
         began, count = time.perf_counter(), 0

@@ -23,6 +23,7 @@ from gformer_cli.data.labelled import LabelledDomain
 from gformer_cli.folders.domains import find_domains
 from gformer_cli.progress import Silent
 from gformer_cli.settings import Settings
+from gformer_cli.train.episode_sources import EpisodeSource
 from gformer_cli.train.meta_trainer import MetaTrainer
 from gformer_cli.train.pretrain import read_source
 from gformer_cli.train.run_folder import RunFolder, SourceData
@@ -81,9 +82,8 @@ def trainer(settings: Settings, run: RunFolder, source: SourceData, domains: lis
     models = SourceModels(run, source, settings, CPU)
     generator = build_generator(settings.generator, models.full)
     model = build_model(settings.generator, generator)
-    return MetaTrainer(
-        model, models, domains, settings, run, CPU, label="generator", leave_one_domain_out=source.leave_one_domain_out
-    )
+    own = EpisodeSource(run.root.name, models, domains, settings, source.leave_one_domain_out)
+    return MetaTrainer(model, [own], settings, run, CPU, label="generator")
 
 
 if __name__ == "__main__":

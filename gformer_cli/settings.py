@@ -208,12 +208,17 @@ IDLE: Mapping[str, tuple[str, ...]] = {
 class MetaTrainSettings(_Section):
     """Meta-learning of the generator."""
 
+    start: str = "none"
+    """The generator that training goes on from: a generator file, a bundle or `universal`; `none`: an untrained one."""
     steps: Count = 1000
     leave_one_domain_out: Annotated[int, Field(ge=0)] = 0
     """Of an imported model alone: steps for which a copy of it is fine-tuned without each source domain, by the
     pretrain section; 0: no copies, so that episodes are simulated shifts only."""
     episodes_per_step: Count = 4
-    """Episodes whose gradients are averaged: single small batches are noisy teachers."""
+    """Episodes of each run whose gradients are averaged: single small batches are noisy teachers."""
+    runs_per_step: Count | None = None
+    """Of meta-training on several runs alone: how many of them have episodes in a step, each run equally often; null:
+    all of them."""
     learning_rate: Positive = 1e-3
     weight_decay: NotNegative = 1e-2
     warmup: Fraction = 0.1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -25,7 +25,7 @@ from gformer_cli.progress import Progress
 from gformer_cli.seeding import derive_seed
 from gformer_cli.settings import Settings
 from gformer_cli.train.divergence import Divergence
-from gformer_cli.train.episodes import EpisodeWork, flat, put
+from gformer_cli.train.episodes import EpisodeWork, Works, flat, put
 from gformer_cli.train.meta_trainer import GENERATOR
 from gformer_cli.train.source_models import SourceModels, source_divergence
 
@@ -80,7 +80,7 @@ class GuardCalibration:
         self.divergence = Divergence(GENERATOR, "meta-train", "meta_train.learning_rate", rate)
 
     @torch.no_grad()
-    def run(self, progress: Progress, crew: Crew[Mapping[str, EpisodeWork]] | None = None) -> GuardHeader:
+    def run(self, progress: Progress, crew: Crew[Works] | None = None) -> GuardHeader:
         """The guard fitted on all batches, with figures of guards that had not seen the batches they are taken on.
 
         The workers of a `crew` hold the trainer of the generator, and share the batches.
@@ -209,11 +209,9 @@ _calibration = lru_cache(maxsize=1)(calibration_of)
 
 
 @torch.no_grad()
-def measure(
-    works: Mapping[str, EpisodeWork], weights: torch.Tensor, start: int
-) -> list[tuple[CalibrationBatch, float]]:
+def measure(works: Works, weights: torch.Tensor, start: int) -> list[tuple[CalibrationBatch, float]]:
     """What `_PIECE` batches from `start` on show with a generator of these weights, (P,), and the source's accuracy."""
-    calibration = _calibration(works[GENERATOR])
+    calibration = _calibration(works[GENERATOR][0])
     put(weights, list(calibration.model.generator.parameters()))
     measured = [calibration._measure(batch) for batch in calibration.batches[start : start + _PIECE]]
     return [(one.calibration, one.source) for one in measured]

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gformer_cli.compute.device import autocast
 from gformer_cli.compute.pace import Pace
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.context import Context
 from gformer_cli.core.generalizeformer import GeneralizeFormer, Prediction
-from gformer_cli.core.generators import Generator
 from gformer_cli.core.losses import (
     fine_tuned,
     logarithmic_cross_entropy,
@@ -62,6 +59,7 @@ class EpisodeWork:
     def __init__(
         self,
         model: GeneralizeFormer,
+        kept: GeneralizeFormer,
         models: SourceModels,
         domains: Sequence[LabelledDomain],
         settings: Settings,
@@ -69,30 +67,20 @@ class EpisodeWork:
         *,
         label: str,
         leave_one_domain_out: bool,
-        pace: Pace | None = None,
+        per_step: int,
+        pace: Pace,
     ) -> None:
+        """`kept` is what is validated: the model, or the average of its weights. A step takes `per_step` episodes."""
         self.label = label
-        self.pace = pace or Pace(torch.get_num_threads(), fixed=True)
+        self.pace = pace
         self.model = model
+        self.kept = kept
+        self.per_step = per_step
         self.models = models
         self.settings = settings
         self.options = settings.meta_train
         self.device = device
         self.divergence = Divergence(label, "meta-train", "meta_train.learning_rate", self.options.learning_rate)
-        self.average = (
-            AveragedModel(model.generator, multi_avg_fn=get_ema_multi_avg_fn(self.options.ema))  # type: ignore[no-untyped-call]
-            if self.options.ema
-            else None
-        )
-        kept = model.generator if self.average is None else cast(Generator, self.average.module)
-        self.kept = GeneralizeFormer(
-            kept,
-            prior_count=model.prior_count,
-            single_pass=model.single_pass,
-            probe_images=model.probe_images,
-            probes_source=model.probes_source,
-        )
-        """What is validated and kept: the generator, or the average of its weights."""
         self.sampler = EpisodeSampler(
             domains,
             settings.seed,
@@ -130,8 +118,8 @@ class EpisodeWork:
         with self.pace.step(len(episode.positions) + _CALL):
             loss = self.loss(episode)
             total = loss.cross_entropy + options.huber_weight * loss.huber
-            self.divergence.check_loss(number // options.episodes_per_step + 1, total.item())
-            gradients = torch.autograd.grad(total / options.episodes_per_step, parameters, allow_unused=True)
+            self.divergence.check_loss(number // self.per_step + 1, total.item())
+            gradients = torch.autograd.grad(total / self.per_step, parameters, allow_unused=True)
         gradient = torch.cat(
             [
                 (torch.zeros_like(parameter) if one is None else one).flatten()
@@ -227,16 +215,20 @@ class EpisodeWork:
         return float(right.float().mean())
 
 
-def learn(works: Mapping[str, EpisodeWork], label: str, weights: torch.Tensor, number: int) -> Learned:
-    """What episode `number` teaches a generator of these weights, (P,)."""
-    work = works[label]
+Works = Mapping[str, Sequence[EpisodeWork]]
+"""What a worker of a crew holds: for each training, by its label, the episodes of its runs."""
+
+
+def learn(works: Works, label: str, run: int, weights: torch.Tensor, number: int) -> Learned:
+    """What episode `number` of a run teaches a generator of these weights, (P,)."""
+    work = works[label][run]
     put(weights, list(work.model.generator.parameters()))
     return work.learned(number)
 
 
-def look(works: Mapping[str, EpisodeWork], label: str, weights: torch.Tensor | None, number: int, method: str) -> float:
-    """Accuracy of a method on validation episode `number`, with a generator of these weights, (P,)."""
-    work = works[label]
+def look(works: Works, label: str, run: int, weights: torch.Tensor | None, number: int, method: str) -> float:
+    """Accuracy of a method on validation episode `number` of a run, with a generator of these weights, (P,)."""
+    work = works[label][run]
     if weights is not None:
         put(weights, list(work.kept.generator.parameters()))
     return work.accuracy_on(number, method)

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
-from gformer_cli.bundle import DataHeader, GuardHeader, build_generator, build_model, constant_settings, save_bundle
-from gformer_cli.compute.crew import Line, Processes
-from gformer_cli.compute.device import crew_size, make_deterministic, pick_pace
-from gformer_cli.compute.pace import Pace
+from gformer_cli.bundle import DataHeader, constant_settings, save_bundle
+from gformer_cli.compute.device import make_deterministic, pick_pace
 from gformer_cli.compute.threads import Cores
 from gformer_cli.data.labelled import LabelledDomain
-from gformer_cli.data.shared import SharedImages
-from gformer_cli.errors import InputError, Interrupted
+from gformer_cli.errors import InputError
 from gformer_cli.files import check_appendable, check_fillable, check_writable
 from gformer_cli.folders.domains import Domain, check_names
 from gformer_cli.folders.targets import check_known_classes
 from gformer_cli.images.depth import Kind
 from gformer_cli.images.preprocessing import Skipped
-from gformer_cli.progress import Progress, Silent, StopRequest, Together, stoppable
-from gformer_cli.seeding import derive_seed
-from gformer_cli.settings import GeneratorSettings, Settings
-from gformer_cli.train.calibrate_guard import calibration_of
+from gformer_cli.progress import Progress, Silent
+from gformer_cli.settings import Settings
+from gformer_cli.train.episode_sources import EpisodeSource
 from gformer_cli.train.imported import Imports, check_copies, labelled_by, present
-from gformer_cli.train.meta_trainer import CONSTANT, GENERATOR, MetaTrainer
+from gformer_cli.train.meta_crew import train_generators
+from gformer_cli.train.meta_trainer import CONSTANT, GENERATOR
 from gformer_cli.train.pretrain import read_source
-from gformer_cli.train.run_folder import RunFolder, SourceData
+from gformer_cli.train.run_folder import RunFolder
 from gformer_cli.train.source_images import SourceImages
 from gformer_cli.train.source_models import SourceModels
 from gformer_cli.train.trial import try_generating
@@ -98,114 +93,35 @@ def meta_train(
     wanted = {GENERATOR: settings.generator}
     if settings.meta_train.constant and settings.generator.kind != "constant":
         wanted[CONSTANT] = constant_settings(settings.generator)
-    size = crew_size(cores, len(wanted) * settings.meta_train.episodes_per_step, device)
-    pace = pick_pace(cores, device, progress) if size == 1 else Pace(1)
-    trainers = make_trainers(wanted, models, loaded, settings, run, source, device, pace)
-    with stoppable() as stop:
-        if size == 1:
-            figures = {label: trainer.train(progress, stop) for label, trainer in trainers.items()}
-            guard = _guard(trainers[GENERATOR], progress)
-        else:
-            assert cores is not None
-            threads = cores.count // size
-            progress.detail(f"{size} processes of {threads} threads each share the episodes")
-            with SharedImages.of(loaded, run.pixels_path) as shared:
-                own = wanted, shared, settings, run.place, threads, cores.fixed
-                with Processes(size, threads, build_trainers, *own) as crew:
-                    for trainer in trainers.values():
-                        trainer.crew = crew
-                    figures = _train_together(trainers, progress, stop)
-                    guard = _guard(trainers[GENERATOR], progress)
-    validation = dict(figures[GENERATOR])
-    if CONSTANT in figures:
-        validation["constant"] = figures[CONSTANT]["gformer"]
-    trained = {label: trainer.model.generator for label, trainer in trainers.items()}
+    origin = EpisodeSource(run.root.name, models, loaded, settings, source.leave_one_domain_out, source.fingerprint)
+    own = settings, run, run.pixels_path, device, cores, progress
+    trained = train_generators(wanted, [origin], [run.place], *own)
+    validation = dict(trained.figures[GENERATOR])
+    if CONSTANT in trained.figures:
+        validation["constant"] = trained.figures[CONSTANT]["gformer"]
+    generators = {label: trainer.model.generator for label, trainer in trained.trainers.items()}
     save_bundle(
         run.bundle,
         backbone=models.full,
-        generator=trained[GENERATOR],
-        constant=trained.get(CONSTANT),
+        generator=generators[GENERATOR],
+        constant=generators.get(CONSTANT),
         settings=settings,
         classes=source.classes,
         data=DataHeader(domains=source.domains, fingerprint=source.fingerprint),
         validation=validation,
-        guard=guard,
+        guard=trained.guard,
         levels=_levels(loaded),
         origin=None if imported is None else imported.origin,
         class_map=None if imported is None else imported.class_map,
     )
     run.drop_checkpoints()
-    return MetaTrainResult(validation, sum(p.numel() for p in trained[GENERATOR].parameters()), skipped)
+    return MetaTrainResult(validation, sum(p.numel() for p in generators[GENERATOR].parameters()), skipped)
 
 
 def _levels(loaded: Sequence[LabelledDomain]) -> dict[Kind, tuple[float, float]]:
     """What targets with more than 8 bits are to be read by."""
     agreed = loaded[0].preprocessing.depth.common()
     return {kind: (levels.black, levels.white) for kind, levels in agreed.items()}
-
-
-def make_trainers(
-    wanted: Mapping[str, GeneratorSettings],
-    models: SourceModels,
-    loaded: Sequence[LabelledDomain],
-    settings: Settings,
-    run: RunFolder,
-    source: SourceData,
-    device: torch.device,
-    pace: Pace,
-) -> dict[str, MetaTrainer]:
-    """A trainer of an untrained generator for each of `wanted`, by its label."""
-    made: dict[str, MetaTrainer] = {}
-    for label, described in wanted.items():
-        torch.manual_seed(derive_seed(settings.seed, "generator"))
-        model = build_model(described, build_generator(described, models.full).to(device))
-        own = settings, run, device
-        made[label] = MetaTrainer(
-            model, models, loaded, *own, label=label, leave_one_domain_out=source.leave_one_domain_out, pace=pace
-        )
-    return made
-
-
-def build_trainers(
-    _line: Line,
-    wanted: Mapping[str, GeneratorSettings],
-    shared: SharedImages,
-    settings: Settings,
-    root: Path,
-    threads: int,
-    fixed: bool,
-) -> dict[str, MetaTrainer]:
-    """The trainers that a process of a crew, on the CPU, works with."""
-    make_deterministic(settings.seed)
-    run, device = RunFolder(root), torch.device("cpu")
-    source = run.source()
-    models = SourceModels(run, source, settings, device)
-    return make_trainers(wanted, models, shared.open(), settings, run, source, device, Pace(threads, fixed=fixed))
-
-
-def _train_together(
-    trainers: Mapping[str, MetaTrainer], progress: Progress, stop: StopRequest
-) -> dict[str, dict[str, float]]:
-    """Train all at once, in a thread each, which waits for the crew most of the time."""
-    steps = sum(trainer.options.steps for trainer in trainers.values())
-    together = Together(progress, f"meta-training {' and '.join(trainer.name for trainer in trainers.values())}", steps)
-    with ThreadPoolExecutor(len(trainers)) as threads:
-        futures = {label: threads.submit(trainer.train, together, stop) for label, trainer in trainers.items()}
-        wait(futures.values(), return_when=FIRST_EXCEPTION)
-        stop.requested = stop.requested or any(future.done() and future.exception() for future in futures.values())
-    together.finish()
-    errors = [error for future in futures.values() if (error := future.exception()) is not None]
-    if errors:  # what ended the first ended the others as well
-        raise next((error for error in errors if not isinstance(error, Interrupted)), errors[0])
-    return {label: future.result() for label, future in futures.items()}
-
-
-def _guard(trainer: MetaTrainer, progress: Progress) -> GuardHeader | None:
-    """The guard of a trained generator, where one is wanted."""
-    if not trainer.options.guard_batches:
-        return None
-    shared = trainer.crew if trainer.crew.size > 1 else None
-    return calibration_of(trainer).run(progress, shared)
 
 
 def check_claim(run: RunFolder, *, resume: bool, overwrite: bool) -> None:

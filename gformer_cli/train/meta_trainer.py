@@ -2,63 +2,128 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, Protocol, cast
 
 import torch
 import yaml
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gformer_cli.compute.crew import Alone, Crew, map_in_order
 from gformer_cli.compute.pace import Pace
 from gformer_cli.config import to_yaml, validate
 from gformer_cli.core.generalizeformer import GeneralizeFormer
-from gformer_cli.data.labelled import LabelledDomain
+from gformer_cli.core.generators import Generator
 from gformer_cli.errors import InputError
+from gformer_cli.metrics import mean
 from gformer_cli.preset_files import parse_yaml
 from gformer_cli.progress import Progress, StopRequest
 from gformer_cli.settings import Settings
-from gformer_cli.train.episodes import EpisodeWork, flat, learn, look, put
+from gformer_cli.train.checkpoint import Checkpoint
+from gformer_cli.train.divergence import Divergence
+from gformer_cli.train.episode_sources import EpisodeSource, episodes_of_step, runs_of_step
+from gformer_cli.train.episodes import EpisodeWork, Works, flat, learn, look, put
 from gformer_cli.train.loop import Loop
-from gformer_cli.train.run_folder import RunFolder
 from gformer_cli.train.schedule import learning_rate_at, set_learning_rate
-from gformer_cli.train.source_models import SourceModels
 
 GENERATOR, CONSTANT = "generator", "constant"
 """What a run meta-trains: the generator, and for comparison the constant one."""
 
 
-class MetaTrainer(EpisodeWork):
-    """Trains a generator in place, episode by episode."""
+class Place(Protocol):
+    """Where a training keeps its files: a run folder, or beside the file that it writes."""
+
+    @property
+    def root(self) -> Path:
+        """What messages call it."""
+
+    @property
+    def meta_train_log(self) -> Path:
+        """Figures while training."""
+
+    def checkpoint(self, label: str) -> Checkpoint:
+        """Of the training of `label`."""
+
+
+def averaged(model: GeneralizeFormer, decay: float) -> tuple[AveragedModel | None, GeneralizeFormer]:
+    """The moving average of a generator's weights, and what generates with it: without `decay` the model itself."""
+    if not decay:
+        return None, model
+    average = AveragedModel(model.generator, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
+    kept = deepcopy(model)
+    kept.generator = cast(Generator, average.module)
+    return average, kept
+
+
+def episodes_of(
+    model: GeneralizeFormer,
+    kept: GeneralizeFormer,
+    sources: Sequence[EpisodeSource],
+    settings: Settings,
+    device: torch.device,
+    *,
+    label: str,
+    pace: Pace,
+) -> list[EpisodeWork]:
+    """The episodes of every run, for a generator in training and for what is validated of it."""
+    return [
+        EpisodeWork(
+            *(model, kept, source.models, source.domains, source.settings, device),
+            label=label,
+            leave_one_domain_out=source.leave_one_domain_out,
+            per_step=episodes_of_step(settings, len(sources)),
+            pace=pace,
+        )
+        for source in sources
+    ]
+
+
+class MetaTrainer:
+    """Trains one generator in place, on episodes of one run or of several."""
 
     def __init__(
         self,
         model: GeneralizeFormer,
-        models: SourceModels,
-        domains: Sequence[LabelledDomain],
+        sources: Sequence[EpisodeSource],
         settings: Settings,
-        run: RunFolder,
+        place: Place,
         device: torch.device,
         *,
         label: str,
-        leave_one_domain_out: bool,
         pace: Pace | None = None,
+        started: bool = False,
     ) -> None:
-        own = model, models, domains, settings, device
-        super().__init__(*own, label=label, leave_one_domain_out=leave_one_domain_out, pace=pace)
+        """`started` says that the generator has been trained before; else it is an untrained one."""
+        self.model = model
+        self.sources = sources
+        self.settings = settings
+        self.options = settings.meta_train
+        self.place = place
+        self.label = label
+        self.started = started
+        self.pace = pace or Pace(torch.get_num_threads(), fixed=True)
         self.name = label if label == GENERATOR else f"{label} generator"
         self.title, self.task = f"the {self.name}", f"meta-training {self.name}"
-        self.run = run
+        self.divergence = Divergence(label, "meta-train", "meta_train.learning_rate", self.options.learning_rate)
+        self.average, self.kept = averaged(model, self.options.ema)
+        self.works = episodes_of(model, self.kept, sources, settings, device, label=label, pace=self.pace)
+        """The episodes of each run."""
         self.optimizer = torch.optim.AdamW(
             model.generator.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay
         )
         self.untrained = 0.0
-        """Accuracy of the untrained generator on the validation episodes."""
+        """Accuracy on the validation episodes of the generator as it was before this training."""
         self.references: dict[str, float] = {}
         """That of the source model, and of its batch statistics."""
+        self.of_runs: dict[str, list[float]] = {}
+        """Per method its last accuracy on each run."""
         self.recent = _Means()
         """Of the steps since the last validation."""
-        self.crew: Crew[Mapping[str, EpisodeWork]] = Alone({label: self})
-        """Whose workers hold the episodes of the same label: this trainer, unless they are shared."""
+        self.crew: Crew[Works] = Alone({label: self.works})
+        """Whose workers hold the episodes of the same label: this process, unless they are shared."""
 
     def train(self, progress: Progress, stop: StopRequest | None = None) -> dict[str, float]:
         """Leaves the best generator in place and returns its validation figures.
@@ -68,8 +133,8 @@ class MetaTrainer(EpisodeWork):
         options = self.options
         loop = Loop(
             self,
-            self.run.checkpoint(self.label),
-            self.run.meta_train_log,
+            self.place.checkpoint(self.label),
+            self.place.meta_train_log,
             steps=options.steps,
             validate_every=options.validate_every,
             patience=options.patience,
@@ -78,15 +143,24 @@ class MetaTrainer(EpisodeWork):
         progress.message("validation episodes: source {source:.1%}, bn {bn:.1%}".format_map(self.references))
         loop.train(progress, stop or StopRequest())
         if loop.best_accuracy == self.untrained:
-            progress.warning(
-                f"no trained {self.name} beat the untrained one on the validation episodes, so that one is kept: "
-                "it mixes statistics and changes nothing else. Try more steps, or another learning rate."
-            )
+            progress.warning(self._kept_start())
         self.model.generator.load_state_dict(loop.best)
         return {"gformer": loop.best_accuracy, **self.references}
 
+    def _kept_start(self) -> str:
+        """What to say where no step was an improvement."""
+        if self.started:
+            return (
+                "no training on these images beat the generator it started from on the validation episodes, so that "
+                "one is kept"
+            )
+        return (
+            f"no trained {self.name} beat the untrained one on the validation episodes, so that one is kept: "
+            "it mixes statistics and changes nothing else. Try more steps, or another learning rate."
+        )
+
     def start(self) -> float:
-        # the untrained generator is the source model under mixed statistics: training has to beat it
+        # an untrained generator is the source model under mixed statistics: training has to beat it
         self.untrained = self.validate()
         return self.untrained
 
@@ -108,12 +182,19 @@ class MetaTrainer(EpisodeWork):
             "recent_sums": self.recent.sums,
             "recent_count": self.recent.count,
             "settings": to_yaml(self.settings),
+            "sources": [source.digest for source in self.sources],
         }
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         if not _same_settings(saved.get("settings"), self.settings):
             raise InputError(
-                f"{self.run.root} was meta-trained so far with other settings",
+                f"{self.place.root} was meta-trained so far with other settings",
+                "Resume with the command it was started with, or start again with --overwrite.",
+            )
+        now = [source.digest for source in self.sources]
+        if saved.get("sources", now) != now:  # earlier versions did not say
+            raise InputError(
+                f"{self.place.root} was meta-trained so far on other runs, or in another order",
                 "Resume with the command it was started with, or start again with --overwrite.",
             )
         self.model.generator.load_state_dict(saved["generator"])
@@ -125,17 +206,28 @@ class MetaTrainer(EpisodeWork):
 
     def figures(self, accuracy: float) -> dict[str, float]:
         references = {f"validation_{name}": value for name, value in self.references.items()}
-        return {**self.recent.take(), "validation_accuracy": accuracy, **references}
+        return {**self.recent.take(), "validation_accuracy": accuracy, **references, **self._figures_of_runs()}
+
+    def _figures_of_runs(self) -> dict[str, float]:
+        """The validation's figures on each run, where there are several."""
+        if len(self.sources) == 1:
+            return {}
+        names = {"gformer": "accuracy"}
+        return {
+            f"validation_{names.get(method, method)}/{source.name}": value
+            for method, values in self.of_runs.items()
+            for source, value in zip(self.sources, values, strict=True)
+        }
 
     def note(self, steps_per_second: float) -> str:
-        rate = steps_per_second * self.options.episodes_per_step
+        rate = steps_per_second * self.works[0].per_step
         return " (source {source:.1%}, bn {bn:.1%})".format_map(self.references) + f", {rate:.1f} episodes/s"
 
     def step(self, number: int) -> float:
         """One update from several episodes; returns the mean of their cross-entropies."""
-        options, count, generator = self.options, self.options.episodes_per_step, self.model.generator
+        options, generator = self.options, self.model.generator
         weights = flat(generator)
-        pieces = [(self.label, weights, episode) for episode in range(number * count, (number + 1) * count)]
+        pieces = [(self.label, run, weights, episode) for run, episode in self._episodes(number)]
         means, gradient = _Means(), torch.zeros_like(weights)
         for learned in map_in_order(self.crew, learn, pieces):  # summed in the order of episodes, whoever was first
             gradient += learned.gradient
@@ -153,12 +245,23 @@ class MetaTrainer(EpisodeWork):
         self.recent.add(**figures)
         return figures["cross_entropy"]
 
+    def _episodes(self, step: int) -> Iterator[tuple[int, int]]:
+        """The runs and numbers of a step's episodes. No number comes twice, in whatever run."""
+        runs = runs_of_step(self.settings.seed, step, len(self.works), self.options.runs_per_step)
+        numbers = itertools.count(step * self.works[0].per_step)
+        return ((run, next(numbers)) for run in runs for _ in range(self.options.episodes_per_step))
+
     def accuracy(self, method: str) -> float:
-        """Mean accuracy over the validation episodes of `gformer`, `source` or `bn`."""
+        """Mean over runs of the mean accuracy over a run's validation episodes, of `gformer`, `source` or `bn`."""
         weights = flat(self.kept.generator) if method == "gformer" else None
-        pieces = [(self.label, weights, number, method) for number in range(len(self.validation))]
-        accuracies = map_in_order(self.crew, look, pieces)
-        return sum(accuracies) / len(accuracies)
+        pieces = [
+            (self.label, run, weights, number, method)
+            for run, work in enumerate(self.works)
+            for number in range(len(work.validation))
+        ]
+        found = iter(map_in_order(self.crew, look, pieces))
+        self.of_runs[method] = [mean(list(itertools.islice(found, len(work.validation)))) for work in self.works]
+        return mean(self.of_runs[method])
 
 
 def _same_settings(saved: object, settings: Settings) -> bool:

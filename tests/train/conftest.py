@@ -13,6 +13,8 @@ from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.data.labelled import load_labelled
 from gformer_cli.folders.domains import Domain
 from gformer_cli.settings import Settings
+from gformer_cli.train.episode_sources import EpisodeSource
+from gformer_cli.train.episodes import EpisodeWork
 from gformer_cli.train.meta_trainer import MetaTrainer
 from gformer_cli.train.run_folder import RunFolder
 from gformer_cli.train.source_models import SourceModels, preprocessing_of
@@ -39,8 +41,13 @@ def make_trainer(domains: list[Domain], run: RunFolder, tiny: Settings) -> Calla
         generator = build_generator(settings.generator, models.full)
         share = build_model(settings.generator, generator).probe_images
         model = GeneralizeFormer(generator, prior_count=16.0, probe_images=share)
-        return MetaTrainer(
-            model, models, loaded, settings, run, CPU, label="generator", leave_one_domain_out=leave_one_domain_out
-        )
+        source = EpisodeSource("run", models, loaded, settings, leave_one_domain_out)
+        return MetaTrainer(model, [source], settings, run, CPU, label="generator")
 
     return make
+
+
+@pytest.fixture
+def make_work(make_trainer: Callable[..., MetaTrainer]) -> Callable[..., EpisodeWork]:
+    """`make_work("meta_train.huber_weight=0")`: the episodes of such a trainer."""
+    return lambda *assignments, **others: make_trainer(*assignments, **others).works[0]

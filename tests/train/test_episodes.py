@@ -8,55 +8,54 @@ import torch
 from gformer_cli.core.losses import relative_cross_entropy
 from gformer_cli.core.probe import prior_mix
 from gformer_cli.train import episodes
-from gformer_cli.train.meta_trainer import MetaTrainer
+from gformer_cli.train.episodes import EpisodeWork
 
+MakeWork = Callable[..., EpisodeWork]
 CPU = torch.device("cpu")
 
 
 def test_a_partial_probe_is_trained_and_validated_and_the_whole_batch_is_what_it_starts_from(
-    make_trainer: Callable[..., MetaTrainer],
+    make_work: MakeWork,
 ) -> None:
-    trainer = make_trainer("generator.probe=forward", "generator.probe_images=0.5")
-    assert trainer.kept.probe_images == trainer.model.probe_images == 0.5
-    drawn = (trainer.sampler.draw(number) for number in range(100))
+    work = make_work("generator.probe=forward", "generator.probe_images=0.5")
+    assert work.kept.probe_images == work.model.probe_images == 0.5
+    drawn = (work.sampler.draw(number) for number in range(100))
     episode = next(episode for episode in drawn if len(episode.positions) > 1)
-    backbone, images = trainer.models.unaware_of(episode.domain.name), episode.inputs(CPU)
-    start = trainer._start(backbone, images, trainer.model(backbone, images), False)
+    backbone, images = work.models.unaware_of(episode.domain.name), episode.inputs(CPU)
+    start = work._start(backbone, images, work.model(backbone, images), False)
     mixed = backbone.source_parameters().with_mix(prior_mix(backbone.source_parameters(), len(images), 16.0))
     assert torch.equal(start, backbone(images, mixed))
-    assert torch.isfinite(trainer.loss(episode).cross_entropy)
+    assert torch.isfinite(work.loss(episode).cross_entropy)
 
 
 @pytest.mark.parametrize("term", ["cross_entropy", "huber"])
-def test_both_terms_reach_the_generator(make_trainer: Callable[..., MetaTrainer], term: str) -> None:
-    trainer = make_trainer("meta_train.skewed=0")
+def test_both_terms_reach_the_generator(make_work: MakeWork, term: str) -> None:
+    work = make_work("meta_train.skewed=0")
     with torch.no_grad():  # an untrained generator's last layers are zero, which blocks those before them
-        for parameter in trainer.model.parameters():
+        for parameter in work.model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    getattr(trainer.loss(trainer.sampler.draw(1)), term).backward()
+    getattr(work.loss(work.sampler.draw(1)), term).backward()
     dead = [
         name
-        for name, parameter in trainer.model.generator.named_parameters()
+        for name, parameter in work.model.generator.named_parameters()
         if parameter.grad is None or not parameter.grad.abs().max() > 0
     ]
     # the mixing has no fine-tuned value to be near to
     assert [name for name in dead if term == "cross_entropy" or "mix" not in name] == []
 
 
-def test_huber_weight_zero_does_not_even_fine_tune(
-    make_trainer: Callable[..., MetaTrainer], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_huber_weight_zero_does_not_even_fine_tune(make_work: MakeWork, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("fine-tuned for nothing")
 
     monkeypatch.setattr(episodes, "fine_tuned", refuse)
-    trainer = make_trainer("meta_train.huber_weight=0")
-    assert trainer.loss(trainer.sampler.draw(0)).huber == 0.0
+    work = make_work("meta_train.huber_weight=0")
+    assert work.loss(work.sampler.draw(0)).huber == 0.0
 
 
-def test_the_loss_is_relative_or_the_plain_cross_entropy(make_trainer: Callable[..., MetaTrainer]) -> None:
+def test_the_loss_is_relative_or_the_plain_cross_entropy(make_work: MakeWork) -> None:
     plain, relative = (
-        make_trainer(f"meta_train.loss={name}", "meta_train.context=0", "meta_train.at_home=0")
+        make_work(f"meta_train.loss={name}", "meta_train.context=0", "meta_train.at_home=0")
         for name in ("cross_entropy", "relative")
     )
     episode = plain.sampler.draw(1)
@@ -69,21 +68,21 @@ def test_the_loss_is_relative_or_the_plain_cross_entropy(make_trainer: Callable[
     assert not torch.isclose(share, expected)
 
 
-def test_without_leave_one_domain_out_models_every_episode_is_shifted(make_trainer: Callable[..., MetaTrainer]) -> None:
-    trainer = make_trainer("shifts.probability=0", "meta_train.at_home=0", leave_one_domain_out=False)
-    assert all(trainer.sampler.draw(number).shift is not None for number in range(20))
-    assert all(episode.shift is not None for episode in trainer.validation if not episode.at_home)
-    trainer = make_trainer("shifts.probability=0")
-    assert all(trainer.sampler.draw(number).shift is None for number in range(20))
-    assert {episode.shift is None for episode in trainer.validation} == {True, False}
+def test_without_leave_one_domain_out_models_every_episode_is_shifted(make_work: MakeWork) -> None:
+    work = make_work("shifts.probability=0", "meta_train.at_home=0", leave_one_domain_out=False)
+    assert all(work.sampler.draw(number).shift is not None for number in range(20))
+    assert all(episode.shift is not None for episode in work.validation if not episode.at_home)
+    work = make_work("shifts.probability=0")
+    assert all(work.sampler.draw(number).shift is None for number in range(20))
+    assert {episode.shift is None for episode in work.validation} == {True, False}
 
 
-def test_validation_uses_held_out_images_and_held_out_shifts(make_trainer: Callable[..., MetaTrainer]) -> None:
-    trainer = make_trainer()
+def test_validation_uses_held_out_images_and_held_out_shifts(make_work: MakeWork) -> None:
+    work = make_work()
     for number in range(30):
-        episode = trainer.sampler.draw(number)
+        episode = work.sampler.draw(number)
         assert set(episode.positions) <= set(episode.domain.train)
     trained_on = {"photometric", "blur", "noise", "geometric", "style"}
-    for episode in trainer.validation:
+    for episode in work.validation:
         assert set(episode.positions) <= set(episode.domain.validation)
         assert episode.shift is None or not trained_on & set(episode.shift.families)

@@ -29,7 +29,7 @@ def gradients_of_a_step(trainer: MetaTrainer) -> list[torch.Tensor]:
 
 def test_a_step_averages_its_episodes_and_weighs_the_terms(make_trainer: Callable[..., MetaTrainer]) -> None:
     trainer = make_trainer("meta_train.huber_weight=0.7", "meta_train.episodes_per_step=3", "meta_train.clip=1e9")
-    losses = [trainer.loss(trainer.sampler.draw(number)) for number in (12, 13, 14)]
+    losses = [trainer.works[0].loss(trainer.works[0].sampler.draw(number)) for number in (12, 13, 14)]
     total = sum(loss.cross_entropy + 0.7 * loss.huber for loss in losses) / 3
     expected = torch.autograd.grad(total, list(trainer.model.generator.parameters()), allow_unused=True)
     for found, wanted in zip(gradients_of_a_step(trainer), expected, strict=True):
@@ -44,8 +44,8 @@ def test_clip_bounds_the_norm_of_a_step(make_trainer: Callable[..., MetaTrainer]
 def test_accuracy_is_counted_by_hand(make_trainer: Callable[..., MetaTrainer]) -> None:
     trainer = make_trainer()
     shares = []
-    for episode in trainer.validation:
-        logits = trainer.models.unaware_of(episode.domain.name)(episode.inputs(CPU))
+    for episode in trainer.works[0].validation:
+        logits = trainer.works[0].models.unaware_of(episode.domain.name)(episode.inputs(CPU))
         right = sum(int(row.argmax()) == int(label) for row, label in zip(logits, episode.labels(CPU), strict=True))
         shares.append(right / len(logits))
     assert trainer.accuracy("source") == pytest.approx(sum(shares) / len(shares))

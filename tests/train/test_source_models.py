@@ -35,7 +35,8 @@ def test_unaware_of_gives_the_model_that_was_trained_without(run: RunFolder, tin
 
 def test_source_models_are_bit_identical_afterwards(make_trainer: Callable[..., MetaTrainer], run: RunFolder) -> None:
     trainer = make_trainer()
-    models = [trainer.models.full, *(trainer.models.unaware_of(name) for name in NAMES)]
+    known = trainer.works[0].models
+    models = [known.full, *(known.unaware_of(name) for name in NAMES)]
     before = [state(model) for model in models]
     trainer.train(Silent())
     assert all(same(state(model), kept) for model, kept in zip(models, before, strict=True))
@@ -45,7 +46,8 @@ def test_source_models_are_bit_identical_afterwards(make_trainer: Callable[..., 
 @pytest.mark.slow
 def test_source_models_are_bit_identical_after_a_thousand_episodes(make_trainer: Callable[..., MetaTrainer]) -> None:
     trainer = make_trainer("meta_train.episodes_per_step=10", "meta_train.steps=100", "meta_train.validate_every=50")
-    models = [trainer.models.full, *(trainer.models.unaware_of(name) for name in NAMES)]
+    known = trainer.works[0].models
+    models = [known.full, *(known.unaware_of(name) for name in NAMES)]
     before = [state(model) for model in models]
     trainer.train(Silent())
     assert all(same(state(model), kept) for model, kept in zip(models, before, strict=True))
