@@ -131,6 +131,8 @@ class MetaTrainer:
         Goes on from the last checkpoint, and ends after a step once `stop` asks: see `Loop.train`.
         """
         options = self.options
+        # first, so that source models which are broken are told as such
+        self.references = {"source": self.accuracy("source"), "bn": self.accuracy("bn")}
         loop = Loop(
             self,
             self.place.checkpoint(self.label),
@@ -139,7 +141,6 @@ class MetaTrainer:
             validate_every=options.validate_every,
             patience=options.patience,
         )
-        self.references = {"source": self.accuracy("source"), "bn": self.accuracy("bn")}
         progress.message("validation episodes: source {source:.1%}, bn {bn:.1%}".format_map(self.references))
         loop.train(progress, stop or StopRequest())
         if loop.best_accuracy == self.untrained:

@@ -46,16 +46,17 @@ def test_no_episode_uses_a_model_that_knows_its_domain(
         asked.append((domain, unaware_of(self, domain)))
         return asked[-1][1]
 
-    def use(self: GeneralizeFormer, backbone: Backbone, images: torch.Tensor) -> Any:
+    def use(self: GeneralizeFormer, backbone: Backbone, *given: Any, **options: Any) -> Any:
         used.append(backbone)
         assert backbone is asked[-1][1]
-        return forward(self, backbone, images)
+        return forward(self, backbone, *given, **options)
 
     for trial in ("train.meta_train.try_generating", "bundle.file.try_generation"):  # of random images
         monkeypatch.setattr(f"gformer_cli.{trial}", lambda *_: None)
     monkeypatch.setattr(SourceModels, "unaware_of", ask)
     monkeypatch.setattr(GeneralizeFormer, "forward", use)
-    meta_train(domains, tiny, run, device=CPU, workers=0)
+    away = resolve(base=tiny, assignments=["meta_train.at_home=0"])
+    meta_train(domains, away, run, device=CPU, workers=0)
     without = {name: run.load_model(f"without-{name}") for name in NAMES}
     assert {name for name, _ in asked} == set(NAMES)
     for name in NAMES:

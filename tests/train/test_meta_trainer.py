@@ -56,7 +56,7 @@ def test_what_is_kept_is_the_average_of_the_weights(
 ) -> None:
     """ema 0.5: half of the average so far and half of the new weights, after each step."""
     trainer = make_trainer("meta_train.ema=0.5", "meta_train.steps=3", "meta_train.validate_every=3")
-    scores = iter([0.0, 0.1, 0.1, 0.9])
+    scores = iter([0.1, 0.1, 0.0, 0.9])
     monkeypatch.setattr(trainer, "accuracy", lambda _method: next(scores))
     weights: list[dict[str, torch.Tensor]] = []
     step = trainer.step
@@ -77,7 +77,7 @@ def test_patience_stops_after_so_many_validations_without_a_better_one(
     make_trainer: Callable[..., MetaTrainer], run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = make_trainer("meta_train.patience=2", "meta_train.steps=9", "meta_train.validate_every=1")
-    scores = iter([0.0, 0.1, 0.1, 0.5, 0.4, 0.6, 0.6, 0.5, 0.9])  # untrained, source, bn, then each step's
+    scores = iter([0.1, 0.1, 0.0, 0.5, 0.4, 0.6, 0.6, 0.5, 0.9])  # source, bn, untrained, then each step's
     monkeypatch.setattr(trainer, "accuracy", lambda _method: next(scores))
     assert trainer.train(Silent())["gformer"] == 0.6
     assert len(run.meta_train_log.read_text().splitlines()) == 5
@@ -100,7 +100,7 @@ def test_keeping_the_untrained_generator_is_told(
     make_trainer: Callable[..., MetaTrainer], monkeypatch: pytest.MonkeyPatch, score: float, warned: bool
 ) -> None:
     trainer, listener = make_trainer("meta_train.steps=1"), Listener()
-    scores = iter([0.6, 0.25, 0.5, score])
+    scores = iter([0.25, 0.5, 0.6, score])
     monkeypatch.setattr(trainer, "accuracy", lambda _method: next(scores))
     trainer.train(listener)
     assert all("beat the untrained one" in text for text in listener.warnings)
