@@ -23,9 +23,9 @@ from gformer_cli.progress import Progress, StopRequest, Together, stoppable
 from gformer_cli.seeding import derive_seed
 from gformer_cli.settings import GeneratorSettings, Settings
 from gformer_cli.train.calibrate_guard import calibration_of
-from gformer_cli.train.episode_sources import EpisodeSource, episodes_of_step
+from gformer_cli.train.episode_sources import EpisodeSource, averaged, episodes_of, episodes_of_step
 from gformer_cli.train.episodes import EpisodeWork
-from gformer_cli.train.meta_trainer import GENERATOR, MetaTrainer, Place, averaged, episodes_of
+from gformer_cli.train.meta_trainer import GENERATOR, MetaTrainer, Place
 from gformer_cli.train.run_folder import RunFolder
 from gformer_cli.train.source_models import SourceModels
 from gformer_cli.train.start import NO_START, read_start

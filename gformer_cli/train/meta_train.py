@@ -29,10 +29,11 @@ from gformer_cli.train.source_images import SourceImages
 from gformer_cli.train.source_models import SourceModels
 from gformer_cli.train.trial import try_generating
 
-_OTHER_IMAGES = (
+OTHER_IMAGES = (
     "Give the --source folders that gformer pretrain had, or run it again with --overwrite: "
     "a model must not be tested on what it was trained on."
 )
+"""What to do where the images are others."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def meta_train(
         source = Imports(run, loaded, settings, device, cores, progress).take_in(models.full, resume=resume)
         models = SourceModels(run, source, settings, device)
     else:
-        recorded_images(run).require(SourceImages.of(loaded), _OTHER_IMAGES)
+        recorded_images(run).require(SourceImages.of(loaded), OTHER_IMAGES)
     if not resume:  # an earlier bundle stays until the new one takes its place
         run.meta_train_log.unlink(missing_ok=True)
         run.drop_checkpoints()
@@ -152,7 +153,7 @@ def check_images(domains: Sequence[Domain], run: RunFolder, settings: Settings) 
                 f"--leave-one-domain-out is for imported models, and that of {run.root} was trained here",
                 "Leave it out: gformer pretrain has trained the models without each domain, unless it was told not to.",
             )
-        recorded_images(run).require_folders(domains, _OTHER_IMAGES)
+        recorded_images(run).require_folders(domains, OTHER_IMAGES)
         return
     check_names(domains)
     check_known_classes(domains, run.source().classes)

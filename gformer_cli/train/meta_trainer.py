@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import torch
 import yaml
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gformer_cli.compute.crew import Alone, Crew, map_in_order
 from gformer_cli.compute.pace import Pace
 from gformer_cli.config import to_yaml, validate
 from gformer_cli.core.generalizeformer import GeneralizeFormer
-from gformer_cli.core.generators import Generator
 from gformer_cli.errors import InputError
 from gformer_cli.metrics import mean
 from gformer_cli.preset_files import parse_yaml
@@ -24,8 +21,8 @@ from gformer_cli.progress import Progress, StopRequest
 from gformer_cli.settings import Settings
 from gformer_cli.train.checkpoint import Checkpoint
 from gformer_cli.train.divergence import Divergence
-from gformer_cli.train.episode_sources import EpisodeSource, episodes_of_step, runs_of_step
-from gformer_cli.train.episodes import EpisodeWork, Works, flat, learn, look, put
+from gformer_cli.train.episode_sources import EpisodeSource, averaged, episodes_of, runs_of_step
+from gformer_cli.train.episodes import Works, flat, learn, look, put
 from gformer_cli.train.loop import Loop
 from gformer_cli.train.schedule import learning_rate_at, set_learning_rate
 
@@ -46,39 +43,6 @@ class Place(Protocol):
 
     def checkpoint(self, label: str) -> Checkpoint:
         """Of the training of `label`."""
-
-
-def averaged(model: GeneralizeFormer, decay: float) -> tuple[AveragedModel | None, GeneralizeFormer]:
-    """The moving average of a generator's weights, and what generates with it: without `decay` the model itself."""
-    if not decay:
-        return None, model
-    average = AveragedModel(model.generator, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
-    kept = deepcopy(model)
-    kept.generator = cast(Generator, average.module)
-    return average, kept
-
-
-def episodes_of(
-    model: GeneralizeFormer,
-    kept: GeneralizeFormer,
-    sources: Sequence[EpisodeSource],
-    settings: Settings,
-    device: torch.device,
-    *,
-    label: str,
-    pace: Pace,
-) -> list[EpisodeWork]:
-    """The episodes of every run, for a generator in training and for what is validated of it."""
-    return [
-        EpisodeWork(
-            *(model, kept, source.models, source.domains, source.settings, device),
-            label=label,
-            leave_one_domain_out=source.leave_one_domain_out,
-            per_step=episodes_of_step(settings, len(sources)),
-            pace=pace,
-        )
-        for source in sources
-    ]
 
 
 class MetaTrainer:
@@ -120,6 +84,10 @@ class MetaTrainer:
         """That of the source model, and of its batch statistics."""
         self.of_runs: dict[str, list[float]] = {}
         """Per method its last accuracy on each run."""
+        self.best: tuple[float, list[float]] = (-1.0, [])
+        """The accuracy of the best generator so far, and that on each run."""
+        self.steps = 0
+        """That were taken until training ended."""
         self.recent = _Means()
         """Of the steps since the last validation."""
         self.crew: Crew[Works] = Alone({label: self.works})
@@ -145,6 +113,7 @@ class MetaTrainer:
         loop.train(progress, stop or StopRequest())
         if loop.best_accuracy == self.untrained:
             progress.warning(self._kept_start())
+        self.steps = loop.step
         self.model.generator.load_state_dict(loop.best)
         return {"gformer": loop.best_accuracy, **self.references}
 
@@ -166,7 +135,10 @@ class MetaTrainer:
         return self.untrained
 
     def validate(self) -> float:
-        return self.accuracy("gformer")
+        accuracy = self.accuracy("gformer")
+        if accuracy > self.best[0]:
+            self.best = accuracy, self.of_runs.get("gformer", [])
+        return accuracy
 
     def weights(self) -> dict[str, torch.Tensor]:
         return self.model.generator.state_dict()
@@ -184,6 +156,7 @@ class MetaTrainer:
             "recent_count": self.recent.count,
             "settings": to_yaml(self.settings),
             "sources": [source.digest for source in self.sources],
+            "best": list(self.best),
         }
 
     def restore(self, saved: Mapping[str, Any]) -> None:
@@ -203,6 +176,8 @@ class MetaTrainer:
         if self.average is not None:
             self.average.load_state_dict(saved["average"])
         self.untrained = saved["untrained"]
+        accuracy, of_runs = saved.get("best", self.best)
+        self.best = accuracy, of_runs
         self.recent = _Means(saved["recent_sums"], saved["recent_count"])
 
     def figures(self, accuracy: float) -> dict[str, float]:
@@ -219,6 +194,12 @@ class MetaTrainer:
             for method, values in self.of_runs.items()
             for source, value in zip(self.sources, values, strict=True)
         }
+
+    def figures_of_runs(self) -> dict[str, dict[str, float]]:
+        """Per run the accuracies on its validation episodes, of the best generator and of what it is compared with."""
+        found = {**self.of_runs, "gformer": self.best[1]}
+        methods = ("gformer", *self.references)
+        return {source.name: {name: found[name][run] for name in methods} for run, source in enumerate(self.sources)}
 
     def note(self, steps_per_second: float) -> str:
         rate = steps_per_second * self.works[0].per_step
