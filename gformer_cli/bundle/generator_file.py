@@ -72,8 +72,11 @@ def save_generator(path: Path, generator: Generator, settings: GeneratorSettings
 
 
 def is_generator_file(name: Path | str) -> bool:
-    """Whether it is a generator in a file of its own, not a bundle. Raises `InputError` for what is neither."""
-    return GENERATOR_KEY in (open_file(generator_path(name), GENERATOR).metadata() or {})
+    """Whether it is a generator in a file of its own: not a bundle, nor anything else."""
+    try:
+        return GENERATOR_KEY in (open_file(generator_path(name), GENERATOR).metadata() or {})
+    except InputError:
+        return False
 
 
 def read_generator_header(name: Path | str) -> GeneratorFileHeader:

@@ -219,6 +219,7 @@ def test_what_is_no_generator_is_refused(content: bytes, tmp_path: Path, backbon
         with pytest.raises(InputError, match="not a generator file") as told:
             read()
         assert str(path) in told.value.message and "universal" in told.value.hint
+    assert not is_generator_file(path)
 
 
 def test_a_missing_file_and_a_folder_are_told(tmp_path: Path, backbone: Backbone) -> None:

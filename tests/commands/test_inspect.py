@@ -6,7 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from gformer_cli import __version__
-from gformer_cli.bundle import load_bundle, read_header
+from gformer_cli.bundle import (
+    Card,
+    Figures,
+    Licence,
+    build_generator,
+    learnt_run,
+    load_bundle,
+    read_generator_header,
+    read_header,
+    save_generator,
+)
+from gformer_cli.core.backbone import Backbone
+from gformer_cli.networks.build import build_network
+from gformer_cli.settings import BackboneSettings, GeneratorSettings
 
 Gformer = Callable[..., Any]
 
@@ -105,3 +118,52 @@ def test_a_bundle_without_hash_and_lineage_says_so(gformer: Gformer, bundle: Pat
     assert "made by not recorded" in out and "content hash not recorded" in out
     done = gformer("inspect", tmp_path / "old.gformer", "--verify")
     assert done.status == 1 and "holds no content hash" in done.err
+
+
+def test_a_generator_file_shows_its_card(gformer: Gformer, tmp_path: Path) -> None:
+    settings = GeneratorSettings(width=8, depth=1, heads=2, channel_width=4)
+    backbone = Backbone(build_network("resnet18", 2, stem="small", width=0.125))
+    run = learnt_run(
+        "letters",
+        BackboneSettings(weights="none", width=0.125),
+        backbone,
+        classes=["a", "b"],
+        domains={"print": {"a": 1000, "b": 234}},
+        fingerprint="ab",
+        seed=7,
+    )
+    card = Card(
+        runs=(run,),
+        steps=1200,
+        episodes=4800,
+        start="a" * 64,
+        licences=(Licence(name="roboto", licence="OFL-1.1", package="@fontsource/roboto"),),
+        figures=(Figures(command="make figures", values={"waves": 63.5}),),
+        calibration={"trust": 0.25},
+    )
+    path = tmp_path / "letters.safetensors"
+    save_generator(path, build_generator(settings, backbone), settings, card)
+    done = gformer("inspect", path, "--verify")
+    assert done.status == 0, done.err
+    out = " ".join(done.out.split())
+    for text in (
+        "channel, width 8, depth 1",
+        "1 runs: 1 tasks, 1 networks",
+        "letters 1 2 1,234 resnet18 0.125 20 BatchNorm none 7",
+        "1,200, 4,800 episodes",
+        f"SHA-256 {'a' * 64}",
+        "roboto OFL-1.1 @fontsource/roboto",
+        "Figures of: make figures figure value waves 63.5",
+        "trust 0.25",
+        "as it was written",
+    ):
+        assert text in out
+    found = gformer("inspect", path, "--json").json
+    assert found == read_generator_header(path).model_dump(mode="json")
+    assert found["card"]["runs"][0]["network"]["norms"] == {"BatchNorm": 20}
+    assert '"prior_count": 16.0' in gformer("inspect", path, "--verbose").err
+
+
+def test_universal_is_the_one_that_comes_with_gformer(gformer: Gformer) -> None:
+    found = gformer("inspect", "universal", "--json")
+    assert found.status == 0 and found.json == read_generator_header("universal").model_dump(mode="json")
