@@ -9,22 +9,18 @@ from typing import TYPE_CHECKING
 from gformer_cli.commands import import_options as own
 from gformer_cli.commands import options
 from gformer_cli.commands.dry_run import show_prediction_plan
-from gformer_cli.commands.found import find_images
-from gformer_cli.commands.imported import show, tell
-from gformer_cli.commands.locations import again, pick_run
-from gformer_cli.compute.threads import Cores
+from gformer_cli.commands.import_exchange import put_generator
+from gformer_cli.commands.import_images import Asked, Images, Machine, find, look
+from gformer_cli.commands.imported import Shown, show, tell, tell_unrecorded
+from gformer_cli.commands.locations import pick_run
 from gformer_cli.console import Terminal
 from gformer_cli.errors import InputError
-from gformer_cli.folders.domains import Domain, Found, Known, Layout, check_folders_exist, count_suffixes
-from gformer_cli.folders.targets import check_known_classes
+from gformer_cli.folders.domains import Known, Layout, check_folders_exist, count_suffixes
 
 if TYPE_CHECKING:
-    import torch
-
-    from gformer_cli.importing.gather import OwnModel
-    from gformer_cli.importing.model import Owned
-    from gformer_cli.importing.proof import Proof
+    from gformer_cli.importing.gather import OwnModel, Wish
     from gformer_cli.settings import Settings
+    from gformer_cli.train.run_folder import RunFolder
 
 
 def import_model(
@@ -58,6 +54,9 @@ def import_model(
 
     Writes RUN/model.gformer, which gformer adapt and evaluate use at once. gformer meta-train trains its generator.
 
+    Where RUN holds a model already, from gformer pretrain or an earlier import, name no model: that one then gets the
+    generator, and RUN/model.gformer is written, without any training.
+
     Example: gformer import --backbone resnet18 --weights site.pth --classes classes.txt --transform torchvision
     """
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
@@ -66,97 +65,101 @@ def import_model(
     place = pick_run(terminal, run)
 
     from gformer_cli.compute.device import pick_device, pick_workers
-    from gformer_cli.importing.gather import Wish, gather
-    from gformer_cli.importing.model import choose_generator, own_network, write_run
+    from gformer_cli.importing.gather import Wish
+    from gformer_cli.networks.own_code import own_code
     from gformer_cli.train.run_folder import RunFolder
 
-    model = gather(Wish(folder, backbone, weights, entry, classes, transform, image_size, fetch=not dry_run))
-    mapped = options.read_class_map(class_map, model.classes)
-    settings = _settings(model, set_ or ())
-    known = Known(model.classes, (), mapped)
-    sources = _find(terminal, source, known, layout, strict=strict, unlabelled=True)
-    checks = _find(terminal, check, known, layout, strict=strict, unlabelled=False)
-    measured = _measured(sources.domains, checks.domains)
-    if expect is not None and not measured:
-        raise InputError("--expect needs labelled images to measure the model on", "Add --check DIR.")
     target = RunFolder(place)
-    target.check_claim(settings, resume=False, overwrite=overwrite)
-    where, decoders, cores = pick_device(device), pick_workers(workers), options.pick_cores(terminal, threads)
+    machine = Machine(pick_device(device), pick_workers(workers), options.pick_cores(terminal, threads))
+    asked = Asked(source or (), check or (), layout, expect, strict)
+    how = {"overwrite": overwrite, "dry_run": dry_run}
+    if folder is None and weights is None and target.started and (backbone is None or own_code(backbone)):
+        of_a_model = {
+            "--weights-key": entry,
+            "--classes": classes,
+            "--class-map": class_map,
+            "--transform": transform,
+            "--image-size": image_size,
+            "--set": set_,
+        }
+        put_generator(terminal, target, generator, backbone, of_a_model, asked, machine, **how)
+        return
+    wish = Wish(folder, backbone, weights, entry, classes, transform, image_size, fetch=not dry_run)
+    _take_in(terminal, target, wish, class_map, set_ or (), generator, asked, machine, **how)
+
+
+def _take_in(
+    terminal: Terminal,
+    run: RunFolder,
+    wish: Wish,
+    class_map: Path | None,
+    assignments: Sequence[str],
+    generator: str | None,
+    asked: Asked,
+    machine: Machine,
+    *,
+    overwrite: bool,
+    dry_run: bool,
+) -> None:
+    """Import a new model into `run`."""
+    from gformer_cli.importing.gather import gather
+    from gformer_cli.importing.generators import choose_generator
+    from gformer_cli.importing.model import own_network, write_run
+
+    model = gather(wish)
+    mapped = options.read_class_map(class_map, model.classes)
+    settings = _settings(model, assignments, generator)
+    images = find(terminal, asked, Known(model.classes, (), mapped))
+    sources = images.sources.domains
+    run.check_claim(settings, resume=False, overwrite=overwrite)
     if dry_run and not model.weights.tensors:
         terminal.message(
             f"Weights: {model.weights_name}, which would be downloaded unless the library has them already"
         )
-    else:
-        owned = own_network(model, settings, mapped, where)
-        chosen = choose_generator(owned, generator, recorded=bool(sources.domains))  # before what takes long
-        tell(terminal, model, owned, recorded=bool(sources.domains))
-    if dry_run:
-        outputs = [target.settings_path, target.imported_path, target.model_path("all"), target.bundle]
-        found = Found([*sources.domains, *checks.domains], [*sources.aside, *checks.aside])
-        choices: dict[str, object] = {"backbone": model.backbone, "classes": model.classes}
-        left_aside = count_suffixes(found.aside)
-        show_prediction_plan(terminal, found.domains, where, decoders, outputs, choices, left_aside)
+        _show_plan(terminal, run, model, images, machine)
         return
-    proof = _look(terminal, owned, sources.domains, measured, where, decoders, cores, strict=strict)
-    if expect is not None and proof is not None:
-        proof.require(expect)
-    write_run(owned, target, chosen=chosen, domains=sources.domains, overwrite=overwrite)
-    show(terminal, target, owned, proof, generator, again(run), recorded=bool(sources.domains))
+    owned = own_network(model, settings, mapped, machine.device)
+    chosen = choose_generator(owned.backbone, settings, generator, recorded=bool(sources))  # before what takes long
+    tell(terminal, model, owned)
+    tell_unrecorded(terminal, owned.backbone, chosen, recorded=bool(sources))
+    if dry_run:
+        _show_plan(terminal, run, model, images, machine)
+        return
+    measured = look(
+        terminal, owned.backbone, owned.imported.classes, owned.preprocessing, chosen, images, asked, machine
+    )
+    write_run(owned, run, chosen=chosen, domains=sources, overwrite=overwrite)
+    known = owned.imported
+    made = Shown(run, settings, known.classes, chosen, measured, known.origin, owned.unused)
+    show(terminal, made, owned.backbone)
 
 
-def _settings(own: OwnModel, assignments: Sequence[str]) -> Settings:
-    """Those of the imported model; what `--set` says of it wins."""
+def _show_plan(terminal: Terminal, run: RunFolder, model: OwnModel, images: Images, machine: Machine) -> None:
+    outputs = [run.settings_path, run.imported_path, run.model_path("all"), run.bundle]
+    choices: dict[str, object] = {"backbone": model.backbone, "classes": model.classes}
+    found = images.together
+    left_aside = count_suffixes(found.aside)
+    show_prediction_plan(terminal, found.domains, machine.device, machine.workers, outputs, choices, left_aside)
+
+
+def _settings(own: OwnModel, assignments: Sequence[str], generator: str | None) -> Settings:
+    """Those of the imported model; what `--set` says of it wins.
+
+    Raises `InputError` for a setting of the generator that the one which is to be used has fixed.
+    """
     from gformer_cli import config
+    from gformer_cli.importing.generators import NONE
     from gformer_cli.settings import Settings
 
+    for text in assignments:
+        key = text.partition("=")[0].strip()
+        if key.startswith("generator.") and generator != NONE:
+            raise InputError(
+                f"--set {key} has no effect: the generator has been trained with its own settings",
+                "Leave it out, or take an untrained generator: --generator none.",
+            )
     base = Settings()
     data = config.validate({"data": own.transform.changes}).data
     changes = {"name": own.backbone, "config": own.config, "weights": own.weights_name}
     base = base.model_copy(update={"data": data, "backbone": base.backbone.model_copy(update=changes)})
     return config.resolve(base=base, assignments=assignments, flags={"backbone.name": own.backbone})
-
-
-def _find(
-    terminal: Terminal, folders: list[Path] | None, known: Known, layout: Layout, *, strict: bool, unlabelled: bool
-) -> Found:
-    if not folders:
-        return Found()
-    found = find_images(terminal, folders, layout, strict=strict, unlabelled=unlabelled, known=known)
-    check_known_classes(found.domains, list(known.classes))
-    return found
-
-
-def _measured(sources: Sequence[Domain], checks: Sequence[Domain]) -> list[Domain]:
-    """What the model is measured on: `--check`, or else those sources that have labels."""
-    return list(checks) or [domain for domain in sources if domain.classes]
-
-
-def _look(
-    terminal: Terminal,
-    owned: Owned,
-    sources: Sequence[Domain],
-    measured: Sequence[Domain],
-    device: torch.device,
-    workers: int,
-    cores: Cores,
-    *,
-    strict: bool,
-) -> Proof | None:
-    """Record what layers without statistics show of the sources, and measure the model."""
-    from gformer_cli.compute.device import pick_pace
-    from gformer_cli.data.labelled import unreadable
-    from gformer_cli.importing.model import record
-    from gformer_cli.importing.proof import prove
-
-    with terminal.progress() as progress:
-        pace = pick_pace(cores, device, progress)
-        if sources:
-            record(owned, sources, device=device, workers=workers, pace=pace, progress=progress)
-        if not measured:
-            return None
-        own = owned.backbone, measured, owned.imported.classes, owned.preprocessing
-        proof = prove(*own, device=device, workers=workers, pace=pace, progress=progress)
-    if strict and proof.skipped:
-        raise unreadable(proof.skipped)
-    terminal.skipped([(item.path, item.reason) for item in proof.skipped])
-    return proof

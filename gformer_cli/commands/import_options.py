@@ -57,12 +57,12 @@ Transform = Annotated[
     ),
 ]
 Generator = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--generator",
-        metavar="FILE",
-        help="A bundle whose generator this model is to use, trained elsewhere. Default: an untrained one, which "
-        "adapts as bn-mix does.",
+        metavar="universal|FILE|none",
+        help="The generator of the model: universal, which comes with gformer; that of a generator file or a bundle; "
+        "or none, an untrained one, which adapts as bn-mix does. Default: universal.",
         show_default=False,
     ),
 ]
@@ -72,7 +72,8 @@ Out = Annotated[
         "--run",
         "--out",
         metavar="RUN",
-        help="Folder of the run; must be new or empty. Default: gformer-run.",
+        help="Folder of the run, new or empty; or without a model, one that holds a model already. Default: "
+        "gformer-run.",
         show_default=False,
     ),
 ]

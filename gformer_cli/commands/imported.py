@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gformer_cli.commands import options
+from gformer_cli.commands.locations import again
 from gformer_cli.console import Terminal, percent, table
 from gformer_cli.folders.domains import nfc
 
 if TYPE_CHECKING:
+    from gformer_cli.bundle import OriginHeader
+    from gformer_cli.commands.import_images import Measured
+    from gformer_cli.core.backbone import Backbone
     from gformer_cli.importing.gather import OwnModel
+    from gformer_cli.importing.generators import Chosen
     from gformer_cli.importing.model import Owned
     from gformer_cli.importing.proof import Proof
+    from gformer_cli.settings import Settings
     from gformer_cli.train.run_folder import RunFolder
 
 _SHOWN = 20
 """Classes that the table shows, worst first; --json has all."""
 
 
-def tell(terminal: Terminal, own: OwnModel, owned: Owned, *, recorded: bool) -> None:
+@dataclass(frozen=True)
+class Shown:
+    """What the command made."""
+
+    run: RunFolder
+    settings: Settings
+    """Of the run: of the network and of how images are prepared."""
+    classes: list[str]
+    chosen: Chosen
+    measured: Measured
+    origin: OriginHeader | None
+    """None for a source model that was trained here."""
+    unused: tuple[str, ...] = ()
+    """Tensors of the file that are none of the network's."""
+
+
+def tell(terminal: Terminal, own: OwnModel, owned: Owned) -> None:
     """What the model was taken for, a line each, and what a user might miss."""
     from gformer_cli.images.wording import describe_input
 
@@ -43,79 +67,110 @@ def tell(terminal: Terminal, own: OwnModel, owned: Owned, *, recorded: bool) -> 
     if left:
         terminal.warning(f"normalisation layers that are not adapted: {len(left)}")
         terminal.listed(left)
-    if owned.unrecorded and not recorded:
-        layers = " and ".join(f"{count} {family}" for family, count in owned.unrecorded.items())
-        terminal.warning(
-            f"{layers} layers keep no statistics, and no images were given to record them: they are not adapted "
-            "until --source DIR (no labels needed) or gformer meta-train shows them some"
-        )
 
 
-def show(
-    terminal: Terminal,
-    run: RunFolder,
-    owned: Owned,
-    proof: Proof | None,
-    generator: Path | None,
-    again: str,
-    *,
-    recorded: bool,
-) -> None:
+def tell_unrecorded(terminal: Terminal, backbone: Backbone, chosen: Chosen, *, recorded: bool) -> None:
+    """A warning where layers have no statistics of the source to go by, and none are about to be `recorded`."""
+    from gformer_cli.importing.generators import unrecorded
+
+    left = unrecorded(backbone)
+    if not left or recorded:
+        return
+    layers = " and ".join(f"{count} {family}" for family, count in left.items())
+    what = "they are not adapted"
+    if chosen.trained:
+        what = "what is generated for them goes by a guess, and the batch's statistics are not mixed in,"
+    terminal.warning(
+        f"{layers} layers keep no statistics, and no images were given to record them: {what} until --source DIR (no "
+        "labels needed) or gformer meta-train shows them some"
+    )
+
+
+def show(terminal: Terminal, made: Shown, backbone: Backbone) -> None:
     """The result of the command."""
+    from gformer_cli.importing.generators import unrecorded
+
+    proof, chosen, run = made.measured.proof, made.chosen, made.run
     suspicion = None if proof is None else proof.suspicion()
     if suspicion is not None:
         terminal.warning(suspicion)
-    if generator is not None:
-        how = f"The generator is that of {generator}."
-    elif owned.unrecorded and not recorded:
-        how = "The generator is untrained, and nothing is recorded: it predicts as the model by itself does."
-    else:
-        how = "The generator is untrained: adapting mixes the batch's statistics in, as bn-mix does."
+    blind = bool(unrecorded(backbone))
+    more = again(run.root) + options.own_backbone_again(made.settings.backbone.name)
     terminal.result(
         {
             "run": str(run.root),
             "bundle": str(run.bundle),
-            "backbone": owned.settings.backbone.name,
-            "classes": owned.imported.classes,
-            "origin": owned.imported.origin.model_dump(mode="json"),
-            "preprocessing": owned.settings.data.model_dump(mode="json"),
-            "unused": list(owned.unused),
-            "generator": None if generator is None else str(generator),
-            "accuracy": None if proof is None else _document(proof),
+            "backbone": made.settings.backbone.name,
+            "classes": made.classes,
+            "origin": None if made.origin is None else made.origin.model_dump(mode="json"),
+            "preprocessing": made.settings.data.model_dump(mode="json"),
+            "unused": list(made.unused),
+            "generator": chosen.name if chosen.trained else None,
+            "generator_sha256": chosen.lineage.parent,
+            "accuracy": None if proof is None else _document(proof, made.measured.adapted),
             "suspicion": suspicion,
         },
-        *([] if proof is None else _tables(proof)),
-        f"\nWrote {run.bundle}. {how}",
-        f"Next: gformer adapt --target DIR{again}",
-        f"  or: gformer meta-train --source DIR{again}, which trains a generator for this model",
+        *([] if proof is None else _tables(proof, made.measured.adapted)),
+        f"\nWrote {run.bundle}. {_how(chosen, blind=blind)}",
+        *([f"Recommended first: gformer import --source DIR --overwrite{more}"] if blind else []),
+        f"Next: gformer adapt --target DIR{more}",
+        f"  or: gformer meta-train --source DIR{more}, which trains a generator for this model",
     )
 
 
-def _document(proof: Proof) -> dict[str, Any]:
+def _how(chosen: Chosen, *, blind: bool) -> str:
+    """What the generator is; `blind` where layers have no statistics of the source to go by."""
+    from gformer_cli.bundle import UNIVERSAL
+
+    if chosen.name == UNIVERSAL:
+        return "The generator is universal, which comes with gformer and has learnt on other data."
+    if chosen.trained:
+        return f"The generator is that of {chosen.name}."
+    if blind:
+        return "The generator is untrained, and nothing is recorded: it predicts as the model by itself does."
+    return "The generator is untrained: adapting mixes the batch's statistics in, as bn-mix does."
+
+
+def _document(proof: Proof, adapted: Mapping[str, float]) -> dict[str, Any]:
     from gformer_cli.importing.proof import accuracy_of
 
     return {
         "accuracy": proof.accuracy,
+        "adapted": _together(proof, adapted),
         "images": proof.images,
         "domains": {
-            name: {"images": found.total(), "accuracy": accuracy_of(found)} for name, found in proof.domains.items()
+            name: {"images": found.total(), "accuracy": accuracy_of(found), "adapted": adapted.get(name)}
+            for name, found in proof.domains.items()
         },
         "classes": {name: {"images": count, "accuracy": share} for name, (count, share) in proof.by_class().items()},
         "skipped": [{"path": item.path, "reason": item.reason} for item in proof.skipped],
     }
 
 
-def _tables(proof: Proof) -> list[Any]:
+def _together(proof: Proof, adapted: Mapping[str, float]) -> float:
+    """The adapted accuracy over the images of all domains."""
+    return sum(share * proof.domains[name].total() for name, share in adapted.items()) / proof.images
+
+
+def _tables(proof: Proof, adapted: Mapping[str, float]) -> list[Any]:
+    from gformer_cli.importing.adapted import BATCH
     from gformer_cli.importing.proof import accuracy_of
 
-    domains = [[name, str(found.total()), percent(accuracy_of(found))] for name, found in proof.domains.items()]
+    domains = [
+        [name, str(found.total()), percent(accuracy_of(found)), percent(adapted[name]) if name in adapted else "-"]
+        for name, found in proof.domains.items()
+    ]
     if len(domains) > 1:
-        domains.append(["all", str(proof.images), percent(proof.accuracy)])
+        domains.append(["all", str(proof.images), percent(proof.accuracy), percent(_together(proof, adapted))])
     classes = sorted(proof.by_class().items(), key=lambda item: item[1][1])
     rows = [[name, str(count), percent(share)] for name, (count, share) in classes[:_SHOWN]]
     title = f"The {_SHOWN} worst of {len(classes)} classes" if len(classes) > _SHOWN else "By class"
     return [
-        table("Accuracy of the imported model, not adapted", ["domain", "images", "%"], domains),
+        table(
+            f"Accuracy of the model, %, not adapted and adapted in shuffled batches of {BATCH}",
+            ["domain", "images", "source", "adapted"],
+            domains,
+        ),
         "",
-        table(title, ["class", "images", "%"], rows),
+        table(f"{title}, not adapted", ["class", "images", "%"], rows),
     ]

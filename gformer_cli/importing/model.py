@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from gformer_cli.bundle import (
-    DataHeader,
-    Lineage,
-    OriginHeader,
-    build_generator,
-    file_hash,
-    read_generator,
-    save_bundle,
-    tensors_hash,
-)
+from gformer_cli.bundle import DataHeader, OriginHeader, save_bundle, tensors_hash
 from gformer_cli.compute.pace import Pace
 from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.generators import Generator
 from gformer_cli.core.trial import try_network
 from gformer_cli.folders.domains import Domain
+from gformer_cli.images.depth import Kind
 from gformer_cli.images.preprocessing import Preprocessing, Skipped, read_batches
 from gformer_cli.importing.classes import check_count
+from gformer_cli.importing.generators import Chosen, unrecorded
 from gformer_cli.networks.build import build_network
 from gformer_cli.progress import Progress
-from gformer_cli.seeding import derive_seed
 from gformer_cli.settings import Settings
 from gformer_cli.train.recorded import spacing
 from gformer_cli.train.run_folder import ALL, Imported, RunFolder
@@ -43,8 +32,6 @@ if TYPE_CHECKING:
 
 _BATCH = 32
 """Images that are recorded together."""
-_UNMIXED = 1e9
-"""`prior_count` beside which no batch counts: what was not recorded must not be mixed with."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +47,6 @@ class Owned:
     @property
     def preprocessing(self) -> Preprocessing:
         return preprocessing_of(self.settings)
-
-    @property
-    def unrecorded(self) -> dict[str, int]:
-        """How many layers of each kind have no statistics of their own: source images must show them."""
-        return dict(Counter(layer.family for layer in self.backbone.layers if not layer.of_batch))
 
 
 def own_network(own: OwnModel, settings: Settings, class_map: Mapping[str, str], device: torch.device) -> Owned:
@@ -106,12 +88,19 @@ def _check_outputs(own: OwnModel, network: nn.Module, head: str | None) -> None:
 
 
 def record(
-    owned: Owned, domains: Sequence[Domain], *, device: torch.device, workers: int, pace: Pace, progress: Progress
+    backbone: Backbone,
+    preprocessing: Preprocessing,
+    domains: Sequence[Domain],
+    *,
+    device: torch.device,
+    workers: int,
+    pace: Pace,
+    progress: Progress,
 ) -> None:
     """Record what layers without statistics of their own show of `domains`, which need no labels."""
-    if not owned.unrecorded:
+    if not unrecorded(backbone):
         return
-    preprocessing = owned.preprocessing.among(domains)
+    preprocessing = preprocessing.among(domains)
     chosen = [domain.files[:: spacing(len(domain.files))] for domain in domains]
     progress.begin("recording statistics", sum(map(len, chosen)))
 
@@ -124,31 +113,8 @@ def record(
                 for _ in batch.files:
                     progress.advance()
 
-    owned.backbone.record(batches())
+    backbone.record(batches())
     progress.end()
-
-
-Chosen = tuple[Settings, Generator, Lineage]
-"""A generator, the settings with it, and where it is from."""
-
-
-def choose_generator(owned: Owned, path: Path | None, *, recorded: bool) -> Chosen:
-    """The generator of the bundle `path`; without, an untrained one, which predicts as `bn-mix` does.
-
-    Where layers keep no statistics and none are `recorded`, an untrained one predicts as the source model does. Raises
-    `InputError` for a generator that fits its own network alone.
-    """
-    settings = owned.settings
-    if path is not None:
-        described, made = read_generator(path, owned.backbone)
-        lineage = Lineage(stage="import", parent=file_hash(path), parent_name=path.name)
-        return settings.model_copy(update={"generator": described}), made, lineage
-    described = settings.generator
-    if owned.unrecorded and not recorded:
-        described = described.model_copy(update={"prior_count": _UNMIXED})
-    torch.manual_seed(derive_seed(settings.seed, "generator"))
-    made = build_generator(described, owned.backbone)
-    return settings.model_copy(update={"generator": described}), made, Lineage(stage="import")
 
 
 def write_run(owned: Owned, run: RunFolder, *, chosen: Chosen, domains: Sequence[Domain], overwrite: bool) -> None:
@@ -156,22 +122,26 @@ def write_run(owned: Owned, run: RunFolder, *, chosen: Chosen, domains: Sequence
 
     `chosen` is its generator, and `domains` are what was recorded. Raises `InputError` for a folder that is in use.
     """
-    settings, made, lineage = chosen
     run.claim(owned.settings, resume=False, overwrite=overwrite, imported=owned.imported)
     run.save_model(ALL, owned.backbone.network.state_dict())
-    levels = owned.preprocessing.among(domains).depth.common() if domains else {}
     save_bundle(
         run.bundle,
         backbone=owned.backbone,
-        generator=made,
+        generator=chosen.generator,
         constant=None,
-        settings=settings,
+        settings=chosen.settings,
         classes=owned.imported.classes,
         data=DataHeader(domains={}, fingerprint=""),
         validation={},
-        levels={kind: (level.black, level.white) for kind, level in levels.items()},
-        lineage=lineage,
+        levels=levels_of(owned.preprocessing, domains),
+        lineage=chosen.lineage,
         origin=owned.imported.origin,
         class_map=owned.imported.class_map,
     )
     run.finish()
+
+
+def levels_of(preprocessing: Preprocessing, domains: Sequence[Domain]) -> dict[Kind, tuple[float, float]]:
+    """What is black and white in images of `domains` that have more than 8 bits, where they agree."""
+    levels = preprocessing.among(domains).depth.common() if domains else {}
+    return {kind: (level.black, level.white) for kind, level in levels.items()}

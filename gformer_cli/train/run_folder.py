@@ -7,7 +7,7 @@ RUN/imported.json           of an imported source model: its classes, and where 
 RUN/models/*.safetensors    `all` and, per source domain, `without-DOMAIN` (see `labelled_file` for other names)
 RUN/checkpoints/*.pt        unfinished training, for --resume
 RUN/pretrain.jsonl          figures while training; RUN/meta-train.jsonl likewise
-RUN/model.gformer           the bundle that meta-train writes
+RUN/model.gformer           the bundle that meta-train writes, or import
 RUN/next/                   the run that is to replace this one, unfinished
 """
 
@@ -122,10 +122,13 @@ class RunFolder:
 
     @property
     def meta_trained(self) -> bool:
-        """Whether the bundle is one that meta-train wrote; that of an imported model is there from the start."""
-        if not self.bundle.exists() or not self.imported_path.is_file():
-            return self.bundle.exists()
-        lineage = read_header(self.bundle).lineage
+        """Whether the bundle is one that meta-train wrote; import writes one whose generator is from elsewhere."""
+        if not self.bundle.exists():
+            return False
+        try:
+            lineage = read_header(self.bundle).lineage
+        except InputError:  # what it was is not known, so it must not be replaced unasked
+            return True
         return lineage is None or lineage.stage != "import"
 
     @property

@@ -15,7 +15,8 @@ from gformer_cli.config import resolve
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.errors import InputError, WorkError
 from gformer_cli.folders.domains import Domain, find_domains
-from gformer_cli.importing.model import Owned, choose_generator, write_run
+from gformer_cli.importing.generators import NONE, choose_generator
+from gformer_cli.importing.model import Owned, write_run
 from gformer_cli.progress import Silent
 from gformer_cli.settings import Settings
 from gformer_cli.train.imported import labelled_by, own_tensors
@@ -46,7 +47,7 @@ def make_run(root: Path, settings: Settings) -> RunFolder:
     origin = OriginHeader(weights="site.pth", tensors=tensors_hash(own), classes="classes.txt", transform="torchvision")
     owned = Owned(backbone, settings, Imported(classes=CLASSES, class_map={}, origin=origin), ())
     run = RunFolder(root)
-    chosen = choose_generator(owned, None, recorded=False)
+    chosen = choose_generator(backbone, settings, NONE, recorded=False)
     write_run(owned, run, chosen=chosen, domains=(), overwrite=False)
     return run
 
