@@ -207,7 +207,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
     import os
     import signal
 
-    from gformer_cli.train.meta_train import MetaTrainer
+    from gformer_cli.train.meta_trainer import MetaTrainer
     from gformer_cli.train.source_trainer import SourceTrainer
 
     def arrange(stage: str, count: int) -> None:

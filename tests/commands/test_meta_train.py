@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from gformer_cli.bundle import load_bundle, read_header
 from gformer_cli.core.generators import ChannelGenerator
 from gformer_cli.errors import WorkError
-from gformer_cli.train.meta_train import MetaTrainer
+from gformer_cli.train.meta_trainer import MetaTrainer
 
 MetaTrain = Callable[..., Any]
 ReadLog = Callable[[Path], list[dict[str, Any]]]
