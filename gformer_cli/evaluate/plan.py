@@ -155,6 +155,8 @@ def impossible_methods(bundle: Bundle) -> dict[str, str]:
             if static
             else "This bundle holds no constant generator; meta-train with meta_train.constant=true makes one"
         )
+    if static:
+        reasons["gformer-context"] = "A static bundle predicts every batch with the same parameters"
     if bundle.guard is None:
         reasons["gformer-guard"] = (
             "A static bundle has no guard: it generates nothing"

@@ -7,6 +7,7 @@ from gformer_cli.methods.constant import Constant
 from gformer_cli.methods.cotta import Cotta
 from gformer_cli.methods.eata import Eata
 from gformer_cli.methods.gformer import Gformer
+from gformer_cli.methods.gformer_context import GformerContext
 from gformer_cli.methods.gformer_guard import GformerGuard
 from gformer_cli.methods.lame import Lame
 from gformer_cli.methods.memo import Memo
@@ -34,6 +35,7 @@ METHODS: dict[str, type[Method]] = {
     "memo": Memo,
     "constant": Constant,
     "gformer": Gformer,
+    "gformer-context": GformerContext,
     "gformer-guard": GformerGuard,
 }
 
