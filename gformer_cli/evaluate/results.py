@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from gformer_cli.bundle import library_versions
+from gformer_cli.evaluate.harm import harms
 from gformer_cli.files import finite
 from gformer_cli.images.preprocessing import Skipped
 from gformer_cli.metrics import mean, paired_bootstrap, standard_error
@@ -196,13 +197,15 @@ class Results:
 
     def to_json(self) -> dict[str, Any]:
         """The document `results.json`; a figure that does not exist is null."""
+        summaries = self.summaries()
         document: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "bundle": self.bundle,
             "versions": library_versions(),
             "run": dict(self.run),
             "tuned": {name: asdict(choice) for name, choice in self.tuned.items()},
-            "summaries": [asdict(summary) for summary in self.summaries()],
+            "summaries": [asdict(summary) for summary in summaries],
+            "harm": [harm.to_json() for harm in harms(summaries)],
             "cells": [_without_details(asdict(cell)) for cell in self.cells if cell.method in self.methods],
             "skipped": [asdict(item) for item in self.skipped],
         }
