@@ -44,6 +44,10 @@ class DataHeader(Part):
     domains: dict[str, dict[str, int]]
     """Per source domain the number of images per class."""
     fingerprint: str
+    validation_accuracy: FiniteFloat | None = None
+    """Of the source model, on validation images of these domains; None where it is not known."""
+    still_rising: bool | None = None
+    """Whether that accuracy was still rising when training of the source model ended; None where it is not known."""
 
 
 class GuardHeader(Part):

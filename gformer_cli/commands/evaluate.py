@@ -178,7 +178,9 @@ def _show(
     left_aside: Mapping[str, int],
 ) -> None:
     """Write the page that was asked for, and show everything."""
-    from gformer_cli.report.table import change_table, result_tables, tuned_table
+    from gformer_cli.evaluate.harm import harms
+    from gformer_cli.evaluate.trained import doubts
+    from gformer_cli.report.table import change_table, harm_tables, result_tables, tuned_table
 
     terminal.skipped([(item.path, item.reason) for item in results.skipped])
     document = results.to_json()
@@ -188,10 +190,16 @@ def _show(
         from gformer_cli.report.page.files import write_report
 
         write_report(report, evaluation_page(parse_results(document)))
+    tables = [
+        *result_tables(results, sparklines=terminal.draws),
+        *harm_tables(harms(results.summaries()), every_cell=terminal.verbose),
+    ]
+    for text in doubts(results.bundle):
+        terminal.warning(text)
     terminal.result(
         document | {"left_aside": left_aside} | ({"changes": [vars(change) for change in changes]} if changes else {}),
         *([tuned_table(results.tuned), ""] if results.run["tune"] else []),
-        *[part for table in result_tables(results, sparklines=terminal.draws) for part in ("", table)][1:],
+        *[part for table in tables for part in ("", table)][1:],
         *(["", change_table(changes)] if changes else []),
         *([f"\nWrote {output.results} and {output.table}"] if output is not None else []),
         *([f"{'' if output else chr(10)}Wrote {report}"] if report is not None else []),

@@ -137,6 +137,7 @@ def _rows(header: BundleHeader) -> list[list[str]]:
         *_origin_rows(header),
         ["source domains", ", ".join(f"{name} ({count} images)" for name, count in images.items()) or "not known"],
         ["data fingerprint", header.data.fingerprint[:16] or "not known"],
+        *_trained_rows(header),
         ["validation", ", ".join(f"{name} {percent(value)} %" for name, value in header.validation.items()) or "none"],
         *([] if static is not None else _guard_rows(header)),
         ["made by", _made_by(header)],
@@ -168,6 +169,15 @@ def _origin_rows(header: BundleHeader) -> list[list[str]]:
         ["its classes", f"from {origin.classes}{mapped}"],
         ["its transform", f"from {origin.transform}"],
     ]
+
+
+def _trained_rows(header: BundleHeader) -> list[list[str]]:
+    """How well the source model was trained."""
+    data = header.data
+    if data.validation_accuracy is None:
+        return []
+    rising = ", still rising when training ended" if data.still_rising else ""
+    return [["source model", f"{percent(data.validation_accuracy)} % on validation images{rising}"]]
 
 
 def _made_by(header: BundleHeader) -> str:

@@ -86,6 +86,12 @@ class SourceTraining:
                 progress=progress,
             )
         self.terminal.skipped([(item.path, item.reason) for item in done.skipped])
+        if done.source.still_rising:
+            steps = self.settings.pretrain.steps
+            self.terminal.message(
+                "validation was still rising when training ended: more steps make a better source model, such as "
+                f"--set pretrain.steps={2 * steps}"
+            )
         return done
 
 
@@ -97,6 +103,7 @@ def document(run: RunFolder, done: PretrainResult) -> dict[str, Any]:
         "domains": done.source.domains,
         "fingerprint": done.source.fingerprint,
         "validation_accuracy": done.accuracies,
+        "still_rising": done.source.still_rising,
         "skipped": [{"path": item.path, "reason": item.reason} for item in done.skipped],
     }
 

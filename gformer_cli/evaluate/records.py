@@ -138,6 +138,8 @@ def describe_bundle(path: Path, bundle: Bundle) -> dict[str, Any]:
         "generator": bundle.header.generator.settings.kind,
         "classes": bundle.header.classes,
         "data_fingerprint": bundle.header.data.fingerprint,
+        "validation_accuracy": bundle.header.data.validation_accuracy,
+        "still_rising": bundle.header.data.still_rising,
         "static": None if bundle.header.static is None else bundle.header.static.model_dump(),
     }
 

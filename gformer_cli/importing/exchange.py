@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from gformer_cli.bundle import DataHeader, read_header, save_bundle
+from gformer_cli.bundle import read_header, save_bundle
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.errors import InputError
 from gformer_cli.files import check_writable
@@ -79,7 +79,7 @@ def exchange(held: Held, chosen: Chosen, domains: Sequence[Domain], *, recorded:
         constant=None,
         settings=chosen.settings,
         classes=held.source.classes,
-        data=DataHeader(domains=held.source.domains, fingerprint=held.source.fingerprint),
+        data=held.source.header(),
         validation={},
         levels=levels,
         lineage=chosen.lineage,

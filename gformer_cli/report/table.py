@@ -12,10 +12,12 @@ from rich.text import Text
 from gformer_cli.console import percent, table
 from gformer_cli.data.corruptions import CORRUPTIONS
 from gformer_cli.data.streams import PLAIN
+from gformer_cli.evaluate.harm import BEARABLE, Harm, by_cell
 from gformer_cli.evaluate.limits import Change
 from gformer_cli.evaluate.plan import SHIFTS
 from gformer_cli.evaluate.results import Choice, Difference, Results, Summary
 from gformer_cli.evaluate.series import along
+from gformer_cli.evaluate.trained import with_validation
 from gformer_cli.metrics import mean
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -33,13 +35,45 @@ def result_tables(results: Results, *, sparklines: bool = False) -> list[Table]:
     for stream in dict.fromkeys(summary.stream for summary in summaries):
         own = [summary for summary in summaries if summary.stream == stream]
         if len({summary.batch_size for summary in own}) > 1:
-            made.append(_by_batch_size(stream, own))
+            made.append(_by_batch_size(stream, own, results.bundle))
         else:
             drawn = _sparklines(results, own) if sparklines and stream != SHIFTS else {}
-            made.append(_by_target(stream, own, drawn))
+            made.append(_by_target(stream, own, drawn, results.bundle))
         if stream == SHIFTS:
             made.append(_by_severity(results))
     return made
+
+
+def harm_tables(found: Sequence[Harm], *, every_cell: bool = False) -> list[Table]:
+    """Over all cells of an evaluation: the worst loss of each method to `source`; with `every_cell` also each loss.
+
+    None where there is no method beside `source`.
+    """
+    if not found:
+        return []
+    rows = [
+        [
+            h.method,
+            f"{h.worst.target}, {h.worst.stream}, batches of {h.worst.batch_size}",
+            lost(h.worst.loss),
+            percent(h.bearable),
+        ]
+        for h in found
+    ]
+    title = f"Lost to source over {len(found[0].cells)} cells (target x stream x batch size), in points"
+    columns = ["method", "where most", "most", f"cells with {100 * BEARABLE:.1f} or less, %"]
+    made = [table(title, columns, rows, numbers_from=2)]
+    if every_cell:
+        made.append(_every_cell(found))
+    return made
+
+
+def _every_cell(found: Sequence[Harm]) -> Table:
+    rows = [
+        [stream, str(size), target, *map(lost, losses)] for (stream, size, target), losses in by_cell(found).items()
+    ]
+    columns = ["stream", "batch", "target", *[h.method for h in found]]
+    return table("Lost to source in points, every cell", columns, rows, numbers_from=3)
 
 
 def tuned_table(choices: Mapping[str, Choice]) -> Table:
@@ -67,7 +101,7 @@ def change_table(changes: Sequence[Change]) -> Table:
     return table("Compared with the baseline, accuracy in %", columns, rows, numbers_from=3)
 
 
-def _by_target(stream: str, summaries: Sequence[Summary], drawn: Mapping[str, str]) -> Table:
+def _by_target(stream: str, summaries: Sequence[Summary], drawn: Mapping[str, str], bundle: Mapping[str, Any]) -> Table:
     columns = _groups() if stream == SHIFTS else {target: [target] for target in summaries[0].targets}
     best = max(s.accuracy for s in summaries)
     rows: list[list[str | Text]] = [
@@ -82,7 +116,7 @@ def _by_target(stream: str, summaries: Sequence[Summary], drawn: Mapping[str, st
         ]
         for s in summaries
     ]
-    title = f"Accuracy in %, stream {stream}, batches of {summaries[0].batch_size}"
+    title = with_validation(f"Accuracy in %, stream {stream}, batches of {summaries[0].batch_size}", bundle)
     shown = ["method", *columns, "average", "to source", "harm", "x plain forward"]
     return table(title, [*shown, *(["along"] if drawn else [])], rows)
 
@@ -101,7 +135,7 @@ def sparkline(values: Sequence[float], low: float, high: float) -> str:
     return "".join(BARS[round((value - low) * scale)] for value in values)
 
 
-def _by_batch_size(stream: str, summaries: Sequence[Summary]) -> Table:
+def _by_batch_size(stream: str, summaries: Sequence[Summary], bundle: Mapping[str, Any]) -> Table:
     sizes = sorted({summary.batch_size for summary in summaries})
     rows = [
         [
@@ -110,7 +144,8 @@ def _by_batch_size(stream: str, summaries: Sequence[Summary]) -> Table:
         ]
         for method in dict.fromkeys(summary.method for summary in summaries)
     ]
-    return table(f"Accuracy in %, stream {stream}, by batch size", ["method", *map(str, sizes)], rows)
+    title = with_validation(f"Accuracy in %, stream {stream}, by batch size", bundle)
+    return table(title, ["method", *map(str, sizes)], rows)
 
 
 def _by_severity(results: Results) -> Table:
@@ -123,7 +158,8 @@ def _by_severity(results: Results) -> Table:
         ]
         for method in results.methods
     ]
-    return table("Mean accuracy in % over corruptions, by severity", ["method", *map(str, severities)], rows)
+    title = with_validation("Mean accuracy in % over corruptions, by severity", results.bundle)
+    return table(title, ["method", *map(str, severities)], rows)
 
 
 def _settings(settings: Mapping[str, Any]) -> str:
@@ -149,6 +185,11 @@ def interval(difference: Difference | None) -> str:
     if math.isnan(difference.low):
         return points(difference.mean)
     return f"{points(difference.mean)} [{points(difference.low)}, {points(difference.high)}]"
+
+
+def lost(loss: float) -> str:
+    """A loss of accuracy in percentage points; what is gained is negative. None where there is no figure."""
+    return "" if math.isnan(loss) else f"{round(100 * loss, 1) + 0.0:.1f}"
 
 
 def points(difference: float) -> str:

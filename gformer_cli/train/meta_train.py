@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from gformer_cli.bundle import DataHeader, constant_settings, save_bundle
+from gformer_cli.bundle import constant_settings, save_bundle
 from gformer_cli.compute.device import make_deterministic, pick_pace
 from gformer_cli.compute.threads import Cores
 from gformer_cli.data.labelled import LabelledDomain
@@ -108,7 +108,7 @@ def meta_train(
         constant=generators.get(CONSTANT),
         settings=settings,
         classes=source.classes,
-        data=DataHeader(domains=source.domains, fingerprint=source.fingerprint),
+        data=source.header(),
         validation=validation,
         guard=trained.guard,
         levels=_levels(loaded),

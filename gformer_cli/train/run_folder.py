@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
-from gformer_cli.bundle import OriginHeader, read_header
+from gformer_cli.bundle import DataHeader, OriginHeader, read_header
 from gformer_cli.config import to_yaml, validate
 from gformer_cli.errors import InputError
 from gformer_cli.files import (
@@ -74,6 +74,15 @@ class SourceData:
     """Of the model trained on all domains, on their validation images; None for one that was imported."""
     still_rising: bool | None = None
     """Whether that accuracy was still rising when training ended (`rising`); None where it is not known."""
+
+    def header(self) -> DataHeader:
+        """What a bundle says of it."""
+        return DataHeader(
+            domains=self.domains,
+            fingerprint=self.fingerprint,
+            validation_accuracy=self.validation_accuracy,
+            still_rising=self.still_rising,
+        )
 
 
 class Imported(BaseModel):

@@ -147,6 +147,22 @@ def test_the_same_folder_may_be_target_and_source(evaluate: Evaluate, data: Path
     assert evaluate(*options, "--source", folder, target=folder).status == 0
 
 
+def test_the_source_models_own_figures_are_given(evaluate: Evaluate, finished_pretrain: Path) -> None:
+    trained = json.loads((finished_pretrain / "source.json").read_text())
+    done = evaluate("--methods", "source", "--limit", 4, "--json")
+    known = {name: done.json["bundle"][name] for name in ("validation_accuracy", "still_rising")}
+    assert known == {name: trained[name] for name in known} and None not in known.values()
+    assert ("still rising" in done.err) == known["still_rising"]
+
+
+def test_every_cell_is_printed_with_verbose_alone(evaluate: Evaluate) -> None:
+    options = ("--methods", "source,bn", "--limit", 8, "--streams", "stationary,mixed")
+    whole, every = "Lost to source over 4 cells", "Lost to source in points, every cell"
+    brief, verbose = evaluate(*options).out, evaluate(*options, "--verbose").out
+    assert whole in brief and every not in brief
+    assert whole in verbose and every in verbose
+
+
 @pytest.mark.slow
 def test_all_methods_are_measured_and_eata_without_source_is_told(evaluate: Evaluate, bundle: Path, data: Path) -> None:
     from gformer_cli.methods import METHODS

@@ -38,7 +38,10 @@ def test_the_parameter_count_is_true(gformer: Gformer, bundle: Path) -> None:
 def test_it_tells_where_the_bundle_came_from(gformer: Gformer, bundle: Path, trained: Path) -> None:
     found = gformer("inspect", bundle, "--json").json
     source = json.loads((trained / "source.json").read_text())
-    assert found["data"] == {"domains": source["domains"], "fingerprint": source["fingerprint"]}
+    names = ("domains", "fingerprint", "validation_accuracy", "still_rising")
+    assert found["data"] == {name: source[name] for name in names}
+    row = f"source model {100 * source['validation_accuracy']:.1f} % on validation images"
+    assert row in " ".join(gformer("inspect", bundle).out.split())
     assert found["classes"] == ["circle", "square", "stripes"]
     assert found["versions"]["gformer"] == __version__
     assert set(found["validation"]) == {"gformer", "source", "bn", "constant"}

@@ -9,9 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from gformer_cli.data.corruptions import CORRUPTIONS
+from gformer_cli.data.streams import PLAIN
 from gformer_cli.evaluate import Cell, Choice, Results
+from gformer_cli.evaluate.harm import harms
 from gformer_cli.evaluate.limits import Change
-from gformer_cli.report.table import change_table, result_tables, tuned_table
+from gformer_cli.report.table import change_table, harm_tables, result_tables, tuned_table
 
 MakeCell = Callable[..., Cell]
 
@@ -146,3 +148,37 @@ def test_what_changed() -> None:
         ["mixed", "8", "tent", "50.0", "45.0", "-5.0", "worse"],
         ["mixed", "8", "t3a", "100.0", "100.0", "+0.0"],
     ]
+
+
+def test_the_source_models_accuracy_is_in_every_title(make_cell: MakeCell) -> None:
+    cells = [
+        make_cell("source", "fog", [5], images=[10], stream=stream, batch_size=size)
+        for stream, size in (("stationary", 10), ("batch-sizes", 1), ("batch-sizes", 8))
+    ]
+    cells.append(make_cell("source", "fog", [5], images=[10], stream="shifts", severity=1))
+    cells.append(make_cell("source", PLAIN, [5], images=[10], stream="shifts"))
+    cells += [make_cell("source", name, [5], images=[10], stream="shifts", severity=1) for name in CORRUPTIONS]
+    titles = [lines(table)[0] for table in result_tables(Results({"validation_accuracy": 0.5}, ["source"], cells, []))]
+    assert len(titles) == 4
+    assert all(title.endswith(" (source model: 50.0 % on validation images)") for title in titles)
+
+
+def test_losses_over_all_cells_are_summed_up_and_listed_on_request(make_cell: MakeCell) -> None:
+    found = [
+        make_cell(method, target, [right], images=[100])
+        for method, rights in {"source": (50, 60), "bn": (45, 70), "tent": (50, 59)}.items()
+        for target, right in zip(("fog", "night"), rights, strict=True)
+    ]
+    losses = harms(Results({}, ["source", "bn", "tent"], found, []).summaries())
+    (whole,) = harm_tables(losses)
+    title, _, bn, tent = lines(whole)
+    assert title == "Lost to source over 2 cells (target x stream x batch size), in points"
+    size = found[0].batch_size
+    assert bn.split() == ["bn", "fog,", "stationary,", "batches", "of", str(size), "5.0", "50.0"]
+    assert tent.split()[-2:] == ["1.0", "100.0"]
+    _, every = harm_tables(losses, every_cell=True)
+    assert [line.split() for line in lines(every)[2:]] == [
+        ["stationary", str(size), "fog", "5.0", "0.0"],
+        ["stationary", str(size), "night", "-10.0", "1.0"],
+    ]
+    assert harm_tables([]) == []

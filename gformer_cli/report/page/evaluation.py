@@ -9,10 +9,12 @@ from itertools import chain
 
 from gformer_cli.audit.summary import Summary as AuditSummary
 from gformer_cli.data.streams import SOURCE_AGAIN
+from gformer_cli.evaluate.harm import harms
 from gformer_cli.evaluate.plan import SHIFTS
 from gformer_cli.evaluate.reading import Document
 from gformer_cli.evaluate.results import REFERENCE, Cell, Picture
 from gformer_cli.evaluate.series import along, chunks
+from gformer_cli.evaluate.trained import with_validation
 from gformer_cli.metrics import BINS, mean
 from gformer_cli.report.page import figures, views
 from gformer_cli.report.page.figures import Figure
@@ -50,13 +52,14 @@ def evaluation_page(document: Document, audit: AuditSummary | None = None) -> st
     main = list(document.methods(verdict.setting).values())
     known = styles([s.method for s in main], subject=verdict.subject, reference=REFERENCE)
     stream, size = verdict.setting
-    caption = f"Accuracy in %, stream {stream}, batches of {size}"
+    caption = with_validation(f"Accuracy in %, stream {stream}, batches of {size}", document.bundle)
     return render(
         "evaluation.html",
         document=document,
         verdict=verdict,
         styles=known,
         targets=views.targets_table(caption, main),
+        harm=views.harm_tables(harms(document.summaries)),
         streams=list(_streams(document, known)),
         cost=_cost(document, verdict, known),
         costs=views.cost_table(f"What predicting costs, stream {stream}, batches of {size}", main),
@@ -88,13 +91,14 @@ def _streams(document: Document, known: dict[str, Style]) -> Iterable[StreamView
             }
             drawn = figures.curves(ident, curves, known, label="images in a batch", log=True)
             words = f"Stream {stream}: accuracy by batch size, a curve a method."
-            table = views.sizes_table(f"Accuracy in %, stream {stream}, by batch size", by_size)
+            caption = with_validation(f"Accuracy in %, stream {stream}, by batch size", document.bundle)
+            table = views.sizes_table(caption, by_size)
             yield StreamView(stream, [Figure(drawn, words, f"{words} The table has the figures.")], [table])
             continue
         setting = (stream, sizes[0])
         drawn_here = [_severities(document, setting, known) if stream == SHIFTS else _along(document, setting, known)]
         first = setting == document.settings[0]
-        caption = f"Accuracy in %, stream {stream}, batches of {sizes[0]}"
+        caption = with_validation(f"Accuracy in %, stream {stream}, batches of {sizes[0]}", document.bundle)
         # the first stream's table is at the top of the page
         tables = [] if first else [views.targets_table(caption, by_size[sizes[0]])]
         yield StreamView(stream, drawn_here, tables, _forgotten(document, setting))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from gformer_cli.console import percent
 from gformer_cli.evaluate.reading import Document
 from gformer_cli.evaluate.results import REFERENCE, Summary
+from gformer_cli.evaluate.trained import doubts
 from gformer_cli.report.table import interval, points
 
 BEARABLE = 0.005
@@ -39,7 +40,7 @@ def judge(document: Document) -> Verdict:
         )
     summary = summaries[subject]
     sentences = [_gain(summary, summaries[REFERENCE]), _losses(summary), _price(summary)]
-    warnings = [*_doubts(summary), *_better(summary), *_elsewhere(document, subject, setting)]
+    warnings = [*doubts(document.bundle), *_doubts(summary), *_better(summary), *_elsewhere(document, subject, setting)]
     return Verdict(subject, setting, sentences, warnings)
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gformer_cli.console import percent
+from gformer_cli.evaluate.harm import BEARABLE, Harm, by_cell
 from gformer_cli.evaluate.results import REFERENCE, Difference, Summary
-from gformer_cli.report.table import interval, points
+from gformer_cli.report.table import interval, lost, points
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,34 @@ def difference(found: Difference | None) -> Value:
     if found is None:
         return Value("")
     return Value(interval(found), found.mean, harm=found.high < 0.0)
+
+
+def harm_tables(found: Sequence[Harm]) -> list[Table]:
+    """Over all cells of an evaluation: what each method loses to the source model at worst, and in each cell."""
+    if not found:
+        return []
+    rows = [
+        [
+            name(h.method),
+            name(f"{h.worst.target}, {h.worst.stream}, batches of {h.worst.batch_size}"),
+            number(h.worst.loss, lost, harm=round(h.worst.loss, 3) > 0.0),
+            number(h.bearable, percent),
+        ]
+        for h in found
+    ]
+    columns = ["method", "where most", "most", f"cells with {100 * BEARABLE:.1f} or less, %"]
+    every = [
+        [
+            name(f"{target}, {stream}, batches of {size}"),
+            *[number(loss, lost, harm=round(loss, 3) > 0.0) for loss in losses],
+        ]
+        for (stream, size, target), losses in by_cell(found).items()
+    ]
+    count = f"{len(every)} cells (target, stream, batch size)"
+    return [
+        Table(f"Lost to source in points, over {count}", columns, rows),
+        Table(f"Lost to source in points, each of {count}", ["cell", *[h.method for h in found]], every),
+    ]
 
 
 def sizes_table(caption: str, by_size: Mapping[int, Sequence[Summary]]) -> Table:

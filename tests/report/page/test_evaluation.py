@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -219,3 +220,31 @@ def test_results_can_be_kept_as_json_and_read_back(document: MakeDocument) -> No
     found = document(batches=1)  # one batch: no interval, one seed: no error
     text = json.dumps(Results(found.bundle, ["source", "bn", "gformer"], found.cells, []).to_json(), allow_nan=False)
     assert parse_results(json.loads(text)).cells == found.cells
+
+
+def test_the_source_models_accuracy_is_in_the_captions_and_a_weak_one_is_told(
+    document: MakeDocument, look: Any
+) -> None:
+    found = document(streams=("stationary", "mixed", "batch-sizes"), sizes=(10, 1))
+    known = replace(found, bundle={**found.bundle, "validation_accuracy": 0.4, "still_rising": True})
+    page = look(evaluation_page(known))
+    captions = [caption for caption in page.tables if caption.startswith("Accuracy in %")]
+    assert len(captions) == 3
+    assert all(caption.endswith("(source model: 40.0 % on validation images)") for caption in captions)
+    assert "validation was still rising when training ended" in page.text
+    assert "still rising" not in look(evaluation_page(found)).text
+
+
+def test_losses_are_shown_over_all_cells_and_in_each(document: MakeDocument, look: Any) -> None:
+    right = {"source": 5, "bn": 4, "gformer": 6}
+    found = document(streams=("stationary", "mixed"), right=lambda method, _target, _batch: right[method])
+    page = look(evaluation_page(found))
+    bn, gformer = page.tables["Lost to source in points, over 4 cells (target, stream, batch size)"]
+    assert (bn["most"][0], bn["cells with 1.0 or less, %"][0]) == ("10.0", "0.0")
+    assert (gformer["most"][0], gformer["cells with 1.0 or less, %"][0]) == ("-10.0", "100.0")
+    every = page.tables["Lost to source in points, each of 4 cells (target, stream, batch size)"]
+    assert [(row["cell"][0], row["bn"][0], row["gformer"][0]) for row in every] == [
+        (f"{target}, {stream}, batches of 10", "10.0", "-10.0")
+        for stream in ("stationary", "mixed")
+        for target in ("fog", "night")
+    ]
