@@ -52,6 +52,8 @@ def read_generator(name: Path | str, backbone: Backbone) -> tuple[GeneratorSetti
             if part == "generator":
                 state[tensor] = file.get_tensor(key)
                 check_values(path, key, state[tensor], wanted)
+            elif not of_bundle:
+                raise damaged(path, f"{key} belongs to nothing in its header", wanted=wanted)
         generator = build_generator(settings, backbone)
         generator.load_state_dict(state)
     except (SafetensorError, RuntimeError, TypeError, ValueError) as error:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -43,10 +45,10 @@ SMALL = GeneratorSettings(width=8, depth=1, heads=2, channel_width=4, probe="for
 
 
 def a_card(backbone: Backbone) -> Card:
-    settings = BackboneSettings(name="/home/me/mine.py:make", weights="/home/me/site.pth", width=0.5)
+    own = BackboneSettings(name="/home/me/mine.py:make", weights="/home/me/site.pth", width=0.5)
     run = learnt_run(
         "letters",
-        settings,
+        own,
         backbone,
         classes=["a", "b"],
         domains={"print": {"a": 3, "b": 4}, "script": {"a": 5}},
@@ -90,8 +92,8 @@ def rewritten(path: Path, change: Callable[[dict[str, torch.Tensor], dict[str, A
 
 
 def test_what_is_written_is_read(file: Path, generator: nn.Module, backbone: Backbone) -> None:
-    settings, found = read_generator(file, backbone)
-    assert settings == SMALL
+    described, found = read_generator(file, backbone)
+    assert described == SMALL
     wanted = generator.state_dict()
     assert found.state_dict().keys() == wanted.keys()
     assert all(torch.equal(tensor, wanted[name]) for name, tensor in found.state_dict().items())
@@ -117,9 +119,9 @@ def test_it_generates_for_a_network_that_it_has_not_met(
     file: Path, make_backbone: Callable[..., Backbone], backbone: Backbone, make_images: Callable[..., torch.Tensor]
 ) -> None:
     other = make_backbone((3, 5, 7), 4, seed=3)
-    settings, generator = read_generator(file, other)
+    described, generator = read_generator(file, other)
     with torch.no_grad():
-        logits = build_model(settings, generator.double()).eval()(other, make_images()).logits
+        logits = build_model(described, generator.double()).eval()(other, make_images()).logits
         assert logits.shape == (6, 4)
         assert not torch.allclose(logits, other(make_images()))
 
@@ -149,9 +151,9 @@ def test_what_it_went_on_from_is_its_parent(file: Path, generator: Any, tmp_path
 def test_a_generator_that_fits_its_own_network_alone_gets_no_file(
     changes: dict[str, object], why: str, backbone: Backbone, tmp_path: Path
 ) -> None:
-    settings = SMALL.model_copy(update=changes)
+    other = SMALL.model_copy(update=changes)
     with pytest.raises(InputError, match=why):
-        save_generator(tmp_path / "x", build_generator(settings, backbone), settings, Card())
+        save_generator(tmp_path / "x", build_generator(other, backbone), other, Card())
     assert not (tmp_path / "x").exists()
 
 
@@ -180,6 +182,10 @@ def _more(tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
     tensors["generator.extra"] = torch.zeros(2)
 
 
+def _foreign(tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
+    tensors["backbone.extra"] = torch.zeros(2)
+
+
 def _less(tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
     del tensors[sorted(tensors)[0]]
 
@@ -194,7 +200,8 @@ def _broken(tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
         (_wider, "has shape"),
         (_newer, "has format 99"),
         (_text, "card.steps: it must be a whole number"),
-        (_more, "belongs to nothing"),
+        (_more, "generator.extra belongs to nothing"),
+        (_foreign, "backbone.extra belongs to nothing"),
         (_less, "is missing"),
         (_broken, "not finite"),
     ],
@@ -206,6 +213,24 @@ def test_a_file_that_lies_is_told_by_its_name(
         read_generator(rewritten(file, change), backbone)
     assert f"generator file {file}" in told.value.message and "bundle" not in told.value.message
     assert told.value.hint
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_file_that_was_damaged_anywhere_is_read_or_refused(
+    file: Path, backbone: Backbone, data: st.DataObject
+) -> None:
+    content = bytearray(file.read_bytes())
+    end = 8 + struct.unpack_from("<Q", content)[0]  # of the header; what lies behind are numbers
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, end - 1))] = data.draw(st.integers(0, 255))
+    path = file.with_name("damaged.safetensors")
+    path.write_bytes(content)
+    for read in (lambda: read_generator(path, backbone), lambda: read_card(path), lambda: verify(path)):
+        try:
+            read()
+        except InputError as error:
+            assert error.hint and "\n" not in error.message and str(path) in error.message
 
 
 @pytest.mark.parametrize(
@@ -266,10 +291,10 @@ class TestUniversal:
         assert verify(path).problems == ()
 
     def test_it_reads_back_and_fits_any_network(self, network: Backbone) -> None:
-        settings, generator = read_generator(UNIVERSAL, network)
-        assert settings == read_generator_header(UNIVERSAL).generator.settings
+        described, generator = read_generator(UNIVERSAL, network)
+        assert described == read_generator_header(UNIVERSAL).generator.settings
         with torch.no_grad():
-            logits = build_model(settings, generator).eval()(network, torch.rand(4, 3, 16, 16)).logits
+            logits = build_model(described, generator).eval()(network, torch.rand(4, 3, 16, 16)).logits
         assert logits.shape == (4, 3) and bool(torch.isfinite(logits).all())
 
     def test_a_file_of_that_name_wins(

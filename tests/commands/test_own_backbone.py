@@ -44,6 +44,18 @@ def test_adapt_and_evaluate_run_it_only_when_told_to(
     assert (tmp_path / "rows.csv").is_file()
 
 
+def test_import_puts_a_generator_on_it_only_when_told_to(
+    gformer: Callable[..., Any], tmp_path: Path, own: str, own_bundle: Path
+) -> None:
+    call = ["import", "--run", tmp_path / "run", "--overwrite"]
+    refused = gformer(*call)
+    assert refused.status == 2 and "run only when the command line names it" in refused.err
+    done = gformer(*call, "--backbone", own)
+    assert done.status == 0, done.err
+    assert f"gformer adapt --target DIR --run {tmp_path / 'run'} --backbone {own}" in done.out
+    assert str(tmp_path).encode() not in own_bundle.read_bytes()
+
+
 def test_inspect_runs_nothing(gformer: Callable[..., Any], own_bundle: Path) -> None:
     done = gformer("inspect", own_bundle)
     assert done.status == 0 and "own.py:small" in done.out
