@@ -29,6 +29,7 @@ from gformer_cli.commands import (
     pretrain,
     renamed,
     report,
+    several_runs,
     watch,
 )
 from gformer_cli.commands.options import remember_command, wants_traceback
@@ -46,7 +47,7 @@ app = typer.Typer(
 )
 app.command("import")(import_model.import_model)
 app.command("pretrain")(pretrain.pretrain)
-app.command("meta-train")(meta_train.meta_train)
+app.command("meta-train", cls=several_runs.InOrder)(meta_train.meta_train)
 app.command("adapt", cls=renamed.Adapt)(adapt.adapt)
 app.command("watch")(watch.watch)
 app.command("audit")(audit.audit)

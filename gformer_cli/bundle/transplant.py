@@ -24,15 +24,10 @@ from gformer_cli.networks.build import OnMeta
 from gformer_cli.settings import GeneratorSettings
 
 
-def read_generator(name: Path | str, backbone: Backbone) -> tuple[GeneratorSettings, Generator]:
-    """The generator of `name`, to generate for `backbone`, and its settings.
-
-    `name` is a generator file, a bundle, or `universal`, which comes with gformer. Raises `InputError` for any other
-    file, and for a generator that fits its own network alone: one of another kind than `channel`, or on a constant one.
-    """
+def generator_settings(name: Path | str) -> GeneratorSettings:
+    """The settings of the generator of `name`; no tensor is read. Raises `InputError` as `read_generator` does."""
     path = generator_path(name)
-    file = open_file(path, GENERATOR)
-    metadata = file.metadata()
+    metadata = open_file(path, GENERATOR).metadata()
     of_bundle = KEY in (metadata or {})
     settings = _of_bundle(path, metadata) if of_bundle else parse_generator_header(path, metadata).generator.settings
     why = fits_its_own_alone(settings)
@@ -41,6 +36,18 @@ def read_generator(name: Path | str, backbone: Backbone) -> tuple[GeneratorSetti
             f"the generator of {path} {why}, so it fits its own network alone",
             "Give one that was meta-trained with generator.kind=channel and generator.on_constant=false.",
         )
+    return settings
+
+
+def read_generator(name: Path | str, backbone: Backbone) -> tuple[GeneratorSettings, Generator]:
+    """The generator of `name`, to generate for `backbone`, and its settings.
+
+    `name` is a generator file, a bundle, or `universal`, which comes with gformer. Raises `InputError` for any other
+    file, and for a generator that fits its own network alone: one of another kind than `channel`, or on a constant one.
+    """
+    settings, path = generator_settings(name), generator_path(name)
+    file = open_file(path, GENERATOR)
+    of_bundle = KEY in (file.metadata() or {})
     wanted = BUNDLE if of_bundle else GENERATOR
     try:
         stored = stored_tensors(file)

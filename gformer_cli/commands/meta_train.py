@@ -12,6 +12,7 @@ from gformer_cli.commands import options
 from gformer_cli.commands.dry_run import show_training_plan
 from gformer_cli.commands.found import find_images
 from gformer_cli.commands.locations import again, pick_run
+from gformer_cli.commands.several_runs import by_run, meta_train_several
 from gformer_cli.console import Terminal, percent, table
 from gformer_cli.errors import InputError
 from gformer_cli.folders.domains import Known, Layout, check_folders_exist, count_suffixes
@@ -24,11 +25,43 @@ if TYPE_CHECKING:
     from gformer_cli.train.run_folder import Imported, RunFolder
 
 _NETWORK = "backbone.name"
+_Runs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--run",
+        metavar="RUN",
+        help="The run folder. Default: gformer-run. Repeatable: one generator learns from several runs, and each "
+        "--source belongs to the --run before it.",
+        show_default=False,
+    ),
+]
+_Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        help="Of several runs: the generator file to write, which gformer import puts on any network.",
+        show_default=False,
+    ),
+]
+_Start = Annotated[
+    str | None,
+    typer.Option(
+        "--start",
+        metavar="universal|FILE|none",
+        help="The generator to go on from: universal, which comes with gformer; that of a generator file or a bundle; "
+        "or none, an untrained one. Default: none.",
+        show_default=False,
+    ),
+]
 
 
 def meta_train(
+    context: typer.Context,
     source: options.Source,
-    run: options.Run = None,
+    run: _Runs = None,
+    out: _Out = None,
+    start: _Start = None,
     preset: options.Preset = None,
     set_: options.Assignments = None,
     steps: Annotated[int | None, typer.Option(help="Training steps of the generator.", show_default=False)] = None,
@@ -58,18 +91,53 @@ def meta_train(
     there is one, trained or imported, it has fixed most settings: a preset changes its generator, meta_train and shifts
     sections only. An imported model is never trained.
 
-    Example: gformer meta-train --source data/sources
+    Several runs, pretrained each, teach one generator: networks, classes and images may differ. What is learnt is
+    written to a file of its own, and no run changes.
+
+    Examples: gformer meta-train --source data/sources, or gformer meta-train --run A --source data/a --run B --source
+    data/b --out both.safetensors
     """
     from gformer_cli import config
 
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
+    if len(run or ()) > 1:
+        meta_train_several(
+            terminal,
+            by_run(context, run or (), source),
+            out,
+            {
+                "--backbone": backbone,
+                "--weights": weights,
+                "--image-size": image_size,
+                "--leave-one-out": leave_one_out,
+                "--leave-one-domain-out": leave_one_domain_out,
+                "--class-map": class_map,
+            },
+            preset=preset,
+            assignments=set_ or (),
+            flags={"seed": seed, "meta_train.steps": steps, "meta_train.start": start},
+            layout=layout,
+            device=device,
+            workers=workers,
+            cores=options.pick_cores(terminal, threads),
+            strict=strict,
+            resume=resume,
+            overwrite=overwrite,
+            dry_run=dry_run,
+        )
+        return
+    if out is not None:
+        raise InputError(
+            "--out is for several runs: what one run has taught is in its bundle, RUN/model.gformer",
+            "Leave it out. A bundle is taken wherever a generator file is: gformer import --generator BUNDLE.",
+        )
     check_folders_exist(source)
-
     from gformer_cli.commands.source_model import SourceTraining
     from gformer_cli.compute.device import pick_device, pick_workers
     from gformer_cli.train.run_folder import RunFolder
+    from gformer_cli.train.start import taking_its_settings
 
-    folder = RunFolder(pick_run(terminal, run))
+    folder = RunFolder(pick_run(terminal, run[0] if run else None))
     first = not folder.pretrained
     before = None if first and (overwrite or not folder.started) else _fixed(folder, backbone, set_ or ())
     flags = {
@@ -79,6 +147,7 @@ def meta_train(
         "pretrain.leave_one_domain_out": leave_one_out,
         "seed": seed,
         "meta_train.steps": steps,
+        "meta_train.start": start,
         "meta_train.leave_one_domain_out": leave_one_domain_out,
     }
     settings = config.resolve(
@@ -88,6 +157,7 @@ def meta_train(
         flags=flags,
         only=_changeable(folder) if before is not None else None,
     )
+    settings = taking_its_settings(settings, set_ or ())
     terminal.details(config.to_yaml(settings))
     imported = folder.imported()
     source_data = None if first else folder.source()

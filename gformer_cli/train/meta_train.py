@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -27,6 +28,7 @@ from gformer_cli.train.pretrain import read_source
 from gformer_cli.train.run_folder import RunFolder
 from gformer_cli.train.source_images import SourceImages
 from gformer_cli.train.source_models import SourceModels
+from gformer_cli.train.start import check_start, lineage_of
 from gformer_cli.train.trial import try_generating
 
 OTHER_IMAGES = (
@@ -71,6 +73,8 @@ def meta_train(
     make_deterministic(settings.seed)
     models = SourceModels(run, source, settings, device)
     try_generating(models.full, settings, len(source.classes), device)
+    check_start(settings, models.full)
+    lineage = lineage_of(settings)  # before a bundle that it starts from is replaced
     if imported is not None:
         domains = labelled_by(
             models.full,
@@ -106,17 +110,24 @@ def meta_train(
         backbone=models.full,
         generator=generators[GENERATOR],
         constant=generators.get(CONSTANT),
-        settings=settings,
+        settings=_without_place(settings),
         classes=source.classes,
         data=source.header(),
         validation=validation,
         guard=trained.guard,
         levels=_levels(loaded),
+        lineage=lineage,
         origin=None if imported is None else imported.origin,
         class_map=None if imported is None else imported.class_map,
     )
     run.drop_checkpoints()
     return MetaTrainResult(validation, sum(p.numel() for p in generators[GENERATOR].parameters()), skipped)
+
+
+def _without_place(settings: Settings) -> Settings:
+    """As a bundle has them: of a file to start from its name alone; where it lies is nobody's business elsewhere."""
+    start = Path(settings.meta_train.start).name
+    return settings.model_copy(update={"meta_train": settings.meta_train.model_copy(update={"start": start})})
 
 
 def _levels(loaded: Sequence[LabelledDomain]) -> dict[Kind, tuple[float, float]]:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from gformer_cli.bundle import file_hash, tensors_hash
+from gformer_cli.bundle import tensors_hash
 from gformer_cli.bundle.card import Card, Figures, LearntRun, learnt_run
-from gformer_cli.bundle.generator_file import fits_its_own_alone, generator_path, save_generator
+from gformer_cli.bundle.generator_file import fits_its_own_alone, save_generator
 from gformer_cli.compute.device import make_deterministic
 from gformer_cli.compute.threads import Cores
 from gformer_cli.data.labelled import LabelledDomain
@@ -31,7 +31,7 @@ from gformer_cli.train.pretrain import read_source
 from gformer_cli.train.run_folder import RunFolder, SourceData
 from gformer_cli.train.source_images import SourceImages
 from gformer_cli.train.source_models import SourceModels
-from gformer_cli.train.start import NO_START
+from gformer_cli.train.start import check_start, lineage_of
 from gformer_cli.train.trial import try_generating
 
 Runs = Sequence[tuple[RunFolder, Sequence[Domain]]]
@@ -100,8 +100,7 @@ def meta_train_many(
     if not resume:
         place.meta_train_log.unlink(missing_ok=True)
         _drop(place)
-    start = settings.meta_train.start
-    begun = None if start == NO_START else file_hash(generator_path(start))  # before `out` may take its place
+    start = lineage_of(settings).parent  # before `out` may take its place
     trained = train_generators(
         {GENERATOR: settings.generator},
         sources,
@@ -121,7 +120,7 @@ def meta_train_many(
         skipped=reader.skipped,
     )
     learnt = [_learnt(source, run) for source, (run, _) in zip(sources, runs, strict=True)]
-    save_generator(out, trainer.model.generator, settings.generator, _card(learnt, trainer, result, begun))
+    save_generator(out, trainer.model.generator, settings.generator, _card(learnt, trainer, result, start))
     _drop(place)
     return result
 
@@ -207,6 +206,7 @@ class _Reader:
         own, source = run.settings(), run.source()
         models = SourceModels(run, source, own, self.device)
         try_generating(models.full, _for_run(own, self.settings), len(source.classes), self.device)
+        check_start(self.settings, models.full)
         loaded = self._loaded(domains, own, source)
         images = SourceImages.of(loaded)
         recorded_images(run).require(images, OTHER_IMAGES)
