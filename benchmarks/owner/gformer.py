@@ -57,7 +57,8 @@ def import_model(out: Path, seed: int, expected: float) -> float:
         transform.write_text(json.dumps(classifier.DESCRIPTION))
         weights = ["--backbone", "resnet18", "--weights", out / "models" / f"seed-{seed}.pth"]
         check = ["--check", out / "data" / "held-out", "--expect", expected]
-        document = call(run.with_name("log"), "import", *weights, "--transform", transform, "--out", run, *check)
+        more = ["--transform", transform, "--generator", "none", "--out", run]
+        document = call(run.with_name("log"), "import", *weights, *more, *check)
         file.write_text(json.dumps(document, indent=1))
     return float(json.loads(file.read_text())["accuracy"]["accuracy"])
 
@@ -156,7 +157,8 @@ def import_network(out: Path, network: photographs.Network, expected: float) -> 
             transform.write_text(json.dumps(network.stated))
         document = call(run.with_name(f"{run.name}.log"), "import", "--backbone", network.name, "--weights",
                         out / "packages" / network.weights, "--classes", "imagenet1k", "--transform", stated,
-                        "--check", out / "photographs", "--expect", expected, "--out", run)  # fmt: skip
+                        "--generator", "none", "--check", out / "photographs", "--expect", expected,
+                        "--out", run)  # fmt: skip
         file.write_text(json.dumps(document, indent=1))
     return float(json.loads(file.read_text())["accuracy"]["accuracy"])
 
