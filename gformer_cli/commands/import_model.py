@@ -54,8 +54,7 @@ def import_model(
 
     Writes RUN/model.gformer, which gformer adapt and evaluate use at once. gformer meta-train trains its generator.
 
-    Where RUN holds a model already, from gformer pretrain or an earlier import, name no model: that one then gets the
-    generator, and RUN/model.gformer is written, without any training.
+    Name no model where RUN holds one, from gformer pretrain or an earlier import: that one gets the generator.
 
     Example: gformer import --backbone resnet18 --weights site.pth --classes classes.txt --transform torchvision
     """

@@ -62,7 +62,8 @@ Generator = Annotated[
         "--generator",
         metavar="universal|FILE|none",
         help="The generator of the model: universal, which comes with gformer; that of a generator file or a bundle; "
-        "or none, an untrained one, which adapts as bn-mix does. Default: universal.",
+        "or none, an untrained one, which adapts as bn-mix does. Default: universal; none where layers keep no "
+        "statistics and no --source shows them some.",
         show_default=False,
     ),
 ]
