@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
+from gformer_cli.commands import meta_train_options as own
 from gformer_cli.commands import options
 from gformer_cli.commands.dry_run import show_training_plan
 from gformer_cli.commands.found import find_images
@@ -25,46 +26,17 @@ if TYPE_CHECKING:
     from gformer_cli.train.run_folder import Imported, RunFolder
 
 _NETWORK = "backbone.name"
-_Runs = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--run",
-        metavar="RUN",
-        help="The run folder. Default: gformer-run. Repeatable: one generator learns from several runs, and each "
-        "--source belongs to the --run before it.",
-        show_default=False,
-    ),
-]
-_Out = Annotated[
-    Path | None,
-    typer.Option(
-        "--out",
-        metavar="FILE",
-        help="Of several runs: the generator file to write, which gformer import puts on any network.",
-        show_default=False,
-    ),
-]
-_Start = Annotated[
-    str | None,
-    typer.Option(
-        "--start",
-        metavar="universal|FILE|none",
-        help="The generator to go on from: universal, which comes with gformer; that of a generator file or a bundle; "
-        "or none, an untrained one. Default: none.",
-        show_default=False,
-    ),
-]
 
 
 def meta_train(
     context: typer.Context,
     source: options.Source,
-    run: _Runs = None,
-    out: _Out = None,
-    start: _Start = None,
+    run: own.Runs = None,
+    out: own.Out = None,
+    start: own.Start = None,
     preset: options.Preset = None,
     set_: options.Assignments = None,
-    steps: Annotated[int | None, typer.Option(help="Training steps of the generator.", show_default=False)] = None,
+    steps: own.Steps = None,
     backbone: options.Backbone = None,
     weights: options.Weights = None,
     image_size: options.ImageSize = None,
@@ -97,8 +69,6 @@ def meta_train(
     Examples: gformer meta-train --source data/sources, or gformer meta-train --run A --source data/a --run B --source
     data/b --out both.safetensors
     """
-    from gformer_cli import config
-
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
     if len(run or ()) > 1:
         meta_train_several(
@@ -135,7 +105,6 @@ def meta_train(
     from gformer_cli.commands.source_model import SourceTraining
     from gformer_cli.compute.device import pick_device, pick_workers
     from gformer_cli.train.run_folder import RunFolder
-    from gformer_cli.train.start import taking_its_settings
 
     folder = RunFolder(pick_run(terminal, run[0] if run else None))
     first = not folder.pretrained
@@ -150,24 +119,15 @@ def meta_train(
         "meta_train.start": start,
         "meta_train.leave_one_domain_out": leave_one_domain_out,
     }
-    settings = config.resolve(
-        base=before,
-        preset=preset,
-        assignments=set_ or (),
-        flags=flags,
-        only=_changeable(folder) if before is not None else None,
-    )
-    settings = taking_its_settings(settings, set_ or ())
-    terminal.details(config.to_yaml(settings))
+    settings = _resolved(terminal, folder, before, preset, set_ or (), flags)
     imported = folder.imported()
     source_data = None if first else folder.source()
     classes_of = _class_map(imported, class_map)
     known = Known() if source_data is None else Known(source_data.classes, source_data.domains, classes_of)
     found = find_images(terminal, source, layout, strict=strict, known=known, unlabelled=imported is not None)
-    domains, left_aside = found.domains, count_suffixes(found.aside)
     training = SourceTraining(
         terminal,
-        domains,
+        found.domains,
         before or settings,
         folder,
         device=pick_device(device),
@@ -177,9 +137,52 @@ def meta_train(
         resume=resume,
         overwrite=overwrite,
     )
+    known_now = None if imported is None else imported.model_copy(update={"class_map": classes_of})
+    _go(
+        training,
+        settings,
+        known_now,
+        count_suffixes(found.aside),
+        begun=before is not None,
+        first=first,
+        dry_run=dry_run,
+    )
+
+
+def _resolved(
+    terminal: Terminal,
+    folder: RunFolder,
+    before: Settings | None,
+    preset: str | None,
+    assignments: Sequence[str],
+    flags: Mapping[str, object],
+) -> Settings:
+    """What the run is trained by: what it was started with, if it was, and what may be changed of that."""
+    from gformer_cli import config
+    from gformer_cli.train.start import taking_its_settings
+
+    only = _changeable(folder) if before is not None else None
+    settings = config.resolve(base=before, preset=preset, assignments=assignments, flags=flags, only=only)
+    settings = taking_its_settings(settings, assignments)
+    terminal.details(config.to_yaml(settings))
+    return settings
+
+
+def _go(
+    training: SourceTraining,
+    settings: Settings,
+    imported: Imported | None,
+    left_aside: Mapping[str, int],
+    *,
+    begun: bool,
+    first: bool,
+    dry_run: bool,
+) -> None:
+    """Train the source model `first`, where it is wanted, and the generator; or show what would happen."""
+    terminal, domains, folder = training.terminal, training.domains, training.run
     classes = training.check() if first else _check(training, settings)
     if first:
-        state = "No source model" if before is None else "No finished source model"
+        state = "No finished source model" if begun else "No source model"
         terminal.message(f"{state} in {folder.root}: it is trained first, as gformer pretrain does")
     if dry_run:
         if first:
@@ -189,7 +192,7 @@ def meta_train(
         return
     pretrained = training.train() if first else None
     if imported is not None:  # what was said of folders now holds for the bundle's targets as well
-        folder.write_imported(imported.model_copy(update={"class_map": classes_of}))
+        folder.write_imported(imported)
     done = _train(training, settings)
     unlabelled = any(not domain.classes for domain in domains)
     _show(terminal, folder, done, pretrained, left_aside, settings.backbone.name, unlabelled=unlabelled)

@@ -29,7 +29,7 @@ def read_start(name: str, wanted: GeneratorSettings, backbone: Backbone) -> Gene
         other = [f"generator.{key}={value} (here {here[key]})" for key, value in there.items() if value != here[key]]
         raise InputError(
             f"the generator to start from, {name}, has other shapes than the settings ask for: {', '.join(other)}",
-            "Leave settings of the generator out, so that those of the start are taken, or start from another.",
+            "Leave settings of the generator out, so that those of the start are taken, or use --start none.",
         )
     return generator
 
