@@ -32,7 +32,7 @@ def pretrain(
     backbone: options.Backbone = None,
     weights: options.Weights = None,
     image_size: options.ImageSize = None,
-    steps: Annotated[int | None, typer.Option(help="Training steps per model.", show_default=False)] = None,
+    steps: Annotated[int | None, typer.Option(help="Most training steps per model.", show_default=False)] = None,
     leave_one_domain_out: options.LeaveOneDomainOut = None,
     layout: options.LayoutOption = Layout.auto,
     seed: options.Seed = None,

@@ -9,6 +9,7 @@ import yaml
 
 from gformer_cli import config, preset_files
 from gformer_cli.settings import Settings
+from gformer_cli.train.schedule import longest_hold
 
 Gformer = Callable[..., Any]
 
@@ -56,6 +57,14 @@ def test_show_prints_the_file(gformer: Gformer) -> None:
 @pytest.mark.parametrize("name", preset_files.preset_names())
 def test_every_preset_resolves_and_changes_something(name: str) -> None:
     assert config.resolve(preset=name) != Settings()
+
+
+@pytest.mark.parametrize("name", preset_files.preset_names())
+def test_every_preset_trains_until_validation_stops_rising(name: str) -> None:
+    """And its cap leaves patience the time to run out twice."""
+    options = config.resolve(preset=name).pretrain
+    assert options.patience is not None
+    assert 2 * options.patience * options.validate_every <= longest_hold(options.steps)
 
 
 @pytest.mark.parametrize("name", preset_files.preset_names())
