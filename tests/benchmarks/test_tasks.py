@@ -24,7 +24,7 @@ PLAIN = Camera(ink=(1.0, 1.0, 1.0), plate=(0.0, 0.0, 0.0))
 
 
 def small(task: Task) -> Task:
-    return replace(task, per_source=2, per_target=1)
+    return replace(task, classes=task.classes[-4:], per_source=2, per_target=1)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -33,8 +33,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("task", [texture_task(), shape_task()], ids=lambda task: task.name)
 def test_a_task_is_the_same_files_each_time_and_no_two_of_them_are_equal(task: Task, tmp_path: Path) -> None:
-    count = write_task(small(task), tmp_path / "a")
-    write_task(small(task), tmp_path / "b")
+    task = small(task)
+    count = write_task(task, tmp_path / "a")
+    write_task(task, tmp_path / "b")
     first = contents(tmp_path / "a")
     assert first == contents(tmp_path / "b")
     assert len(first) == count == len(task.classes) * (2 * len(task.sources) + len(task.targets))
@@ -58,7 +59,7 @@ def test_the_folders_are_roles_domains_and_classes(tmp_path: Path) -> None:
         assert domains == expected
         labels = {path.name for path in (tmp_path / folder / "sources" / "filled").iterdir()}
         assert labels == set(task.classes)
-        assert Image.open(tmp_path / folder / "sources/filled/star/0000.png").size == (size, size)
+        assert Image.open(tmp_path / folder / "sources/filled/heart/0000.png").size == (size, size)
 
 
 def test_a_picture_has_the_same_pose_at_every_size() -> None:
