@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +120,7 @@ def meta_train_many(
         generator_parameters=sum(p.numel() for p in trainer.model.generator.parameters()),
         skipped=reader.skipped,
     )
-    learnt = [_learnt(source, run) for source, (run, _) in zip(sources, runs, strict=True)]
+    learnt = _learnt(sources, [run for run, _ in runs])
     save_generator(out, trainer.model.generator, settings.generator, _card(learnt, trainer, result, start))
     _drop(place)
     return result
@@ -225,22 +226,29 @@ class _Reader:
         return self._images[key]
 
 
-def _learnt(source: EpisodeSource, run: RunFolder) -> LearntRun:
-    known, own = run.source(), run.settings()
-    return learnt_run(
-        source.name,
-        own.backbone,
-        source.models.full,
-        classes=known.classes,
-        domains=known.domains,
-        fingerprint=known.fingerprint,
-        seed=own.seed,
-    )
+def _learnt(sources: Sequence[EpisodeSource], runs: Sequence[RunFolder]) -> list[LearntRun]:
+    """The runs on the card; those on the same images are one task, called as the first of them."""
+    tasks: dict[str, str] = {}
+    learnt = []
+    for source, run in zip(sources, runs, strict=True):
+        known, own = run.source(), run.settings()
+        learnt.append(
+            learnt_run(
+                tasks.setdefault(known.fingerprint, source.name),
+                own.backbone,
+                source.models.full,
+                classes=known.classes,
+                domains=known.domains,
+                fingerprint=known.fingerprint,
+                seed=own.seed,
+            )
+        )
+    return learnt
 
 
 def _card(learnt: Sequence[LearntRun], trainer: MetaTrainer, result: ManyResult, start: str | None) -> Card:
     settings = trainer.settings
-    named = " ".join(f"--run {run.task}" for run in learnt)
+    named = " ".join(f"--run {shlex.quote(run)}" for run in result.of_runs)
     values: dict[str, float] = {f"validation {name}": value for name, value in result.validation.items()}
     for run, figures in result.of_runs.items():
         values |= {f"validation {name}, {run}": value for name, value in figures.items()}

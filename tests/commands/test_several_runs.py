@@ -63,6 +63,21 @@ def test_what_is_shown_names_the_runs_and_what_comes_next(
     assert again.status == 2 and f"{out} is there already" in again.err and "--overwrite" in again.err
 
 
+def test_resume_after_an_interruption_equals_an_uninterrupted_training(
+    gformer: Gformer, words: list[object], tmp_path: Path, stop_after: Callable[[str, int], None]
+) -> None:
+    whole, halved, more = tmp_path / "whole", tmp_path / "halved", ["--steps", 3]
+    assert gformer(*words, *more, "--out", whole).status == 0
+    stop_after("meta-train", 2)
+    stopped = gformer(*words, *more, "--out", halved)
+    assert stopped.status == 130 and "stopped after step 2 of 3 of the generator" in stopped.err
+    assert not halved.exists()
+    assert gformer(*words, *more, "--out", halved, "--resume").status == 0
+    assert halved.read_bytes() == whole.read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} >= {"whole", "halved", "whole.jsonl", "halved.jsonl"}
+    assert not list(tmp_path.glob("*.checkpoints"))
+
+
 def test_a_dry_run_shows_the_images_of_each_run_and_touches_nothing(
     gformer: Gformer, words: list[object], finished_pretrain: Path, other: Path, tmp_path: Path
 ) -> None:

@@ -191,6 +191,7 @@ def test_images_that_runs_share_are_read_once(
     result = train([(run, domains) for run in twice], few, tmp_path / "out", cores=Cores(2, True, "here"))
     assert len(calls) == 1
     assert result.of_runs["run"] == result.of_runs["run (2)"]
+    assert [run.task for run in read_card(tmp_path / "out").runs] == ["run", "run"]  # one task
 
 
 def test_what_fits_one_network_alone_is_not_trained_on_several(runs: Runs, few: Settings, tmp_path: Path) -> None:
