@@ -69,11 +69,12 @@ def relative_cross_entropy(logits: torch.Tensor, start: torch.Tensor, labels: to
 
 
 def logarithmic_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The logarithm of `temperature_free_cross_entropy` of logits (B, K) over `LEAST_START`: scalar.
+    """The logarithm of 1 + `temperature_free_cross_entropy` of logits (B, K), in nats: scalar.
 
-    To lose a tenth of what is lost counts the same in hard and in easy episodes, wherever the generator stands.
+    What is to be gained counts the less the more there is to lose, so that hopeless episodes do not drown the others,
+    wherever the generator stands. The source model has no part in it.
     """
-    return torch.log1p(temperature_free_cross_entropy(logits, labels) / LEAST_START)
+    return torch.log1p(temperature_free_cross_entropy(logits, labels))
 
 
 def rms(values: torch.Tensor) -> torch.Tensor:

@@ -32,10 +32,14 @@ def try_network(
     Images and network must stay as they were. Every normalisation layer that is adapted must take part. Returns the
     network as a backbone.
     """
-    trial = _Trial(name, classes, image_size)
+    with _exactly():
+        return _tried(network, _Trial(name, classes, image_size), device, head)
+
+
+def _tried(network: nn.Module, trial: _Trial, device: torch.device, head: str | None) -> Backbone:
     network.to(device).eval()
     adaptive_layers(network)  # first of all: is there anything to generate?
-    images = trial_images(_IMAGES, image_size, device)
+    images = trial_images(_IMAGES, trial.image_size, device)
     given, before = images.clone(), {key: value.clone() for key, value in network.state_dict().items()}
     with torch.no_grad():
         logits = trial.logits(network, images)
@@ -53,7 +57,7 @@ def try_network(
         if not _near(logits, alone):
             raise trial.refused("its answer to an image depends on the others of the batch", "Treat each by itself.")
     with trial.told():
-        backbone = Backbone(network, image_size=image_size, head=head)
+        backbone = Backbone(network, image_size=trial.image_size, head=head)
     with torch.no_grad():
         _try_layers(backbone, trial, images, logits)
     return backbone
@@ -97,6 +101,17 @@ def measured(network: nn.Module) -> Iterator[list[int]]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def _exactly() -> Iterator[None]:
+    """GPUs convolve in TF32 unless told otherwise: with 10 bits, batches of other sizes differ by more than `_NEAR`."""
+    convolutions = torch.backends.cudnn
+    before, convolutions.allow_tf32 = convolutions.allow_tf32, False
+    try:
+        yield
+    finally:
+        convolutions.allow_tf32 = before
 
 
 class _Trial:

@@ -154,3 +154,22 @@ def test_batches_of_one_are_told_where_a_network_cannot_be_trained_in_them() -> 
 def test_a_network_that_works_but_does_not_train_is_told(forward: Any, told: str) -> None:
     with pytest.raises(InputError, match=told):
         try_training(answering(forward), "own.py:make", 3, 16, 2)
+
+
+def test_a_trial_convolves_in_full_precision_and_leaves_the_setting_as_it_was() -> None:
+    """In TF32 a network's answer to an image seems to depend on the others of the batch."""
+    seen: list[bool] = []
+
+    def noting(self: Small, images: torch.Tensor) -> Any:
+        seen.append(torch.backends.cudnn.allow_tf32)
+        return self.fc(self.features(images))
+
+    before = torch.backends.cudnn.allow_tf32
+    try:
+        for setting in (True, False):
+            torch.backends.cudnn.allow_tf32 = setting
+            try_network(answering(noting), "own", 3, 16, CPU)
+            assert torch.backends.cudnn.allow_tf32 is setting
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+    assert seen and not any(seen)
