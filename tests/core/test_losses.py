@@ -12,6 +12,7 @@ from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.losses import (
     entropy,
     fine_tuned,
+    logarithmic_cross_entropy,
     marginal_entropy,
     parameter_distance,
     parameter_units,
@@ -180,3 +181,12 @@ def test_the_marginal_entropy_is_finite_when_a_class_is_never_predicted() -> Non
     (gradient,) = torch.autograd.grad(value, logits)
     torch.testing.assert_close(value, torch.tensor(2.0, dtype=torch.float64).log())
     assert gradient.isfinite().all()
+
+
+def test_the_logarithmic_loss_by_hand() -> None:
+    # two classes, one image, surely right or wrong at temperature 1 to 8: the best is 1 where right, 8 where wrong
+    right, wrong = torch.tensor([[2.0, 0.0]]).double(), torch.tensor([[0.0, 2.0]]).double()
+    labels = torch.tensor([0])
+    expected = math.log1p(math.log1p(math.exp(-2.0))), math.log1p(math.log1p(math.exp(2.0 / 8.0)))
+    found = [float(logarithmic_cross_entropy(logits, labels)) for logits in (right, wrong)]
+    assert found == pytest.approx(expected, rel=1e-12)

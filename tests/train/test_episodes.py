@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from gformer_cli.core.losses import relative_cross_entropy
+from gformer_cli.core.context import Context
+from gformer_cli.core.losses import logarithmic_cross_entropy, relative_cross_entropy
 from gformer_cli.core.probe import prior_mix
 from gformer_cli.train import episodes
 from gformer_cli.train.episodes import EpisodeWork
@@ -66,6 +67,46 @@ def test_the_loss_is_relative_or_the_plain_cross_entropy(make_work: MakeWork) ->
     share = relative_cross_entropy(found.logits, found.probe.logits, labels)
     torch.testing.assert_close(relative.loss(episode).cross_entropy, share)
     assert not torch.isclose(share, expected)
+
+
+@pytest.mark.parametrize("probe", ["none", "source"])
+def test_what_is_lost_to_the_source_model_counts_more(make_work: MakeWork, probe: str) -> None:
+    options = f"generator.probe={probe}", "meta_train.loss=logarithmic", "meta_train.context=0"
+    plain, careful = (make_work(*options, f"meta_train.harm_weight={weight}") for weight in (0, 3))
+    signs = set()
+    for number in range(30):
+        episode = plain.sampler.draw(number)
+        backbone, labels = plain.backbone_of(episode), episode.labels(CPU)
+        images = episode.inputs(CPU)
+        after = logarithmic_cross_entropy(plain.model(backbone, images).logits, labels)
+        harm = after - logarithmic_cross_entropy(backbone(images), labels)
+        signs.add(bool(harm > 0.0))
+        torch.testing.assert_close(plain.loss(episode).cross_entropy, after)
+        torch.testing.assert_close(careful.loss(episode).cross_entropy, after + 3.0 * harm.clamp_min(0.0))
+    assert signs == {True, False}
+
+
+def test_an_episode_at_home_is_put_to_the_model_that_knows_its_domain(
+    make_work: MakeWork,
+) -> None:
+    work = make_work("meta_train.at_home=0.5")
+    episodes = [work.sampler.draw(number) for number in range(30)]
+    assert {episode.at_home for episode in episodes} == {True, False}
+    for episode in episodes:
+        knows = work.backbone_of(episode) is work.models.full
+        assert knows is episode.at_home
+
+
+def test_what_came_before_an_episode_is_its_context(make_work: MakeWork) -> None:
+    work = make_work("meta_train.context=1", "meta_train.loss=cross_entropy")
+    episode = next(e for e in map(work.sampler.draw, range(50)) if len(e.earlier) > 1 and len(e.positions) > 1)
+    backbone, context = work.backbone_of(episode), Context(len(episode.earlier))
+    for images in episode.earlier_inputs(CPU):
+        work.model(backbone, images, context)
+    expected = work.model(backbone, episode.inputs(CPU), context)
+    assert expected.earlier is not None
+    found = work.loss(episode).cross_entropy
+    torch.testing.assert_close(found, torch.nn.functional.cross_entropy(expected.logits, episode.labels(CPU)))
 
 
 def test_without_leave_one_domain_out_models_every_episode_is_shifted(make_work: MakeWork) -> None:
