@@ -100,7 +100,7 @@ def train(run: Run, options: Options) -> Done:
     try:
         if not folder.source_path.is_file():
             torch.set_num_threads(1)
-            # as on a CPU: a GPU's usual rounding of convolutions depends on the size of the batch, and the tool finds out
+            # as on a CPU: a GPU's shortened convolutions depend on the size of the batch, which the tool refuses
             torch.backends.cudnn.allow_tf32 = False
             # asked to be deterministic, torch would fill each new tensor first: as many kernels again on a GPU
             torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
