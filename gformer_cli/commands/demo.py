@@ -62,7 +62,7 @@ class Made:
                 ["pretrain", "--source", sources, *run, "--preset", "quick", *again],
             ),
             (
-                "Meta-learn the generator; its bundle is all that the next steps need",
+                "Let the shipped generator learn from these sources; its bundle is all that the next steps need",
                 ["meta-train", "--source", sources, *run, *again],
             ),
             (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from gformer_cli.commands import options
 from gformer_cli.commands.dry_run import show_training_plan
 from gformer_cli.commands.found import find_images
 from gformer_cli.commands.locations import again, pick_run
+from gformer_cli.commands.meta_train_start import begun_with, with_start
 from gformer_cli.commands.several_runs import by_run, meta_train_several
 from gformer_cli.console import Terminal, percent, table
 from gformer_cli.errors import InputError
@@ -119,7 +120,7 @@ def meta_train(
         "meta_train.start": start,
         "meta_train.leave_one_domain_out": leave_one_domain_out,
     }
-    settings = _resolved(terminal, folder, before, preset, set_ or (), flags)
+    settings = _resolved(terminal, folder, before, preset, set_ or (), flags, resume=resume)
     imported = folder.imported()
     source_data = None if first else folder.source()
     classes_of = _class_map(imported, class_map)
@@ -155,15 +156,23 @@ def _resolved(
     before: Settings | None,
     preset: str | None,
     assignments: Sequence[str],
-    flags: Mapping[str, object],
+    flags: Mapping[str, Any],
+    *,
+    resume: bool,
 ) -> Settings:
     """What the run is trained by: what it was started with, if it was, and what may be changed of that."""
     from gformer_cli import config
-    from gformer_cli.train.start import taking_its_settings
+    from gformer_cli.train.meta_trainer import GENERATOR
 
     only = _changeable(folder) if before is not None else None
     settings = config.resolve(base=before, preset=preset, assignments=assignments, flags=flags, only=only)
-    settings = taking_its_settings(settings, assignments)
+    begun = None
+    if resume:  # what was begun with its source model was begun with what the run's settings say
+        unfinished = before is not None and not folder.pretrained
+        begun = before.meta_train.start if before and unfinished else begun_with(folder.checkpoint(GENERATOR))
+    settings = with_start(
+        terminal, settings, preset=preset, assignments=assignments, flag=flags["meta_train.start"], begun=begun
+    )
     terminal.details(config.to_yaml(settings))
     return settings
 

@@ -33,7 +33,8 @@ Start = Annotated[
         "--start",
         metavar="universal|FILE|none",
         help="The generator to go on from: universal, which comes with gformer; that of a generator file or a bundle; "
-        "or none, an untrained one. Default: none.",
+        "or none, an untrained one. Default: universal, and with --resume what was begun with; none where --set names "
+        "settings of the generator.",
         show_default=False,
     ),
 ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from typer.core import TyperCommand
 
 from gformer_cli.commands.found import find_images
+from gformer_cli.commands.meta_train_start import begun_with, with_start
 from gformer_cli.commands.options import DOMAIN_COLUMNS, domain_rows
 from gformer_cli.console import Terminal, percent, table
 from gformer_cli.errors import InputError
@@ -104,6 +105,7 @@ class SeveralRuns:
             {"dry_run": True, **document, "outputs": outputs, "left_aside": dict(self.left_aside)},
             *tables,
             f"\nDevice: {self.device}, decoding threads: {self.workers}",
+            f"Start: {self.settings.meta_train.start}",
             f"Would write: {', '.join(outputs)}",
             "Dry run: nothing was touched.",
         )
@@ -162,7 +164,7 @@ def meta_train_several(
     *,
     preset: str | None,
     assignments: Sequence[str],
-    flags: Mapping[str, object],
+    flags: Mapping[str, Any],
     layout: Layout,
     device: str,
     workers: int | None,
@@ -179,8 +181,9 @@ def meta_train_several(
     from gformer_cli import config
     from gformer_cli.compute.device import pick_device, pick_workers
     from gformer_cli.settings import Settings
+    from gformer_cli.train.meta_train_many import GeneratorPlace
+    from gformer_cli.train.meta_trainer import GENERATOR
     from gformer_cli.train.run_folder import RunFolder
-    from gformer_cli.train.start import taking_its_settings
 
     if out is None:
         raise InputError(
@@ -191,7 +194,14 @@ def meta_train_several(
         if value is not None:
             raise InputError(f"{option} is for one run, and there are {len(groups)}", "Leave it out: each has its own.")
     settings = config.resolve(base=Settings(), preset=preset, assignments=assignments, flags=flags, only=_SECTIONS)
-    settings = taking_its_settings(settings, assignments)
+    settings = with_start(
+        terminal,
+        settings,
+        preset=preset,
+        assignments=assignments,
+        flag=flags["meta_train.start"],
+        begun=begun_with(GeneratorPlace(out).checkpoint(GENERATOR)) if resume else None,
+    )
     terminal.details(config.to_yaml(settings))
     runs, left_aside = [], []
     for root, sources in groups:

@@ -32,6 +32,8 @@ generator: {width: 8, depth: 1, heads: 2, channel_width: 4}
 meta_train: {steps: 2, episodes_per_step: 2, largest_batch: 8, validate_every: 1, validation_batches: 1,
              huber_weight: 0.1, guard_batches: 0}
 """
+UNTRAINED = ("--start", "none")
+"""What meta-train of the tests' tiny generators is told."""
 
 
 @dataclass(frozen=True)
@@ -131,13 +133,25 @@ def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def gformer(capsys: pytest.CaptureFixture[str]) -> Gformer:
-    """`gformer("adapt", "--model", path, ...)`: run one command line in this process."""
+def typed(capsys: pytest.CaptureFixture[str]) -> Gformer:
+    """`typed("adapt", "--model", path, ...)`: run one command line in this process."""
 
     def call(*arguments: object) -> Outcome:
         capsys.readouterr()
         status = run([str(argument) for argument in arguments])
         return Outcome(status, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def gformer(typed: Gformer) -> Gformer:
+    """The same; what meta-train trains is as small as the tests' settings say, and begins with nothing, unless a start
+    is named."""
+
+    def call(*arguments: object) -> Outcome:
+        named = "--start" in arguments or arguments[:1] != ("meta-train",)
+        return typed(*arguments, *([] if named else UNTRAINED))
 
     return call
 
@@ -162,7 +176,7 @@ def trained(data: Path, finished_pretrain: Path, tmp_path_factory: pytest.TempPa
     folder = Path(shutil.copytree(finished_pretrain, tmp_path_factory.mktemp("trained") / "run"))
     changes = ["--set", "meta_train.steps=6", "--set", "meta_train.learning_rate=0.05"]
     changes += ["--set", "meta_train.validate_every=6", "--set", "meta_train.guard_batches=1"]
-    assert run(["meta-train", "--source", f"{data}/sources", "--run", str(folder), *changes]) == 0
+    assert run(["meta-train", "--source", f"{data}/sources", "--run", str(folder), *changes, *UNTRAINED]) == 0
     return folder
 
 

@@ -133,7 +133,7 @@ def test_meta_train_that_was_killed_while_it_fine_tuned_copies_goes_on_to_the_sa
     assert gformer(*call).status == 0
     shutil.copytree(whole, broken)
     command = ["meta-train", "--source", data / "sources", "--preset", preset, "--leave-one-domain-out", "3"]
-    command += ["--set", "pretrain.batch_size=9", "--threads", "1"]
+    command += ["--set", "pretrain.batch_size=9", "--threads", "1", "--start", "none"]
     assert gformer(*command, "--run", whole).status == 0
     process = [sys.executable, "-m", "gformer_cli", *map(str, command), "--run", str(broken)]
     with subprocess.Popen(process, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as started:

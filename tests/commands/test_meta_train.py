@@ -45,7 +45,7 @@ def plain_bundle(data: Path, finished_pretrain: Path, tmp_path_factory: pytest.T
 
     folder = tmp_path_factory.mktemp("plain") / "run"
     shutil.copytree(finished_pretrain, folder)
-    assert run(["meta-train", "--source", f"{data}/sources", "--run", str(folder)]) == 0
+    assert run(["meta-train", "--source", f"{data}/sources", "--run", str(folder), "--start", "none"]) == 0
     return (folder / "model.gformer").read_bytes()
 
 
@@ -163,7 +163,7 @@ def finished_generator(data: Path, finished_pretrain: Path, tmp_path_factory: py
 
     folder = tmp_path_factory.mktemp("last") / "run"
     shutil.copytree(finished_pretrain, folder)
-    arguments = ["meta-train", "--source", f"{data}/sources", "--run", str(folder)]
+    arguments = ["meta-train", "--source", f"{data}/sources", "--run", str(folder), "--start", "none"]
     with pytest.MonkeyPatch.context() as patch:
         keep_the_last(patch)
         assert run([*arguments, *BASELINE]) == 0

@@ -40,7 +40,7 @@ def bundle(data: Path) -> Path:
     source = ("--source", data / "sources")
     gformer("pretrain", *source, "--out", run, "--preset", "quick", "--steps", "60")
     small = ("--set", "meta_train.validate_every=10", "--set", "meta_train.guard_batches=2")
-    gformer("meta-train", *source, "--run", run, "--steps", "20", *small)
+    gformer("meta-train", *source, "--run", run, "--steps", "20", "--start", "none", *small)
     return run / "model.gformer"
 
 

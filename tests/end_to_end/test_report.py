@@ -40,7 +40,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     (targets / "fog").rename(targets / HOSTILE.replace("/", "∕"))  # a name cannot hold a slash
     gformer("pretrain", "--source", data / "sources", "--out", run, "--preset", "quick", "--steps", "60")
     quick = ["--steps", "20", "--set", "meta_train.validate_every=10", "--set", "meta_train.guard_batches=2"]
-    gformer("meta-train", "--source", data / "sources", "--run", run, *quick)
+    gformer("meta-train", "--source", data / "sources", "--run", run, "--start", "none", *quick)
     common = ["--model", run / "model.gformer", "--target", targets]
     gformer(
         "adapt", *common, "--out", root / "out.csv", "--audit", root / "audit.jsonl", "--report", root / "adapt.html"
