@@ -95,6 +95,7 @@ class Run:
                 progress()
             if not (self.folder / "model.gformer").is_file():
                 again = ["--resume"] if (self.folder / "checkpoints").is_dir() else []
+                again += ["--start", "none"]  # what a network's own training is worth
                 self._run("meta-train", *trained, *self._steps("meta_train", options.meta_train_steps, 5), *again)
                 progress()
             for size in options.batch_size or [64, 8]:

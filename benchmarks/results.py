@@ -144,9 +144,9 @@ def figures(
         comparison = [] if variant == FULL else ["--set=meta_train.constant=false"]
         changes = [f"--set={change}" for change in VARIANTS[variant]]
         resume = ["--resume"] if (run / "checkpoints").is_dir() else []
-        # no row asks the guard, whose calibration takes a minute
-        unguarded = "--set=meta_train.guard_batches=0"
-        gformer("meta-train", "--source", data / "sources", "--run", run, *changes, *comparison, unguarded, *resume)
+        # no row asks the guard, whose calibration takes a minute; each is a generator that is trained from nothing
+        alike = ["--set=meta_train.guard_batches=0", "--start", "none"]
+        gformer("meta-train", "--source", data / "sources", "--run", run, *changes, *comparison, *alike, *resume)
     found: dict[tuple[str, int], dict[str, dict[str, float]]] = {}
     for stream, size in cases:
         results = run / f"results-{stream}-{size}"

@@ -64,14 +64,16 @@ def import_model(out: Path, seed: int, expected: float) -> float:
 
 
 def meta_train(out: Path, seed: int, label: str, splits: Sequence[str], more: Sequence[str]) -> None:
-    """Train a generator for a copy of the imported run, on images of the owner's `splits`."""
+    """Train a generator for a copy of the imported run, on images of the owner's `splits`; from nothing, unless `more`
+    names another start."""
     run = out / "runs" / f"seed-{seed}" / label
     if run.is_dir() and not run.with_name(f"{label}.trained").is_file():
         shutil.rmtree(run)  # of a call that was stopped
     if not run.is_dir():
         shutil.copytree(run.with_name("imported"), run)
         sources = [word for split in splits for word in ("--source", out / "data" / split)]
-        call(run.with_name("log"), "meta-train", *sources, "--run", run, "--seed", seed, *more)
+        alike = "--run", run, "--seed", seed, "--start", "none"
+        call(run.with_name("log"), "meta-train", *sources, *alike, *more)
         run.with_name(f"{label}.trained").touch()
 
 
