@@ -156,9 +156,9 @@ class GeneratorSettings(_Section):
     class_shares: bool = False
     """Of `channel` alone: read the shares of the classes in the batch, apart from those in its context, and let the
     classifier's bias follow them."""
-    classifies_last: bool = False
-    """Of `channel` alone: with a probe, too, generate the classifier from what the batch shows under the generated
-    normalisation; else from the probe."""
+    probed_classes: bool = False
+    """Of `channel` alone: read a probe's classes alone, and generate each layer's parameters as the batch reaches it;
+    else everything is generated from the probe, at once."""
     trust: bool = False
     """Of `channel` alone, with a probe: give each batch a number in [0, 1] that scales all that is generated, and the
     mixing, towards the source model."""
@@ -193,7 +193,7 @@ class GeneratorSettings(_Section):
         return self
 
 
-_OF_CHANNEL = ("channel_width", "on_constant", "class_shares", "classifies_last", "trust")
+_OF_CHANNEL = ("channel_width", "on_constant", "class_shares", "probed_classes", "trust")
 IDLE: Mapping[str, tuple[str, ...]] = {
     "channel": (),
     "vector": _OF_CHANNEL,

@@ -32,7 +32,7 @@ from gformer_cli.errors import InputError
 USUAL = {
     "generator.probe": "source",
     "generator.class_shares": True,
-    "generator.classifies_last": True,
+    "generator.probed_classes": True,
     "generator.trust": True,
     "generator.prior_count": 16.0,
     "meta_train.steps": 2000,

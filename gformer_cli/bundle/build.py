@@ -47,7 +47,7 @@ def build_generator(settings: GeneratorSettings, backbone: Backbone) -> Generato
         reads=reads,
         scope=scope,
         trusts=settings.trust,
-        classifies_last=settings.classifies_last,
+        probed_classes=settings.probed_classes,
         constant=constant,
     )
 

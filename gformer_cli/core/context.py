@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch.nn import functional as F
 
 from gformer_cli.core.gradients import GradientFeatures
 from gformer_cli.core.probe import Probe
@@ -33,10 +32,6 @@ class _Batch:
     """Per layer, in the pass under the generated parameters."""
     signature: torch.Tensor
     """How the first layer saw it, (2 C_1,): the one layer whose input no parameter has touched."""
-    logits: torch.Tensor
-    """(B, K) in that pass, under the source's classifier."""
-    features: torch.Tensor
-    """(B, D) likewise."""
 
     @property
     def count(self) -> int:
@@ -104,20 +99,11 @@ class Context:
             gradients=_mean_gradients(probes),
         )
 
-    def with_adapted(self, logits: torch.Tensor, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`logits` (B, K) under the source's classifier and `features` (B, D) of a pass under generated parameters,
-        behind those of the window's batches under theirs."""
-        own = [(batch.logits, batch.features) for batch in self._batches] + [(logits, features)]
-        return torch.cat([each for each, _ in own]), torch.cat([each for _, each in own])
-
     def remember(self, probe: Probe, adapted: Session) -> None:
         """A batch is done: its probe, and what the pass under its own parameters showed. The oldest batch goes."""
         count = len(probe.logits)
-        assert adapted.features is not None
-        features, source = adapted.features.detach(), probe.source
-        logits = F.linear(features, source.weight, source.bias)
         layers = [Statistics(count, adapted.means[i], adapted.variances[i]) for i in range(len(probe.means))]
-        self._batches.append(_Batch(probe, layers, _signature(probe), logits, features))
+        self._batches.append(_Batch(probe, layers, _signature(probe)))
 
 
 def _statistics(probe: Probe) -> list[Statistics]:

@@ -10,10 +10,9 @@ from torch import nn
 
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.context import Context
-from gformer_cli.core.generators import Generator, SecondPass, SinglePass, generation_of
+from gformer_cli.core.generators import Generator, SinglePass, generation_of
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.core.probe import Probe, part_of, prior_mix, probe_source
-from gformer_cli.core.session import Session
 from gformer_cli.core.statistics import Statistics
 
 
@@ -81,25 +80,39 @@ class GeneralizeFormer(nn.Module):
         the generator's weights.
         """
         single_pass = self.single_pass if single_pass is None else single_pass
-        if single_pass and (context is None or self.generator.reads_context):
-            count = images.shape[0]
-            once = SinglePass(self.generator, backbone, count, prior_count=self.prior_count, context=context)
-            logits = once.run(backbone.network, images)
-            return Prediction(logits, once.generated(), once.probe, once.earlier)
+        if context is not None and not self.generator.reads_context:
+            return self._with_context(backbone, images, context)
+        if single_pass:
+            return self._on_the_way(backbone, images, context, None)
+        if self.generator.probed_classes:
+            probe = self._probe(backbone, part_of(images, self.probe_images), None)
+            return self._on_the_way(backbone, images, context, probe)
         if context is not None:
             return self._with_context(backbone, images, context)
         probe = self._probe(backbone, part_of(images, self.probe_images), None)
         if self.probe_images < 1.0:  # the mixing starts from the batch that is predicted, not from the part
             start = prior_mix(probe.source, images.shape[0], self.prior_count)
             probe = replace(probe, source=probe.source.with_mix(start))
-        source = probe.logits if self.probes_source and self.probe_images == 1.0 else None
-        if self.generator.classifies_last:
-            second = SecondPass(self.generator, probe, len(images))
-            logits = second.run(backbone.network, images)
-            return Prediction(logits, second.generated(), probe, source=source, trust=second.generation.trust)
         made = generation_of(self.generator, probe)
         parameters = made.parameters()
-        return Prediction(backbone(images, parameters), parameters, probe, source=source, trust=made.trust)
+        return Prediction(
+            backbone(images, parameters), parameters, probe, source=self._source(probe, images), trust=made.trust
+        )
+
+    def _on_the_way(
+        self, backbone: Backbone, images: torch.Tensor, context: Context | None, probe: Probe | None
+    ) -> Prediction:
+        once = SinglePass(
+            self.generator, backbone, len(images), prior_count=self.prior_count, context=context, probe=probe
+        )
+        logits = once.run(backbone.network, images)
+        source = None if probe is None else self._source(probe, images)
+        trust = once.generation.trust
+        return Prediction(logits, once.generated(), once.probe, once.earlier, source=source, trust=trust)
+
+    def _source(self, probe: Probe, images: torch.Tensor) -> torch.Tensor | None:
+        """The source model's logits of all `images`, where the probe has shown them."""
+        return probe.logits if self.probes_source and len(probe.logits) == len(images) else None
 
     def _with_context(self, backbone: Backbone, images: torch.Tensor, context: Context) -> Prediction:
         probe = self._probe(backbone, images, context.probed)
@@ -108,16 +121,11 @@ class GeneralizeFormer(nn.Module):
             probe = self._probe(backbone, images, None)
         together = context.with_earlier(probe)
         earlier = context.adapted
-        session: Session
-        if self.generator.classifies_last:
-            session = second = SecondPass(self.generator, together, len(images), context)
-            logits, made = second.run(backbone.network, images), second.generation
-        else:
-            made = generation_of(self.generator, together, len(images))
-            logits, session = backbone.observe(images, made.parameters(), earlier)
+        made = generation_of(self.generator, together, len(images))
+        parameters = made.parameters()
+        logits, session = backbone.observe(images, parameters, earlier)
         context.remember(probe, session)
-        source = probe.logits if self.probes_source else None
-        return Prediction(logits, made.parameters(), together, earlier, source=source, trust=made.trust)
+        return Prediction(logits, parameters, together, earlier, source=self._source(probe, images), trust=made.trust)
 
     def _probe(self, backbone: Backbone, images: torch.Tensor, earlier: Sequence[Statistics] | None) -> Probe:
         reads = self.generator.reads_gradients

@@ -9,7 +9,6 @@ from gformer_cli.core.generators.base import Generator, Observed, Reads, Residua
 from gformer_cli.core.generators.channel import ChannelGenerator
 from gformer_cli.core.generators.constant import ConstantGenerator
 from gformer_cli.core.generators.generation import Generation, generate, generation_of
-from gformer_cli.core.generators.second_pass import SecondPass
 from gformer_cli.core.generators.single_pass import SinglePass
 from gformer_cli.core.generators.vector import VectorGenerator
 
@@ -22,7 +21,6 @@ __all__ = [
     "Reads",
     "Residuals",
     "Scope",
-    "SecondPass",
     "SinglePass",
     "VectorGenerator",
     "generate",

@@ -156,9 +156,8 @@ class Generator(nn.Module, ABC):
     """Whether a single pass takes earlier batches into account; without, a context needs a probe."""
     layer_by_layer: bool = False
     """Whether it can generate on the way of a single pass; else everything must have been shown before."""
-    classifies_last: bool = False
-    """Whether it generates the classifier after a probe, too, from what the batch shows under the generated γ, β and
-    mixing; else from the probe."""
+    probed_classes: bool = False
+    """Whether it reads a probe's classes and then generates on the way of a pass; else everything from the probe."""
     constant: Generator | None
     """What is generated comes on top of its residuals, which look at nothing."""
 

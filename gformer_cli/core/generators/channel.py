@@ -60,7 +60,7 @@ class ChannelGenerator(Generator):
         reads: the ingredients that the tokens are made of.
         scope: the parameters that are generated.
         trusts: whether a probed batch is also given the share of its residuals and mixing that counts.
-        classifies_last: see `Generator`.
+        probed_classes: see `Generator`.
         constant: what is generated comes on top of its residuals, and fits only networks of their shape.
     """
 
@@ -78,12 +78,12 @@ class ChannelGenerator(Generator):
         reads: Reads | None = None,
         scope: Scope | None = None,
         trusts: bool = False,
-        classifies_last: bool = False,
+        probed_classes: bool = False,
         constant: ConstantGenerator | None = None,
     ) -> None:
         super().__init__(scope)
         self.constant = constant
-        self.classifies_last = classifies_last
+        self.probed_classes = probed_classes
         self.reads = reads = reads or Reads()
         self.reads_gradients = reads.gradients
         # γ and β, the statistic shifts (mean, log-variance), the two gradients
@@ -282,7 +282,7 @@ class _ChannelStep:
         if observed.logits is not None:
             if generator.scope.classifier:
                 weight, bias = generator.class_residuals(classes, read[count + 1 :], read[count], observed)
-            if count > 0:  # in a single pass the layers are done before the classes are shown
+            if not observed.last:  # in a single pass the layers are done before the classes are shown
                 trust = generator.trust(read[count])
         return Residuals(gammas, betas, mix, weight, bias, trust)
 

@@ -36,6 +36,8 @@ class SinglePass(Session):
         prior_count: N of `probe.prior_mix`, from which the mixing starts.
         context: earlier batches of the same domain, whose statistics, features and logits count as the batch's own;
             the batch becomes a part of it.
+        probe: what the batch has shown to the source model before. Its classes then come first: they are known before
+            the first layer is generated, and so is how far the batch is trusted.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class SinglePass(Session):
         *,
         prior_count: float,
         context: Context | None = None,
+        probe: Probe | None = None,
     ) -> None:
         if not generator.layer_by_layer:
             raise ValueError(f"{type(generator).__name__} needs a probe")
@@ -58,6 +61,7 @@ class SinglePass(Session):
         self.batch_size = batch_size
         self.prior_count = prior_count
         self.context = context
+        self.before = probe
         self._begin(None if context is None else context.adapted)
 
     def _begin(self, earlier: Sequence[Statistics] | None) -> None:
@@ -65,6 +69,8 @@ class SinglePass(Session):
         count = self.batch_size + (earlier[0].count if earlier else 0)
         self.source = self.parameters.with_mix(prior_mix(self.parameters, count, self.prior_count))
         self.generation = Generation(self.generator, self.source, count)
+        if self.before is not None:
+            self.generation.take(classes(self.before.logits, self.before.features, last=False))
 
     def affine(self, layer: AdaptiveNorm, batch: Moments | None) -> Affine:
         assert batch is not None
@@ -85,9 +91,9 @@ class SinglePass(Session):
         own = self.probe = probe_of(self.backbone, source, self, logits)
         if self.earlier and self.context is not None:
             self.probe = self.context.with_earlier(own)
-            made.take(at_the_end(self.probe.logits, self.probe.features, len(logits)))
+            made.take(classes(self.probe.logits, self.probe.features, len(logits)))
         else:
-            made.take(at_the_end(logits, features))
+            made.take(classes(logits, features))
         if self.context is not None:
             self.context.remember(own, self)
         return F.linear(features, made.weight, made.bias)
@@ -111,6 +117,6 @@ class SinglePass(Session):
         )
 
 
-def at_the_end(logits: torch.Tensor, features: torch.Tensor, own: int | None = None) -> Observed:
-    """The classes at the end of a pass."""
-    return Observed(_NOTHING, (), (), logits=logits, features=features, own=own, last=True)
+def classes(logits: torch.Tensor, features: torch.Tensor, own: int | None = None, *, last: bool = True) -> Observed:
+    """The classes, as a probe or the end of the pass shows them."""
+    return Observed(_NOTHING, (), (), logits=logits, features=features, own=own, last=last)

@@ -1,4 +1,4 @@
-"""A probe first, the classifier last: what the pass between shows, class shares, and trust."""
+"""A probe's classes first, then each layer as it is reached, the classifier last; class shares, and trust."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.context import Context
 from gformer_cli.core.generalizeformer import GeneralizeFormer
-from gformer_cli.core.generators import ChannelGenerator, Observed, Reads, generation_of
+from gformer_cli.core.generators import ChannelGenerator, Generation, Observed, Reads, generation_of
 from gformer_cli.core.generators.channel import log_shares
 from gformer_cli.core.probe import probe_source
 
@@ -23,7 +23,7 @@ Make = Callable[..., GeneralizeFormer]
 def make_model(perturb: Callable[..., None]) -> Make:
     def make(*, moved: float = 0.2, single_pass: bool = False, **options: Any) -> GeneralizeFormer:
         torch.manual_seed(0)
-        options = {"trusts": True, "classifies_last": True, **options}
+        options = {"trusts": True, "probed_classes": True, **options}
         reads = Reads(gradients=False, class_shares=options.pop("class_shares", True))
         sizes = {"width": 16, "depth": 2, "heads": 2, "channel_width": 8}
         generator = ChannelGenerator(**sizes, reads=reads, **options).double()
@@ -55,11 +55,10 @@ def test_without_trust_the_source_model_answers(make_model: Make, backbone: Back
     assert prediction.trust is not None and prediction.trust.item() == 0.0
 
 
-@pytest.mark.parametrize("classifies_last", [False, True])
-def test_trust_scales_every_residual_and_the_mixing(
-    make_model: Make, backbone: Backbone, images: torch.Tensor, classifies_last: bool
+def test_at_once_trust_scales_every_residual_and_the_mixing(
+    make_model: Make, backbone: Backbone, images: torch.Tensor
 ) -> None:
-    whole, less = (make_model(classifies_last=classifies_last) for _ in range(2))
+    whole, less = (make_model(probed_classes=False) for _ in range(2))
     distrust(whole, -1e3)
     distrust(less, 2.0)
     probe = probe_source(backbone, images, prior_count=4.0, gradients=False, plain=True)
@@ -75,6 +74,24 @@ def test_trust_scales_every_residual_and_the_mixing(
     full_mix, part_mix = full.parameters().mix, part.parameters().mix
     assert full_mix is not None and part_mix is not None
     torch.testing.assert_close(part_mix, part.trust * full_mix)
+
+
+def test_on_the_way_trust_is_known_before_the_first_layer_and_scales_it(
+    make_model: Make, backbone: Backbone, images: torch.Tensor
+) -> None:
+    whole, less = make_model(), make_model()
+    distrust(whole, -1e3)
+    distrust(less, 2.0)
+    full, part = whole(backbone, images), less(backbone, images)
+    assert full.trust is not None and full.trust.item() == 1.0
+    assert part.trust is not None and 0.0 < part.trust.item() < 1.0
+    # of the first layer alone both generators have seen the same
+    gamma = backbone.layers[0].weight
+    moved = full.parameters.gammas[0] - gamma
+    assert moved.abs().max() > 0.0
+    torch.testing.assert_close(part.parameters.gammas[0] - gamma, part.trust * moved)
+    assert full.parameters.mix is not None and part.parameters.mix is not None
+    torch.testing.assert_close(part.parameters.mix[0], part.trust * full.parameters.mix[0])
 
 
 def test_trust_is_learned_with_the_rest(make_model: Make, backbone: Backbone, images: torch.Tensor) -> None:
@@ -94,22 +111,34 @@ def test_a_single_pass_of_the_same_generator_gives_no_trust(
     assert torch.equal(overridden.logits, single.logits)
 
 
-def test_the_classifier_is_generated_from_the_pass_under_the_generated_layers(
+def test_the_probes_classes_come_before_the_layers_and_the_classifier_after_them(
     make_model: Make, backbone: Backbone, images: torch.Tensor
 ) -> None:
+    """By hand: the classes of the source model, each layer as it is reached, the classes of the adapted pass."""
     model = make_model()
-    made = model(backbone, images).parameters
+    prediction = model(backbone, images)
     probe = probe_source(backbone, images, prior_count=4.0, gradients=False, plain=True)
-    early = generation_of(model.generator, probe)
-    layers = early.parameters()
-    for ours, theirs in zip((*made.gammas, *made.betas), (*layers.gammas, *layers.betas), strict=True):
-        assert torch.equal(ours, theirs)
-    assert not torch.allclose(made.weight, layers.weight)
-    _, session = backbone.observe(images, layers)
+    by_hand = Generation(model.generator, probe.source, len(images))
+    nothing = range(0)
+    by_hand.take(Observed(nothing, (), (), logits=probe.logits, features=probe.features))
+    _, session = backbone.observe(images, prediction.parameters)
+    for index, layer in enumerate(backbone.layers):
+        source, batch = (layer.running_mean, layer.running_var), (session.means[index], session.variances[index])
+        by_hand.take(Observed(range(index, index + 1), (source,), (batch,)))
     assert session.features is not None
     own = F.linear(session.features, backbone.classifier.matrix, backbone.classifier.bias)
-    early.take(Observed(range(0), (), (), logits=own, features=session.features, last=True))
-    assert torch.equal(early.weight, made.weight) and torch.equal(early.bias, made.bias)
+    by_hand.take(Observed(nothing, (), (), logits=own, features=session.features, last=True))
+    expected = by_hand.parameters()
+    for ours, theirs in zip(prediction.parameters.trainable(), expected.trainable(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert prediction.parameters.mix is not None and expected.mix is not None
+    torch.testing.assert_close(prediction.parameters.mix, expected.mix)
+
+
+def test_the_layers_depend_on_the_probes_classes(make_model: Make, backbone: Backbone, images: torch.Tensor) -> None:
+    model = make_model(trusts=False)
+    with_probe, without = model(backbone, images), model(backbone, images, single_pass=True)
+    assert not torch.allclose(with_probe.parameters.gammas[0], without.parameters.gammas[0])
 
 
 def test_shares_of_classes_by_hand() -> None:
