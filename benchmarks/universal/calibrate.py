@@ -7,7 +7,8 @@ Several generators that went on from one start are averaged first. Then trust is
 further than needed: conformal risk control (Angelopoulos et al., arXiv 2208.02814) over the cells of the calibration
 runs, a target, a stream and a batch size each. A cell's loss is what `gformer` loses to `source`, in points, at least 0
 and at most `MOST`. With n cells the least caution is taken at which (sum of losses + MOST) / (n + 1) is at most
-`--risk`. A negative caution raises the trust. Nothing was trained on these runs, and nothing is tested on them.
+`--risk`. A negative caution raises the trust. Nothing was trained on these runs, and nothing is tested on them. Of a
+generator without `generator.trust` the bound is measured, and there is nothing to set.
 """
 
 from __future__ import annotations
@@ -47,8 +48,9 @@ def main() -> int:
     model = build_model(settings, generator.eval())
     source = accuracies(batches, None)
     gains, bounds = {}, {}
-    caution = generator.get_buffer("caution")
-    for value in CAUTIONS:
+    # a generator that gives every batch everything has no caution to set: what it does is measured all the same
+    caution = generator.get_buffer("caution") if settings.trust else torch.zeros(())
+    for value in CAUTIONS if settings.trust else (0.0,):
         caution.fill_(value)
         found = accuracies(batches, model)
         losses = [min(MOST, max(0.0, 100.0 * (source[cell] - found[cell]))) for cell in source]
@@ -68,7 +70,7 @@ def main() -> int:
             "steps": sum(card.steps for card in cards),
             "episodes": sum(card.episodes for card in cards),
             "figures": (*cards[0].figures, Figures(command=command, values=values)),
-            "calibration": {"caution": chosen, "risk": given.risk},
+            "calibration": {"caution": chosen, "risk": given.risk} if settings.trust else {},
         }
     )
     save_generator(given.out, generator, settings, card)

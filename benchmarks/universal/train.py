@@ -30,10 +30,7 @@ from gformer_cli.config import resolve
 from gformer_cli.errors import InputError
 
 USUAL = {
-    "generator.probe": "source",
     "generator.class_shares": True,
-    "generator.probed_classes": True,
-    "generator.trust": True,
     "generator.prior_count": 16.0,
     "meta_train.steps": 2000,
     "meta_train.episodes_per_step": 1,
@@ -42,7 +39,7 @@ USUAL = {
     "meta_train.ema": 0.98,
     "meta_train.largest_batch": 128,
     "meta_train.loss": "logarithmic",
-    "meta_train.harm_weight": 0.5,
+    "meta_train.harm_weight": 0.2,
     "meta_train.precision": "float32",
     "shifts.strength": 2.0,
 }
