@@ -103,7 +103,7 @@ class GeneralizeFormer(nn.Module):
         self, backbone: Backbone, images: torch.Tensor, context: Context | None, probe: Probe | None
     ) -> Prediction:
         once = SinglePass(
-            self.generator, backbone, len(images), prior_count=self.prior_count, context=context, probe=probe
+            self.generator, backbone, images.shape[0], prior_count=self.prior_count, context=context, probe=probe
         )
         logits = once.run(backbone.network, images)
         source = None if probe is None else self._source(probe, images)
@@ -112,7 +112,7 @@ class GeneralizeFormer(nn.Module):
 
     def _source(self, probe: Probe, images: torch.Tensor) -> torch.Tensor | None:
         """The source model's logits of all `images`, where the probe has shown them."""
-        return probe.logits if self.probes_source and len(probe.logits) == len(images) else None
+        return probe.logits if self.probes_source and probe.logits.shape[0] == images.shape[0] else None
 
     def _with_context(self, backbone: Backbone, images: torch.Tensor, context: Context) -> Prediction:
         probe = self._probe(backbone, images, context.probed)

@@ -153,7 +153,8 @@ def test_several_runs_go_on_from_it_as_well(
     words = [word for run in (finished_pretrain, pretrained) for word in ("--run", run, "--source", data / "sources")]
     plan = ["meta-train", *words, "--out", tmp_path / "x", "--dry-run"]
     shown = typed(*plan, "--json").json["settings"]
-    assert shown["meta_train"]["start"] == "universal" and shown["generator"]["probe"] == "forward"
+    assert shown["meta_train"]["start"] == "universal"
+    assert shown["generator"] == generator_settings("universal").model_dump(mode="json")
     assert "Start: universal" in typed(*plan).out
     for more in (["--start", "none"], ["--set", "generator.depth=1"]):
         assert "Start: none" in typed(*plan, *more).out
