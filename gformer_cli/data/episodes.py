@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -163,22 +164,21 @@ def _drawn(
     for position in pool:
         of_class.setdefault(int(domain.labels[position]), []).append(position)
     low, high = (math.log(bound) for bound in CONCENTRATIONS)
-    shares = _dirichlet(rng, math.exp(rng.uniform(low, high)), len(of_class))
-    wanted = rng.choices(sorted(of_class), shares, k=size)
+    labels = sorted(of_class)
+    wanted = Counter(rng.choices(labels, _dirichlet(rng, math.exp(rng.uniform(low, high)), len(labels)), k=size))
     chosen: list[int] = []
-    for label in sorted(of_class):
-        chosen += rng.sample(of_class[label], min(wanted.count(label), len(of_class[label])))
+    for label in labels:
+        chosen += rng.sample(of_class[label], min(wanted[label], len(of_class[label])))
     rng.shuffle(chosen)
     return tuple(chosen)
 
 
 def _dirichlet(rng: random.Random, concentration: float, count: int) -> list[float]:
-    """`count` shares that sum to 1."""
+    """`count` shares, as parts of the largest."""
     # in logarithms: of a gamma variable of small shape little is left but its logarithm (Marsaglia and Tsang 2000)
     logs = [
         math.log(rng.gammavariate(concentration + 1.0, 1.0)) + math.log(1.0 - rng.random()) / concentration
         for _ in range(count)
     ]
     most = max(logs)
-    weights = [math.exp(each - most) for each in logs]
-    return [weight / sum(weights) for weight in weights]
+    return [math.exp(each - most) for each in logs]

@@ -243,8 +243,9 @@ class ChannelGenerator(Generator):
         if self.share_head is not None:
             assert observed.logits is not None
             follows = self.share_head(batch)
-            bias = bias + follows[0] * log_shares(observed.logits, observed.own)
-            bias = bias + follows[1] * log_shares(observed.logits, None)
+            together = log_shares(observed.logits, None)
+            own = together if observed.own is None else log_shares(observed.logits, observed.own)
+            bias = bias + follows[0] * own + follows[1] * together
         return torch.cat(weight), bias
 
 
