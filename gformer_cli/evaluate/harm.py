@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 BEARABLE = 0.01
 """Accuracy: the loss of a cell that counts as none."""
+COLUMNS = ("method", "where most", "most", f"cells with {100 * BEARABLE:.1f} or less, %")
+"""Of a table with a method a row."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,11 @@ class Loss:
     def place(self) -> tuple[str, int, str]:
         """The cell, whatever the method."""
         return self.stream, self.batch_size, self.target
+
+
+def in_words(stream: str, batch_size: int, target: str) -> str:
+    """A cell's place."""
+    return f"{target}, {stream}, batches of {batch_size}"
 
 
 @dataclass(frozen=True)

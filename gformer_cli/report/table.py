@@ -12,7 +12,7 @@ from rich.text import Text
 from gformer_cli.console import percent, table
 from gformer_cli.data.corruptions import CORRUPTIONS
 from gformer_cli.data.streams import PLAIN
-from gformer_cli.evaluate.harm import BEARABLE, Harm, by_cell
+from gformer_cli.evaluate.harm import COLUMNS, Harm, by_cell, in_words
 from gformer_cli.evaluate.limits import Change
 from gformer_cli.evaluate.plan import SHIFTS
 from gformer_cli.evaluate.results import Choice, Difference, Results, Summary
@@ -54,15 +54,14 @@ def harm_tables(found: Sequence[Harm], *, every_cell: bool = False) -> list[Tabl
     rows = [
         [
             h.method,
-            f"{h.worst.target}, {h.worst.stream}, batches of {h.worst.batch_size}",
+            in_words(*h.worst.place),
             lost(h.worst.loss),
             percent(h.bearable),
         ]
         for h in found
     ]
     title = f"Lost to source over {len(found[0].cells)} cells (target x stream x batch size), in points"
-    columns = ["method", "where most", "most", f"cells with {100 * BEARABLE:.1f} or less, %"]
-    made = [table(title, columns, rows, numbers_from=2)]
+    made = [table(title, COLUMNS, rows, numbers_from=2)]
     if every_cell:
         made.append(_every_cell(found))
     return made

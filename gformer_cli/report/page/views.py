@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gformer_cli.console import percent
-from gformer_cli.evaluate.harm import BEARABLE, Harm, by_cell
+from gformer_cli.evaluate.harm import COLUMNS, Harm, by_cell, in_words
 from gformer_cli.evaluate.results import REFERENCE, Difference, Summary
 from gformer_cli.report.table import interval, lost, points
 
@@ -84,23 +84,22 @@ def harm_tables(found: Sequence[Harm]) -> list[Table]:
     rows = [
         [
             name(h.method),
-            name(f"{h.worst.target}, {h.worst.stream}, batches of {h.worst.batch_size}"),
+            name(in_words(*h.worst.place)),
             number(h.worst.loss, lost, harm=round(h.worst.loss, 3) > 0.0),
             number(h.bearable, percent),
         ]
         for h in found
     ]
-    columns = ["method", "where most", "most", f"cells with {100 * BEARABLE:.1f} or less, %"]
     every = [
         [
-            name(f"{target}, {stream}, batches of {size}"),
+            name(in_words(*place)),
             *[number(loss, lost, harm=round(loss, 3) > 0.0) for loss in losses],
         ]
-        for (stream, size, target), losses in by_cell(found).items()
+        for place, losses in by_cell(found).items()
     ]
     count = f"{len(every)} cells (target, stream, batch size)"
     return [
-        Table(f"Lost to source in points, over {count}", columns, rows),
+        Table(f"Lost to source in points, over {count}", COLUMNS, rows),
         Table(f"Lost to source in points, each of {count}", ["cell", *[h.method for h in found]], every),
     ]
 
