@@ -190,6 +190,9 @@ class GeneratorSettings(_Section):
             raise ValueError("generator.kind vector needs a generator.probe")
         if self.probe == "none" and self.probe_images != 1.0:
             raise ValueError("generator.probe_images needs a generator.probe")
+        for name in ("probed_classes", "trust"):
+            if self.probe == "none" and getattr(self, name):
+                raise ValueError(f"generator.{name} needs a generator.probe")
         return self
 
 
@@ -237,8 +240,8 @@ class MetaTrainSettings(_Section):
     single_pass: Fraction = 0.0
     """Share of the episodes that are generated in a single pass though `generator.probe` asks for a probe."""
     loss: Literal["logarithmic", "relative", "cross_entropy"] = "relative"
-    """`relative`: at its best temperature and as a share of the source model's; `logarithmic`: its logarithm, at its
-    best temperature; `cross_entropy`: as in the paper."""
+    """`relative`: at its best temperature and as a share of the source model's; `logarithmic`: at its best temperature,
+    the logarithm of 1 and it; `cross_entropy`: as in the paper."""
     harm_weight: NotNegative = 0.0
     """Weight of what the loss is above the source model's, where it is."""
     huber_weight: NotNegative = 0.0

@@ -83,17 +83,17 @@ class EpisodeWork:
         self.divergence = Divergence(label, "meta-train", "meta_train.learning_rate", self.options.learning_rate)
         self.sampler = EpisodeSampler(
             domains,
-            settings.seed,
-            self.options.largest_batch,
-            self.options.skewed,
+            seed=settings.seed,
+            largest_batch=self.options.largest_batch,
+            skewed=self.options.skewed,
             # without leave-one-domain-out models, only a shift makes images that the model has not seen
-            settings.shifts.probability if leave_one_domain_out else 1.0,
-            settings.shifts.strength,
-            settings.shifts.families,
-            self.options.at_home,
-            self.options.two_conditions,
-            self.options.context,
-            self.options.single_pass,
+            shift_probability=settings.shifts.probability if leave_one_domain_out else 1.0,
+            shift_strength=settings.shifts.strength,
+            families=settings.shifts.families,
+            at_home=self.options.at_home,
+            two_conditions=self.options.two_conditions,
+            context=self.options.context,
+            single_pass=self.options.single_pass,
         )
         self.validation = validation_episodes(
             domains,

@@ -22,6 +22,9 @@ OTHER = {
     "statistics": False,
     "features": False,
     "probe_images": 0.5,
+    "class_shares": True,
+    "probed_classes": True,
+    "trust": True,
 }
 
 
@@ -42,3 +45,23 @@ def test_a_setting_changes_what_is_generated_unless_it_is_idle(
         return made
 
     assert torch.equal(logits(), logits(**{name: OTHER[name]})) is (name in IDLE[kind])
+
+
+@pytest.mark.parametrize("name", ["probed_classes", "trust"])
+def test_what_is_read_of_a_probe_needs_one(name: str) -> None:
+    with pytest.raises(ValueError, match=f"generator.{name} needs a generator.probe"):
+        GeneratorSettings.model_validate({name: True})
+    assert getattr(GeneratorSettings.model_validate({name: True, "probe": "source"}), name) is True
+
+
+def test_a_probe_of_the_source_model_is_another_than_one_under_mixed_statistics(
+    narrow_resnet: Backbone, images: torch.Tensor
+) -> None:
+    found = {}
+    for probe in ("forward", "source"):
+        settings = GeneratorSettings.model_validate({**SMALL, "probe": probe})
+        torch.manual_seed(0)
+        model = build_model(settings, build_generator(settings, narrow_resnet)).to(images)
+        found[probe] = model(narrow_resnet, images)
+    assert found["forward"].source is None and torch.equal(found["source"].source, narrow_resnet(images))
+    assert not torch.equal(found["forward"].probe.logits, found["source"].probe.logits)

@@ -39,8 +39,9 @@ def make_trainer(domains: list[Domain], run: RunFolder, tiny: Settings) -> Calla
         models = SourceModels(run, run.source(), settings, CPU)
         torch.manual_seed(0)
         generator = build_generator(settings.generator, models.full)
-        share = build_model(settings.generator, generator).probe_images
-        model = GeneralizeFormer(generator, prior_count=16.0, probe_images=share)
+        asked = build_model(settings.generator, generator)
+        how = {"probe_images": asked.probe_images, "probes_source": asked.probes_source}
+        model = GeneralizeFormer(generator, prior_count=16.0, **how)
         source = EpisodeSource("run", models, loaded, settings, leave_one_domain_out)
         return MetaTrainer(model, [source], settings, run, CPU, label="generator")
 

@@ -109,6 +109,29 @@ def test_what_came_before_an_episode_is_its_context(make_work: MakeWork) -> None
     torch.testing.assert_close(found, torch.nn.functional.cross_entropy(expected.logits, episode.labels(CPU)))
 
 
+def test_two_conditions_and_single_passes_are_drawn_as_the_settings_say(make_work: MakeWork) -> None:
+    shares = "meta_train.two_conditions", "meta_train.single_pass"
+    shifted = "shifts.probability=1", "meta_train.at_home=0"
+    none, all_of_them = (make_work(*shifted, *(f"{name}={share}" for name in shares)) for share in (0, 1))
+    for number in range(20):
+        plain, other = none.sampler.draw(number), all_of_them.sampler.draw(number)
+        assert plain.other is None and not plain.single_pass
+        assert other.other is not None and other.single_pass
+
+
+def test_a_single_pass_among_the_episodes_is_trained_on(make_work: MakeWork) -> None:
+    work = make_work("generator.probe=source", "meta_train.single_pass=1", "meta_train.loss=cross_entropy")
+    episode = next(e for e in map(work.sampler.draw, range(50)) if len(e.positions) > 1 and not e.earlier)
+    backbone, images = work.backbone_of(episode), episode.inputs(CPU)
+    with torch.no_grad():
+        for parameter in work.model.parameters():
+            parameter.add_(0.1)
+        once, probed = work.model(backbone, images, single_pass=True).logits, work.model(backbone, images).logits
+    expected, other = (torch.nn.functional.cross_entropy(logits, episode.labels(CPU)) for logits in (once, probed))
+    torch.testing.assert_close(work.loss(episode).cross_entropy, expected)
+    assert not torch.isclose(expected, other)
+
+
 def test_without_leave_one_domain_out_models_every_episode_is_shifted(make_work: MakeWork) -> None:
     work = make_work("shifts.probability=0", "meta_train.at_home=0", leave_one_domain_out=False)
     assert all(work.sampler.draw(number).shift is not None for number in range(20))
