@@ -92,7 +92,7 @@ def demo(
 ) -> None:
     """Run the whole pipeline on real digits under simulated cameras: data, pretrain, meta-train, adapt, evaluate.
 
-    Every step is an ordinary command, shown before it runs. About five minutes on two idle cores, more on busy ones.
+    Every step is an ordinary command, shown before it runs. About eight minutes on two cores, more on busy ones.
     """
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
     made = Made(out)
