@@ -16,7 +16,7 @@ from gformer_cli.report.page.evaluation import evaluation_page
 from gformer_cli.report.table import interval
 
 MakeDocument = Callable[..., Document]
-SECTIONS = ["verdict", "targets", "streams", "cost", "calibration", "inside", "pictures", "made"]
+SECTIONS = ["verdict", "targets", "harm", "streams", "cost", "calibration", "inside", "pictures", "made"]
 HOSTILE = [
     "<script>alert(1)</script>",
     "\"'><img src=x onerror=alert(1)>",
