@@ -3,16 +3,18 @@
 `folder.py` is where it starts. Folders that fill are followed by `gformer_cli.watch`.
 """
 
+from gformer_cli.adapt.answering import OVERFLOW, Answer, answer
 from gformer_cli.adapt.folder import AdaptResult, adapt
 from gformer_cli.adapt.guarding import choose_guard
 from gformer_cli.adapt.output import Row, check_output, reserved, write_csv, write_rows
 from gformer_cli.adapt.parameters import ParameterFolder
-from gformer_cli.adapt.predictor import OVERFLOW, Outcome, Predictor, Sink
+from gformer_cli.adapt.predictor import Outcome, Predictor, Sink
 from gformer_cli.adapt.sample import Sample
 
 __all__ = [
     "OVERFLOW",
     "AdaptResult",
+    "Answer",
     "Outcome",
     "ParameterFolder",
     "Predictor",
@@ -20,6 +22,7 @@ __all__ = [
     "Sample",
     "Sink",
     "adapt",
+    "answer",
     "check_output",
     "choose_guard",
     "reserved",

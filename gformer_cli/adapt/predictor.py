@@ -8,21 +8,17 @@ from dataclasses import dataclass
 
 import torch
 
+from gformer_cli.adapt.answering import answer
 from gformer_cli.adapt.output import Row
 from gformer_cli.allocator import KeptMemory
 from gformer_cli.bundle import Bundle
-from gformer_cli.compute.device import autocast
 from gformer_cli.compute.pace import Pace
 from gformer_cli.core.context import Context
 from gformer_cli.core.generalizeformer import Prediction
 from gformer_cli.core.parameters import Parameters
-from gformer_cli.errors import InputError
-from gformer_cli.guard.prediction import predict_both
-from gformer_cli.guard.rule import SOURCE, Guard, Verdict
+from gformer_cli.guard.rule import Guard, Verdict
 from gformer_cli.images.preprocessing import Batch
 
-OVERFLOW = "overflow"
-"""The reason of a verdict on generated parameters that give no finite numbers: the source model answers."""
 _CALL = 6
 """A batch costs about as much as so many images more."""
 REMEMBERED_TARGETS = 16
@@ -114,21 +110,21 @@ class Predictor:
         with self.pace.step(len(batch.files) + _CALL):
             return self._predict(batch, target)
 
-    @torch.no_grad()
     def _predict(self, batch: Batch, target: str) -> Outcome:
         began = time.perf_counter()
         images = self.bundle.preprocessing.network_input(batch.pixels, self.device)
-        with autocast(self.precision, self.device):
-            both = predict_both(self.bundle.backbone, self.bundle.model, images, self._context_of(target))
-            if not both.source.isfinite().all():
-                raise self._no_numbers(target)
-            verdict = Verdict() if self.guard is None else self.guard.decide(both.signals)
-            logits, parameters = both.under(verdict if self.obeyed else Verdict())
-            if not logits.isfinite().all():  # no numbers are no answer, whatever was asked of the guard
-                verdict = Verdict(SOURCE, 0.0, verdict.signals, (OVERFLOW, *verdict.reasons))
-                logits, parameters = both.under(verdict)
-                self._contexts.pop(target, None)
-        probabilities, before = logits.softmax(dim=1).cpu(), both.source.softmax(dim=1).cpu()
+        found = answer(
+            self.bundle,
+            images,
+            self.guard,
+            obeyed=self.obeyed,
+            context=self._context_of(target),
+            precision=self.precision,
+            target=target,
+        )
+        if found.overflown:
+            self._contexts.pop(target, None)
+        probabilities, before = found.logits.softmax(dim=1).cpu(), found.source.softmax(dim=1).cpu()
         number = self.batches
         self.batches += 1
         self.memory.give_back_if_due()
@@ -138,19 +134,12 @@ class Predictor:
             batch=batch,
             probabilities=probabilities,
             source_probabilities=before,
-            prediction=both.prediction,
-            verdict=verdict,
-            parameters=parameters,
+            prediction=found.prediction,
+            verdict=found.verdict,
+            parameters=found.parameters,
             seconds=time.perf_counter() - began,
             threads=torch.get_num_threads(),
         )
-
-    def _no_numbers(self, target: str) -> InputError:
-        """The error for a source model that has no answer; there is nothing that could take its place."""
-        hint = "Is it whole? gformer inspect --verify tells."
-        if self.precision != "float32":
-            hint = f"Without --precision {self.precision} it may. {hint}"
-        return InputError(f"bundle {self.bundle.path} gives no finite numbers for images of {target}", hint)
 
     def _context_of(self, target: str) -> Context | None:
         if not self.context:

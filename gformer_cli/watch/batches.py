@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gformer_cli.adapt.predictor import OVERFLOW, Outcome, Predictor, Sink
+from gformer_cli.adapt.answering import OVERFLOW
+from gformer_cli.adapt.predictor import Outcome, Predictor, Sink
 from gformer_cli.console import one_line
 from gformer_cli.data.labelled import unreadable
 from gformer_cli.folders.domains import ImageFile
