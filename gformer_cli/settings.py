@@ -260,6 +260,9 @@ class MetaTrainSettings(_Section):
     """Per source domain, with and without a held-out shift, at each of the validation's batch sizes."""
     validation_skewed: Fraction = 0.5
     """Share of them, rounded to whole batches, whose class shares are drawn."""
+    validation_harm: NotNegative = 0.2
+    """The generator that is kept has the highest mean accuracy less so much of the worst loss to the source model, over
+    domains, batch sizes and kinds of episodes."""
     guard_batches: Annotated[int, Field(ge=0)] = 12
     """Clean batches per source domain and batch size that the guard is calibrated on; 0: the bundle has no guard."""
 

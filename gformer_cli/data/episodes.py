@@ -43,6 +43,11 @@ class Episode:
     single_pass: bool = False
     """Whether a generator that would probe is to generate in a single pass."""
 
+    @property
+    def condition(self) -> tuple[str, int, bool, bool]:
+        """What it has in common with other episodes: domain, batch size, whether it is shifted, and at home."""
+        return self.domain.name, len(self.positions), self.shift is not None, self.at_home
+
     def inputs(self, device: torch.device) -> torch.Tensor:
         """The network's input, float32 (B, 3, S, S)."""
         images = self._pixels(self.positions, device)

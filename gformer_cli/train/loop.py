@@ -33,10 +33,10 @@ class Training(Protocol):
         """One update; returns the loss. Raises `WorkError` where that is not finite."""
 
     def start(self) -> float:
-        """The accuracy that is to be beaten; asked once, before the first step."""
+        """The score that is to be beaten; asked once, before the first step."""
 
     def validate(self) -> float:
-        """Accuracy of `kept_weights` on held-out images."""
+        """The score of `kept_weights` on held-out images: the highest is kept."""
 
     def weights(self) -> Mapping[str, torch.Tensor]:
         """What steps change."""
@@ -50,11 +50,11 @@ class Training(Protocol):
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Take over what `state` has given. Raises `InputError`, or what tensors that do not fit raise."""
 
-    def figures(self, accuracy: float) -> dict[str, float]:
-        """A line of the log: the steps since the last one, and the `accuracy` that was found after them."""
+    def figures(self) -> dict[str, float]:
+        """A line of the log: the steps since the last one, and what the last validation found."""
 
-    def note(self, steps_per_second: float) -> str:
-        """What progress shows behind loss and accuracy."""
+    def note(self, best: float, steps_per_second: float) -> str:
+        """What progress shows behind the loss; `best` is the highest score so far."""
 
 
 class Loop:
@@ -86,12 +86,12 @@ class Loop:
         """Validations since the best one."""
         saved = checkpoint.load()
         if saved is None:
-            self.best_accuracy = training.start()
+            self.best_score = training.start()
             self.best = _copy(training.kept_weights())
             return
         with checkpoint.restoring():
             training.restore(saved)
-            self.step, self.best_accuracy, self.best = saved["step"], saved["best_accuracy"], saved["best_state"]
+            self.step, self.best_score, self.best = saved["step"], saved["best_accuracy"], saved["best_state"]
             self.idle = saved.get("idle", 0)  # earlier versions did not count those of source models
 
     @property
@@ -116,7 +116,7 @@ class Loop:
             if validated:
                 self._validate(time.monotonic() - began)
             rate = (self.step - before) / (time.monotonic() - began)
-            progress.advance(f"loss {loss:.3f}, validation {max(self.best_accuracy, 0.0):.1%}{training.note(rate)}")
+            progress.advance(f"loss {loss:.3f}, {training.note(self.best_score, rate)}")
             if validated or stop.requested:
                 self._save()
             if stop.requested:
@@ -133,18 +133,18 @@ class Loop:
     def _validate(self, seconds: float) -> None:
         training = self.training
         training.divergence.check_state(self.step, training.kept_weights())
-        accuracy = training.validate()
+        score = training.validate()
         self.idle += 1
-        if accuracy > self.best_accuracy:
-            self.best_accuracy, self.best, self.idle = accuracy, _copy(training.kept_weights()), 0
+        if score > self.best_score:
+            self.best_score, self.best, self.idle = score, _copy(training.kept_weights()), 0
         place = {"model": training.label, "step": self.step}
         how = {"threads": training.pace.threads, "seconds": round(seconds, 3)}
-        append_json_line(self.log, {**place, **training.figures(accuracy), **how})
+        append_json_line(self.log, {**place, **training.figures(), **how})
 
     def _save(self) -> None:
         training = self.training
         training.divergence.check_state(self.step, training.weights())
-        own = {"step": self.step, "best_accuracy": self.best_accuracy, "best_state": self.best, "idle": self.idle}
+        own = {"step": self.step, "best_accuracy": self.best_score, "best_state": self.best, "idle": self.idle}
         self.checkpoint.save({**training.state(), **own})
 
 

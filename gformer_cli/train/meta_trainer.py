@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -45,6 +46,20 @@ class Place(Protocol):
         """Of the training of `label`."""
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a validation found."""
+
+    score: float = 0.0
+    """By which a generator is chosen: `accuracy` less `meta_train.validation_harm` times `worst_loss`."""
+    accuracy: float = 0.0
+    """On the validation episodes, the mean over runs."""
+    worst_loss: float = 0.0
+    """Of any condition to the source model."""
+    of_runs: Sequence[float] = ()
+    """The accuracy on each run."""
+
+
 class MetaTrainer:
     """Trains one generator in place, on episodes of one run or of several."""
 
@@ -79,13 +94,17 @@ class MetaTrainer:
             model.generator.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay
         )
         self.untrained = 0.0
-        """Accuracy on the validation episodes of the generator as it was before this training."""
+        """The score of the generator as it was before this training."""
         self.references: dict[str, float] = {}
         """That of the source model, and of its batch statistics."""
         self.of_runs: dict[str, list[float]] = {}
         """Per method its last accuracy on each run."""
-        self.best: tuple[float, list[float]] = (-1.0, [])
-        """The accuracy of the best generator so far, and that on each run."""
+        self.of_episodes: dict[str, list[list[float]]] = {}
+        """Likewise on each of a run's validation episodes, for each run."""
+        self.found = Found()
+        """By the last validation."""
+        self.best = Found(score=-1.0)
+        """By that of the best generator so far."""
         self.steps = 0
         """That were taken until training ended."""
         self.recent = _Means()
@@ -111,11 +130,11 @@ class MetaTrainer:
         )
         progress.message("validation episodes: source {source:.1%}, bn {bn:.1%}".format_map(self.references))
         loop.train(progress, stop or StopRequest())
-        if loop.best_accuracy == self.untrained:
+        if loop.best_score == self.untrained:
             progress.warning(self._kept_start())
         self.steps = loop.step
         self.model.generator.load_state_dict(loop.best)
-        return {"gformer": loop.best_accuracy, **self.references}
+        return {"gformer": self.best.accuracy, **self.references}
 
     def _kept_start(self) -> str:
         """What to say where no step was an improvement."""
@@ -136,9 +155,12 @@ class MetaTrainer:
 
     def validate(self) -> float:
         accuracy = self.accuracy("gformer")
-        if accuracy > self.best[0]:
-            self.best = accuracy, self.of_runs.get("gformer", [])
-        return accuracy
+        worst = self.worst_loss()
+        score = accuracy - self.options.validation_harm * worst
+        self.found = Found(score, accuracy, worst, self.of_runs["gformer"])
+        if score > self.best.score:
+            self.best = self.found
+        return score
 
     def weights(self) -> dict[str, torch.Tensor]:
         return self.model.generator.state_dict()
@@ -156,7 +178,7 @@ class MetaTrainer:
             "recent_count": self.recent.count,
             "settings": to_yaml(self.settings),
             "sources": [source.digest for source in self.sources],
-            "best": list(self.best),
+            "best": asdict(self.best),
         }
 
     def restore(self, saved: Mapping[str, Any]) -> None:
@@ -176,13 +198,13 @@ class MetaTrainer:
         if self.average is not None:
             self.average.load_state_dict(saved["average"])
         self.untrained = saved["untrained"]
-        accuracy, of_runs = saved.get("best", self.best)
-        self.best = accuracy, of_runs
+        self.best = Found(**saved["best"])
         self.recent = _Means(saved["recent_sums"], saved["recent_count"])
 
-    def figures(self, accuracy: float) -> dict[str, float]:
+    def figures(self) -> dict[str, float]:
+        own = {"validation_accuracy": self.found.accuracy, "validation_worst_loss": self.found.worst_loss}
         references = {f"validation_{name}": value for name, value in self.references.items()}
-        return {**self.recent.take(), "validation_accuracy": accuracy, **references, **self._figures_of_runs()}
+        return {**self.recent.take(), **own, **references, **self._figures_of_runs()}
 
     def _figures_of_runs(self) -> dict[str, float]:
         """The validation's figures on each run, where there are several."""
@@ -197,13 +219,14 @@ class MetaTrainer:
 
     def figures_of_runs(self) -> dict[str, dict[str, float]]:
         """Per run the accuracies on its validation episodes, of the best generator and of what it is compared with."""
-        found = {**self.of_runs, "gformer": self.best[1]}
+        found = {**self.of_runs, "gformer": self.best.of_runs}
         methods = ("gformer", *self.references)
         return {source.name: {name: found[name][run] for name in methods} for run, source in enumerate(self.sources)}
 
-    def note(self, steps_per_second: float) -> str:
+    def note(self, best: float, steps_per_second: float) -> str:
         rate = steps_per_second * self.works[0].per_step
-        return " (source {source:.1%}, bn {bn:.1%})".format_map(self.references) + f", {rate:.1f} episodes/s"
+        beside = "(source {source:.1%}, bn {bn:.1%})".format_map(self.references)
+        return f"validation {self.best.accuracy:.1%} {beside}, {rate:.1f} episodes/s"
 
     def step(self, number: int) -> float:
         """One update from several episodes; returns the mean of their cross-entropies."""
@@ -235,6 +258,12 @@ class MetaTrainer:
 
     def accuracy(self, method: str) -> float:
         """Mean over runs of the mean accuracy over a run's validation episodes, of `gformer`, `source` or `bn`."""
+        self.of_episodes[method] = self.answers(method)
+        self.of_runs[method] = [mean(values) for values in self.of_episodes[method]]
+        return mean(self.of_runs[method])
+
+    def answers(self, method: str) -> list[list[float]]:
+        """For each run the accuracy of `method` on each of its validation episodes."""
         weights = flat(self.kept.generator) if method == "gformer" else None
         pieces = [
             (self.label, run, weights, number, method)
@@ -242,8 +271,17 @@ class MetaTrainer:
             for number in range(len(work.validation))
         ]
         found = iter(map_in_order(self.crew, look, pieces))
-        self.of_runs[method] = [mean(list(itertools.islice(found, len(work.validation)))) for work in self.works]
-        return mean(self.of_runs[method])
+        return [list(itertools.islice(found, len(work.validation))) for work in self.works]
+
+    def worst_loss(self) -> float:
+        """The most that the generator's last validation lost to the source model on any condition of any run: a domain,
+        a batch size, and whether the images are shifted or the model knows them. In accuracy; never below 0."""
+        losses: dict[tuple[object, ...], list[float]] = {}
+        episodes = [(run, episode.condition) for run, work in enumerate(self.works) for episode in work.validation]
+        before, after = (itertools.chain(*self.of_episodes[method]) for method in ("source", "gformer"))
+        for (run, condition), source, generated in zip(episodes, before, after, strict=True):
+            losses.setdefault((run, *condition), []).append(source - generated)
+        return max(0.0, *map(mean, losses.values()))
 
 
 def _same_settings(saved: object, settings: Settings) -> bool:

@@ -65,6 +65,8 @@ class SourceTrainer:
         ]
         self.loss = 0.0
         """Of the last step."""
+        self.accuracy = 0.0
+        """Of the last validation."""
         self.hold: int | None = None
         """With patience: the steps after which the learning rate falls; None as long as validation rises."""
 
@@ -121,11 +123,11 @@ class SourceTrainer:
         self.optimizer.load_state_dict(saved["optimizer"])
         self.hold = saved.get("hold")
 
-    def figures(self, accuracy: float) -> dict[str, float]:
-        return {"loss": self.loss, "validation_accuracy": accuracy}
+    def figures(self) -> dict[str, float]:
+        return {"loss": self.loss, "validation_accuracy": self.accuracy}
 
-    def note(self, steps_per_second: float) -> str:
-        return ""
+    def note(self, best: float, steps_per_second: float) -> str:
+        return f"validation {max(best, 0.0):.1%}"
 
     def step(self, number: int) -> float:
         """One update from a batch that holds the domains alike; returns its loss."""
@@ -185,4 +187,5 @@ class SourceTrainer:
                 correct += int((logits.argmax(dim=1).cpu() == domain.labels[chosen]).sum())
             if domain.validation:
                 accuracies.append(correct / len(domain.validation))
-        return sum(accuracies) / len(accuracies) if accuracies else 0.0
+        self.accuracy = sum(accuracies) / len(accuracies) if accuracies else 0.0
+        return self.accuracy

@@ -23,7 +23,11 @@ ReadLog = Callable[[Path], list[dict[str, Any]]]
 def keep_the_last(patch: pytest.MonkeyPatch) -> None:
     """Every look at the validation finds an improvement, so that the last generator is the saved one."""
     looks = itertools.count()
-    patch.setattr(MetaTrainer, "accuracy", lambda *_: next(looks) / 1000)
+
+    def answers(self: MetaTrainer, _method: str) -> list[list[float]]:
+        return [[next(looks) / 1000] * len(work.validation) for work in self.works]
+
+    patch.setattr(MetaTrainer, "answers", answers)
 
 
 @pytest.fixture

@@ -39,7 +39,8 @@ class Sum:
         return 0.1
 
     def validate(self) -> float:
-        return self.accuracies.pop(0)
+        self.accuracy = self.accuracies.pop(0)
+        return self.accuracy
 
     def weights(self) -> dict[str, torch.Tensor]:
         return {"weight": self.weight}
@@ -52,11 +53,11 @@ class Sum:
     def restore(self, saved: Mapping[str, Any]) -> None:
         self.weight.copy_(saved["network"]["weight"])
 
-    def figures(self, accuracy: float) -> dict[str, float]:
-        return {"validation_accuracy": accuracy}
+    def figures(self) -> dict[str, float]:
+        return {"validation_accuracy": self.accuracy}
 
-    def note(self, steps_per_second: float) -> str:
-        return " and more" if steps_per_second > 0.0 else ""
+    def note(self, best: float, steps_per_second: float) -> str:
+        return f"best {best}" + (" and more" if steps_per_second > 0.0 else "")
 
 
 class Listener(Silent):
@@ -104,15 +105,15 @@ def test_the_best_weights_are_kept(run: RunFolder, accuracies: list[float], best
     loop = loop_of(Sum(accuracies), run)
     loop.train(Silent(), StopRequest())
     assert loop.finished and loop.step == 5
-    assert loop.best_accuracy == best and loop.best["weight"].item() == weight
+    assert loop.best_score == best and loop.best["weight"].item() == weight
     assert log(run) == [("sum", step, found, 1) for step, found in zip((2, 4, 5), accuracies, strict=True)]
 
 
 def test_what_is_told_on_the_way(run: RunFolder) -> None:
     listener = Listener()
     loop_of(Sum([0.5]), run, steps=2).train(listener, StopRequest())
-    note = "loss 0.250, validation {} and more"
-    assert listener.told == [("summing", 2, 0), (note.format("10.0%"),), (note.format("50.0%"),)]
+    note = "loss 0.250, best {} and more"
+    assert listener.told == [("summing", 2, 0), (note.format(0.1),), (note.format(0.5),)]
 
 
 @pytest.mark.parametrize("after", [1, 2, 3, 4, 5])
@@ -128,7 +129,7 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(run: RunFolde
     loop.train(listener, StopRequest())
     assert listener.told[0] == ("summing", 5, after)
     assert first.steps + second.steps == [0, 1, 2, 3, 4] and second.weight.item() == 10
-    assert loop.best_accuracy == 0.4 and loop.best["weight"].item() == 6
+    assert loop.best_score == 0.4 and loop.best["weight"].item() == 6
     assert [line[1:3] for line in log(run)] == [(2, 0.2), (4, 0.4), (5, 0.3)]
 
 
@@ -139,7 +140,7 @@ def test_to_checkpoint_ends_at_each_validation(run: RunFolder) -> None:
         loop.train(Silent(), StopRequest(), to_checkpoint=True)
         steps.append((loop.step, loop.finished))
     assert steps == [(2, False), (4, False), (5, True)]
-    assert loop.best_accuracy == 0.4 and loop.best["weight"].item() == 6
+    assert loop.best_score == 0.4 and loop.best["weight"].item() == 6
 
 
 def test_patience_counts_validations_since_the_best_one_also_over_a_stop(run: RunFolder) -> None:
@@ -149,7 +150,7 @@ def test_patience_counts_validations_since_the_best_one_also_over_a_stop(run: Ru
         loop_of(training, run, steps=9, every=1, patience=2).train(Listener(stop, 4), stop)
     loop = loop_of(Sum(training.accuracies), run, steps=9, every=1, patience=2)
     loop.train(listener, StopRequest())
-    assert loop.finished and loop.step == 5 and loop.best_accuracy == 0.3
+    assert loop.finished and loop.step == 5 and loop.best_score == 0.3
     assert listener.told[-1] == ("validation has stopped rising: 2 without a better one by step 5",)
     again = Sum([])  # what patience has ended takes no step more
     loop_of(again, run, steps=9, every=1, patience=2).train(Silent(), StopRequest())

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -25,6 +26,13 @@ def gradients_of_a_step(trainer: MetaTrainer) -> list[torch.Tensor]:
     trainer.optimizer = Capture(trainer.model.generator.parameters(), lr=1.0)
     trainer.step(4)
     return found
+
+
+def answer_with(monkeypatch: pytest.MonkeyPatch, trainer: MetaTrainer, scores: Iterator[float]) -> None:
+    """Let validations find these accuracies on every episode."""
+
+    episodes = len(trainer.works[0].validation)
+    monkeypatch.setattr(trainer, "answers", lambda _method: [[next(scores)] * episodes])
 
 
 def test_a_step_averages_its_episodes_and_weighs_the_terms(make_trainer: Callable[..., MetaTrainer]) -> None:
@@ -57,7 +65,7 @@ def test_what_is_kept_is_the_average_of_the_weights(
     """ema 0.5: half of the average so far and half of the new weights, after each step."""
     trainer = make_trainer("meta_train.ema=0.5", "meta_train.steps=3", "meta_train.validate_every=3")
     scores = iter([0.1, 0.1, 0.0, 0.9])
-    monkeypatch.setattr(trainer, "accuracy", lambda _method: next(scores))
+    answer_with(monkeypatch, trainer, scores)
     weights: list[dict[str, torch.Tensor]] = []
     step = trainer.step
 
@@ -78,9 +86,30 @@ def test_patience_stops_after_so_many_validations_without_a_better_one(
 ) -> None:
     trainer = make_trainer("meta_train.patience=2", "meta_train.steps=9", "meta_train.validate_every=1")
     scores = iter([0.1, 0.1, 0.0, 0.5, 0.4, 0.6, 0.6, 0.5, 0.9])  # source, bn, untrained, then each step's
-    monkeypatch.setattr(trainer, "accuracy", lambda _method: next(scores))
+    answer_with(monkeypatch, trainer, scores)
     assert trainer.train(Silent())["gformer"] == 0.6
     assert len(run.meta_train_log.read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize(("harm", "kept"), [(0, 0.7), (0.2, 0.6)])
+def test_the_worst_loss_of_a_condition_weighs_on_what_is_kept(
+    make_trainer: Callable[..., MetaTrainer], run: RunFolder, monkeypatch: pytest.MonkeyPatch, harm: float, kept: float
+) -> None:
+    """0.7 with one condition 0.8 below the source model's 0.5 has the score 0.54, and 0.6 everywhere 0.6."""
+    trainer = make_trainer(f"meta_train.validation_harm={harm}", "meta_train.steps=2", "meta_train.validate_every=1")
+    episodes = trainer.works[0].validation
+    bad = episodes[0].condition
+    count = sum(episode.condition == bad for episode in episodes)
+    answers = {"even": [0.6] * len(episodes), "uneven": [-0.3 if e.condition == bad else 0.0 for e in episodes]}
+    rest = (0.7 * len(episodes) + 0.3 * count) / (len(episodes) - count)
+    answers["uneven"] = [value or rest for value in answers["uneven"]]
+    answers["half"] = [0.5] * len(episodes)
+    order = iter(["half", "half", "half", "even", "uneven"])  # source, bn, untrained, then each step's
+    monkeypatch.setattr(trainer, "answers", lambda _method: [answers[next(order)]])
+    assert trainer.train(Silent())["gformer"] == pytest.approx(kept)
+    lines = [json.loads(line) for line in run.meta_train_log.read_text().splitlines()]
+    assert [line["validation_worst_loss"] for line in lines] == pytest.approx([0.0, 0.8])
+    assert [line["validation_accuracy"] for line in lines] == pytest.approx([0.6, 0.7])
 
 
 class Listener(Silent):
@@ -101,7 +130,7 @@ def test_keeping_the_untrained_generator_is_told(
 ) -> None:
     trainer, listener = make_trainer("meta_train.steps=1"), Listener()
     scores = iter([0.25, 0.5, 0.6, score])
-    monkeypatch.setattr(trainer, "accuracy", lambda _method: next(scores))
+    answer_with(monkeypatch, trainer, scores)
     trainer.train(listener)
     assert all("beat the untrained one" in text for text in listener.warnings)
     assert bool(listener.warnings) == warned
