@@ -11,6 +11,8 @@ from safetensors.torch import save
 
 from gformer_cli.adapt.predictor import Outcome
 from gformer_cli.bundle import Bundle
+from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.parameters import Parameters
 from gformer_cli.errors import InputError
 from gformer_cli.files import atomic_path, check_fillable, encodable, make_folder, writing_to
 
@@ -19,13 +21,23 @@ _NEW = ".new"
 """Folder in it for the sets of a run that is to replace another, until it is done."""
 
 
+def named_parameters(backbone: Backbone, used: Parameters) -> dict[str, torch.Tensor]:
+    """`used` as copies on the CPU, by the names that they have in the network.
+
+    Per normalisation layer `LAYER.weight` (γ), `LAYER.bias` (β) and `LAYER.mix` (the share of the batch's own
+    statistics), and the classifier's `weight` and `bias`.
+    """
+    if used.mix is None:  # source statistics alone, said as the number that they are
+        used = used.with_mix(torch.zeros(len(used.gammas)))
+    # no two share storage, as the layers' mixing does: safetensors refuses that
+    return {name: tensor.detach().cpu().clone() for name, tensor in backbone.assignment(used).items()}
+
+
 class ParameterFolder:
     """A sink of outcomes: the parameters that predicted batch 7 as `batch-000007.safetensors`.
 
-    Tensors have the names that they have in the network: per normalisation layer `LAYER.weight` (γ), `LAYER.bias` (β)
-    and `LAYER.mix` (the share of the batch's own statistics), and the classifier's `weight` and `bias`.
-    `Backbone.parameters_from` reads them. The metadata has
-    one key, `gformer`: JSON of the bundle's SHA-256, the batch, its target, and the guard's decision and share.
+    Tensors are those of `named_parameters`. `Backbone.parameters_from` reads them. The metadata has one key,
+    `gformer`: JSON of the bundle's SHA-256, the batch, its target, and the guard's decision and share.
 
     With `continued`, sets of earlier runs stay: batches go on being numbered. Raises `InputError` for a folder that is
     not empty, without `overwrite` or `continued`.
@@ -75,9 +87,6 @@ class ParameterFolder:
 
     def __call__(self, outcome: Outcome) -> None:
         """Write one set, atomically."""
-        used = outcome.parameters
-        if used.mix is None:  # source statistics alone, said as the number that they are
-            used = used.with_mix(torch.zeros(len(used.gammas)))
         about = {
             "bundle": self.bundle_sha256,
             "batch": outcome.number,
@@ -85,8 +94,7 @@ class ParameterFolder:
             "decision": outcome.verdict.decision,
             "share": outcome.verdict.share,
         }
-        # cloned: the library refuses tensors that share storage, as the layers' mixing does
-        tensors = {name: t.detach().cpu().clone() for name, t in self.bundle.backbone.assignment(used).items()}
+        tensors = named_parameters(self.bundle.backbone, outcome.parameters)
         content = save(tensors, metadata={"gformer": json.dumps(about)})
         with atomic_path(self._place / f"batch-{outcome.number:06d}.safetensors") as temporary:
             temporary.write_bytes(content)

@@ -31,6 +31,7 @@ from gformer_cli.images.depth import Kind, Levels, Reach
 from gformer_cli.images.repair import digest, filled_up, repair
 from gformer_cli.images.samples import Deep, ask_for_low_bytes, describe_samples, mend_transparency, reach_of
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 PIXEL_LIMIT = 200_000_000
 """Width times height of the largest image that is decoded: that of the largest sensors of cameras and phones."""
@@ -138,7 +139,7 @@ def _decode(
                     low = _low_bytes(io.BytesIO(data))
                 for read in (image, low):
                     if read is not None and not plain:
-                        _turn_upright(read)
+                        turn_upright(read)
                 made = to_rgb(image, deep=deep, low=low, levels=chosen, plain=plain)
                 result = use(made)
                 return result
@@ -233,7 +234,8 @@ def _shrink(image: ImageFile.ImageFile, side: int) -> None:
         image.draft(None, (math.ceil(image.width * share), math.ceil(image.height * share)))
 
 
-def _turn_upright(image: Image.Image) -> None:
+def turn_upright(image: Image.Image) -> None:
+    """As its EXIF says, in place."""
     try:
         ImageOps.exif_transpose(image, in_place=True)
     except MemoryError:
@@ -310,7 +312,7 @@ def describe(error: Exception, path: Path) -> str:
     return reason if isinstance(error, OSError | ValueError | SyntaxError) else f"damaged image ({reason})"
 
 
-def in_order(work: Callable[[FoundFile], Result], files: Iterable[FoundFile], *, workers: int) -> Iterator[Result]:
+def in_order(work: Callable[[Item], Result], files: Iterable[Item], *, workers: int) -> Iterator[Result]:
     """`work(file)` for every file, in order, at most `8 * workers` ahead; with 0 workers in this thread."""
     if workers == 0:
         yield from map(work, files)

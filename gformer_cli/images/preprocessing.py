@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ __all__ = [
     "Skipped",
     "decode",
     "describe",
+    "pixels_of",
     "read_batches",
     "read_image",
     "read_images",
@@ -117,18 +119,22 @@ def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> torch.Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
+def pixels_of(data: bytes, path: Path, preprocessing: Preprocessing) -> torch.Tensor:
+    """An encoded image, the content of the file `path`, to uint8 (3, S, S). Raises whatever `decode_to` raises."""
+    return decode_to(
+        data,
+        lambda image: to_pixels(require_visible(image), preprocessing),
+        side=preprocessing.side if preprocessing.reduced_jpeg else None,
+        levels=partial(preprocessing.depth.of, path),
+        plain=preprocessing.reading == "plain",
+    )
+
+
 def read_image(file: ImageFile, preprocessing: Preprocessing) -> Decoded | Skipped:
     """One image from disk, or the reason why it cannot be used."""
 
     def work(data: bytes) -> Decoded:
-        pixels = decode_to(
-            data,
-            lambda image: to_pixels(require_visible(image), preprocessing),
-            side=preprocessing.side if preprocessing.reduced_jpeg else None,
-            levels=partial(preprocessing.depth.of, file.path),
-            plain=preprocessing.reading == "plain",
-        )
-        return Decoded(file, pixels, hashlib.sha256(data).hexdigest())
+        return Decoded(file, pixels_of(data, file.path, preprocessing), hashlib.sha256(data).hexdigest())
 
     return attempt(file, work)
 
