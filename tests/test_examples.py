@@ -6,6 +6,7 @@ import configparser
 import json
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from torchvision.models import resnet18
 from gformer_cli.app import app
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+GOLDEN = Path(__file__).parent / "golden"
 UNIT = EXAMPLES / "gformer-watch.service"
 JOB = EXAMPLES / "github-actions.yml"
 SCRIPT = EXAMPLES / "pipeline.sh"
@@ -174,6 +176,28 @@ def test_the_import_stops_at_another_figure_and_shows_what_was_taken_in() -> Non
     taken, shown = commands(IMPORT.read_text())
     assert taken[0] == "import" and {"--check", "--expect"} <= set(taken)
     assert shown[0] == "inspect" and shown[-1] == "--verify"
+
+
+@pytest.mark.parametrize(
+    ("example", "told"),
+    [
+        (
+            "predict_batch.py",
+            r"(fog/)?\w+/\d+\.png: (circle|square|stripes) \(\d\.\d\d\)\n(.*\n)+layer4.1.bn2: [\d., ]+\n",
+        ),
+        ("evaluation_loop.py", r"18 images: source [\d.]+%, adapted [\d.]+%\n"),
+    ],
+)
+def test_the_python_examples_run(
+    example: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle, images = GOLDEN / "bundles" / "guarded.gformer", GOLDEN / "images" / "fog"
+    monkeypatch.setattr(sys, "argv", [example, str(bundle), str(images)])
+    runpy.run_path(str(EXAMPLES / example), run_name="__main__")
+    assert re.fullmatch(told, capsys.readouterr().out)
+    monkeypatch.setattr(sys, "argv", [example, "no-such-file.gformer", str(images)])
+    with pytest.raises(SystemExit, match="no such bundle"):
+        runpy.run_path(str(EXAMPLES / example), run_name="__main__")
 
 
 @pytest.mark.parametrize("script", [SCRIPT, IMPORT], ids=lambda script: script.name)
