@@ -51,8 +51,11 @@ class Parameters:
         """The same parameters under other statistics: `mix` (L,), or None for the source's alone."""
         return replace(self, mix=mix)
 
-    def towards(self, other: Parameters, share: float) -> Parameters:
-        """self + share (other − self) for every tensor; statistics of the source alone count as mixing 0."""
+    def towards(self, other: Parameters, share: float | torch.Tensor) -> Parameters:
+        """self + share (other − self) for every tensor; statistics of the source alone count as mixing 0.
+
+        `share` is a number, or a scalar tensor.
+        """
         assert other.mix is not None
         start = torch.zeros_like(other.mix) if self.mix is None else self.mix
 

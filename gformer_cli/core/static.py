@@ -51,7 +51,7 @@ class StaticModel(nn.Module):
             means=theta.means,
             variances=theta.variances,
             logits=logits,
-            features=logits.new_empty(len(logits), 0),
+            features=logits.new_empty(logits.shape[0], 0),
             gradients=None,
         )
         return Prediction(logits, theta, probe)

@@ -64,6 +64,15 @@ def batch_signals(images: torch.Tensor, source_logits: torch.Tensor, prediction:
     agreement             share of the images whose label the source model gives too
     confidence            mean probability of the label under generated parameters
     """
+    figures = signal_tensors(images, source_logits, prediction)
+    values = torch.stack(list(figures.values())).tolist()  # one transfer from the device, not one a figure
+    return {"batch_size": float(len(images)), **dict(zip(figures, values, strict=True))}
+
+
+def signal_tensors(
+    images: torch.Tensor, source_logits: torch.Tensor, prediction: Prediction
+) -> dict[str, torch.Tensor]:
+    """`batch_signals` as scalars on the device, without `batch_size`."""
     probe, parameters = prediction.probe, prediction.parameters
     assert parameters.mix is not None
     before, after = source_logits.softmax(dim=1), prediction.logits.softmax(dim=1)
@@ -75,7 +84,7 @@ def batch_signals(images: torch.Tensor, source_logits: torch.Tensor, prediction:
     means = mean_by_layer(figures_of, owners(sizes, change.device), sizes)  # (L, 4)
     changed, size, statistics_moved, statistics_stretched = means.unbind(dim=1)
     certain = entropy(prediction.logits)
-    figures = {
+    return {
         "roughness": _roughness(images),
         "residual": (changed / (2.0 * size).clamp_min(1e-12)).max().sqrt(),
         "residual_classifier": rms(parameters.weight - probe.source.weight) / rms(probe.source.weight),
@@ -91,8 +100,6 @@ def batch_signals(images: torch.Tensor, source_logits: torch.Tensor, prediction:
         "agreement": (before.argmax(dim=1) == after.argmax(dim=1)).to(certain.dtype).mean(),
         "confidence": after.max(dim=1).values.mean(),
     }
-    values = torch.stack(list(figures.values())).tolist()  # one transfer from the device, not one a figure
-    return {"batch_size": float(len(after)), **dict(zip(figures, values, strict=True))}
 
 
 def _roughness(images: torch.Tensor) -> torch.Tensor:
