@@ -21,6 +21,7 @@ from gformer_cli.commands import (
     diff,
     doctor,
     evaluate,
+    export,
     freeze,
     import_model,
     inspect,
@@ -55,6 +56,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.command("freeze")(freeze.freeze)
+app.command("export")(export.export)
 app.add_typer(data.app, name="data")
 app.add_typer(presets.app, name="presets")
 app.command("inspect")(inspect.inspect)

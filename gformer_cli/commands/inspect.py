@@ -9,6 +9,7 @@ import typer
 
 from gformer_cli.commands import options
 from gformer_cli.commands.inspect_card import card_rows, card_tables
+from gformer_cli.commands.inspect_graph import check_graph, graph_rows
 from gformer_cli.commands.locations import pick_model
 from gformer_cli.console import Terminal, percent, table
 from gformer_cli.errors import WorkError
@@ -24,7 +25,7 @@ def inspect(
         Path | None,
         typer.Argument(
             metavar="FILE",
-            help="A .gformer bundle or a generator file. Default: RUN/model.gformer.",
+            help="A .gformer bundle, a generator file or an exported .onnx file. Default: RUN/model.gformer.",
             show_default=False,
         ),
     ] = None,
@@ -49,7 +50,7 @@ def inspect(
     verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
-    """Show what a bundle or a generator file holds and where it came from. No tensor is loaded.
+    """Show what a bundle, a generator file or an exported file holds and where it came from. No tensor is loaded.
 
     `gformer inspect universal` shows the generator that comes with gformer.
 
@@ -58,9 +59,16 @@ def inspect(
     from gformer_cli.bundle import generator_path, is_generator_file, read_generator_header, read_header
     from gformer_cli.bundle import verify as check
     from gformer_cli.config import to_yaml
+    from gformer_cli.export.header import is_graph_file, read_graph_header
 
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
     file = generator_path(pick_model(terminal, file, run))
+    if is_graph_file(file):
+        graph = read_graph_header(file)
+        check_graph(file, graph, parent, verify=verify)
+        shown = [*graph_rows(graph), ["", ""], *_rows(graph.bundle)]
+        terminal.result(graph.model_dump(mode="json"), table("", ["", str(file)], shown, numbers_from=2))
+        return
     if is_generator_file(file):
         card = read_generator_header(file)
         document: dict[str, Any] = card.model_dump(mode="json")

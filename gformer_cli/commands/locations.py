@@ -17,6 +17,7 @@ PREDICTIONS = Path("predictions.csv")
 STDOUT = Path("-")
 """As an output: standard output; as a target: a list of files on standard input."""
 _BUNDLE, _RESULTS, _STATIC, _PAGE = "model.gformer", "results", "static.gformer", "report.html"
+_GRAPH = "model.onnx"
 
 
 def pick_run(terminal: Terminal, run: Path | None) -> Path:
@@ -88,6 +89,15 @@ def pick_static(terminal: Terminal, out: Path | None, model: Path) -> Path:
         return out
     found = model.with_name(_STATIC)
     terminal.message(f"Static bundle: {found} (--out names another)")
+    return found
+
+
+def pick_graph(terminal: Terminal, out: Path | None, model: Path) -> Path:
+    """The exported file: beside the bundle that it is made from."""
+    if out is not None:
+        return out
+    found = model.with_name(_GRAPH)
+    terminal.message(f"ONNX file: {found} (--out names another)")
     return found
 
 

@@ -30,6 +30,7 @@ COMMANDS = [
     ("presets", "show"),
     ("presets", "copy"),
     ("freeze",),
+    ("export",),
     ("inspect",),
     ("diff",),
     ("doctor",),

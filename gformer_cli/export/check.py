@@ -1,0 +1,100 @@
+"""Whether an exported file answers what its bundle answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from gformer_cli.bundle import Bundle
+from gformer_cli.data.streams import arrival_order
+from gformer_cli.errors import WorkError
+from gformer_cli.export.graphs import LOGITS, SOURCE_LOGITS
+from gformer_cli.export.running import Running
+from gformer_cli.folders.domains import Domain
+from gformer_cli.guard.hostile import hostile_batch
+from gformer_cli.guard.prediction import predict_both
+from gformer_cli.guard.rule import Guard, Verdict
+from gformer_cli.guard.tensors import CODES
+from gformer_cli.images.preprocessing import read_batches
+
+SIZES = (1, 3, 8, 64)
+"""Images in a batch."""
+TOLERANCE = 1e-4
+"""Largest difference of a logit."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One batch through onnxruntime and through torch."""
+
+    images: int
+    difference: float
+    """The largest of a logit."""
+    labels: int
+    """Images with another label."""
+    decision: bool
+    """Whether the guard's decision is the same."""
+
+
+def made_images(bundle: Bundle, count: int) -> torch.Tensor:
+    """uint8 (count, 3, S, S) that look like nothing, with amplitudes as photographs have them."""
+    return hostile_batch("clouds", count, bundle.header.preprocessing.image_size, 0)
+
+
+def read_some(bundle: Bundle, domains: Sequence[Domain], count: int, workers: int) -> torch.Tensor:
+    """uint8 (at most count, 3, S, S) of the first readable images of `domains`, mixed.
+
+    Raises `WorkError` where none can be read.
+    """
+    bundle.look_into(domains)
+    files = [file for domain in domains for file in arrival_order(domain, 0)][:count]
+    for batch in read_batches(files, bundle.preprocessing, batch_size=count, workers=workers, skipped=[]):
+        return batch.pixels
+    raise WorkError("no readable image to check the export with", "See: gformer data check DIR")
+
+
+@torch.no_grad()
+def _expected(
+    bundle: Bundle, kind: str, guard: Guard | None, inputs: torch.Tensor
+) -> tuple[dict[str, torch.Tensor], Verdict]:
+    """Logits by the name of their output as the bundle answers a batch (B, 3, S, S), and the guard's verdict on it."""
+    if kind == "source":
+        return {LOGITS: bundle.backbone(inputs)}, Verdict()
+    both = predict_both(bundle.backbone, bundle.model, inputs)
+    verdict = Verdict() if guard is None else guard.decide(both.signals)
+    logits, _ = both.under(verdict)
+    return {LOGITS: logits, SOURCE_LOGITS: both.source}, verdict
+
+
+def compare(bundle: Bundle, kind: str, guard: Guard | None, running: Running, pixels: torch.Tensor) -> list[Compared]:
+    """The first of `pixels`, uint8 (N, 3, S, S), in batches of each of `SIZES`. `guard` is that of the graph."""
+    inputs = bundle.preprocessing.network_input(pixels, torch.device("cpu"))
+    found = []
+    for size in sorted({min(size, len(inputs)) for size in SIZES}):
+        wanted, verdict = _expected(bundle, kind, guard, inputs[:size])
+        given = running(inputs[:size])
+        pairs = [(given[name], logits) for name, logits in wanted.items() if name in given]
+        differences = [float((one - other).abs().max()) for one, other in pairs]
+        labels = sum(int((one.argmax(1) != other.argmax(1)).sum()) for one, other in pairs)
+        same = "decision" not in given or int(given["decision"]) == CODES[verdict.decision]
+        found.append(Compared(size, max(differences), labels, same))
+    return found
+
+
+def require_alike(found: Sequence[Compared]) -> None:
+    """Raises `WorkError` where a label or the guard's decision differs, or a logit by more than `TOLERANCE`."""
+    for one in found:
+        what = None
+        if one.labels:
+            what = f"{one.labels} labels differ"
+        elif not one.decision:
+            what = "the guard's decision differs"
+        elif not one.difference <= TOLERANCE:  # not a number is not alike
+            what = f"logits differ by {one.difference:.2g}, more than {TOLERANCE:g}"
+        if what is not None:
+            raise WorkError(
+                f"onnxruntime and torch do not agree on a batch of {one.images} images: {what}",
+                "Nothing was written. Is the bundle whole? gformer inspect --verify tells.",
+            )

@@ -1,0 +1,105 @@
+"""From a module of torch to an ONNX graph with a free batch size."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gformer_cli.errors import InputError, WorkError, reason
+from gformer_cli.export.conditional import make_branch
+from gformer_cli.export.graphs import AdaptedGraph, GuardedGraph, SourceGraph
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+OPSET = 20
+"""Of ONNX: onnxruntime reads it from 1.17 on."""
+_EXAMPLE = 3
+"""Images that the graph is traced with; 1 would be taken for a fixed size."""
+
+
+def check_libraries(needed: tuple[str, ...] = NEEDED) -> None:
+    """Raises `InputError` where something is missing that an export needs."""
+    missing = [name for name in needed if find_spec(name) is None]
+    if missing:
+        raise InputError(f"ONNX files need {', '.join(missing)}", "Install it: pip install 'gformer[export]'")
+
+
+def convert(graph: SourceGraph | AdaptedGraph, images: torch.Tensor) -> ir.Model:
+    """The ONNX graph of `graph`. `images` (3, S, S) is one of its input, float32; it gives the shape.
+
+    Raises `WorkError` where torch cannot make a graph of the network.
+    """
+    example = images.expand(_EXAMPLE, *images.shape).contiguous()
+    free = ({0: torch.export.Dim("batch", min=1)},)
+    try:
+        with torch.no_grad(), _quietly():
+            program = torch.export.export(graph, (example,), dynamic_shapes=free, strict=False)
+            made = torch.onnx.export(
+                program,
+                dynamo=True,
+                input_names=["images"],
+                output_names=list(graph.outputs),
+                opset_version=OPSET,
+                optimize=False,
+                verbose=False,
+            )
+    except Exception as error:  # torch raises what it likes, and the network may be the user's own code
+        raise WorkError(
+            f"torch {torch.__version__} makes no ONNX graph of this network: {reason(error)}",
+            "Its code may depend on values of tensors, or torch may be too old: pip install --upgrade torch onnxscript",
+        ) from error
+    assert made is not None
+    model: ir.Model = made.model
+    _tidy(model)
+    if isinstance(graph, GuardedGraph):
+        make_branch(model)
+    return model
+
+
+def _tidy(model: ir.Model) -> None:
+    """Compute what is constant, and what occurs twice once. onnxruntime does the rest as it loads the graph.
+
+    The exporter's own optimiser looks for patterns as well, and takes minutes for a graph of thousands of nodes.
+    """
+    import onnx_ir.passes.common as passes
+    from onnxscript.optimizer import fold_constants_ir
+
+    passes.InlinePass()(model)
+    fold_constants_ir(model)
+    then: list[Any] = [
+        passes.RemoveUnusedNodesPass(),
+        passes.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]
+        passes.RemoveUnusedOpsetsPass(),
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        passes.DeduplicateInitializersPass(),
+        passes.CommonSubexpressionEliminationPass(),
+        passes.OutputFixPass(),
+        passes.NameFixPass(),
+        passes.ClearMetadataAndDocStringPass(),
+    ]
+    for one in then:
+        one(model)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without what the exporter says of its own working."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

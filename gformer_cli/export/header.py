@@ -1,0 +1,194 @@
+"""What stands in an exported file beside its graph, and how it is read: by no library, and without the tensors."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+from pathlib import Path
+from typing import Annotated, BinaryIO, Literal
+
+from pydantic import Field, ValidationError
+
+from gformer_cli import __version__
+from gformer_cli.bundle import UNIVERSAL, Bundle, BundleHeader, file_hash, generator_path
+from gformer_cli.bundle.header import Part
+from gformer_cli.errors import InputError, plain
+from gformer_cli.files import MIB, open_regular
+
+GRAPH_FORMAT = 1
+KEY = "gformer"
+"""Of the metadata: JSON of `GraphHeader`. The other keys say parts of it again, for whoever reads no JSON."""
+SUFFIX = ".onnx"
+_LIMIT = 64 * MIB
+"""Of the metadata together."""
+_METADATA = 14
+"""The field of ONNX's `ModelProto` with keys and values."""
+
+Kind = Literal["adaptive", "static", "source"]
+
+
+class GraphHeader(Part):
+    """Everything about an exported file that is not its graph."""
+
+    format_version: Annotated[int, Field(ge=1)]
+    kind: Kind
+    guarded: bool
+    """Whether the graph decides which parameters predict."""
+    bundle_sha256: str
+    """Of the bundle's file."""
+    bundle_name: str
+    """That file's name, without the place."""
+    version: str
+    """Of gformer."""
+    licence: str
+    bundle: BundleHeader
+
+
+def is_graph_file(path: Path) -> bool:
+    """Whether a model is meant to be an ONNX file: by its name."""
+    return path.suffix.lower() == SUFFIX
+
+
+def header_of(bundle: Bundle, path: Path, kind: Kind, *, guarded: bool) -> GraphHeader:
+    """The header of an export of `bundle`, which was read from `path`."""
+    return GraphHeader(
+        format_version=GRAPH_FORMAT,
+        kind=kind,
+        guarded=guarded,
+        bundle_sha256=file_hash(path),
+        bundle_name=path.name,
+        version=__version__,
+        licence=_licence(bundle.header, kind),
+        bundle=bundle.header,
+    )
+
+
+def metadata_of(header: GraphHeader) -> dict[str, str]:
+    """Keys and values for the file's `metadata_props`."""
+    bundle = header.bundle
+    generator = bundle.generator.settings
+    return {
+        KEY: header.model_dump_json(),
+        "format": str(header.format_version),
+        "version": header.version,
+        "kind": header.kind,
+        "bundle_sha256": header.bundle_sha256,
+        "classes": json.dumps(bundle.classes, ensure_ascii=False),
+        "preprocessing": bundle.preprocessing.model_dump_json(),
+        "network": bundle.backbone.name,
+        "generator": f"{generator.kind}, {bundle.generator.parameters} parameters" if header.kind == "adaptive" else "",
+        "licence": header.licence,
+    }
+
+
+def _licence(bundle: BundleHeader, kind: Kind) -> str:
+    """Whose terms hold for what the file holds."""
+    source = "the source model" if bundle.origin is None else f"the source model ({bundle.origin.weights})"
+    if kind != "adaptive":
+        return f"The weights are those of {source}: its licence holds."
+    lineage = bundle.lineage
+    of_universal = lineage is not None and lineage.parent == file_hash(generator_path(UNIVERSAL))
+    of = " It is from universal: gformer inspect universal lists the licences of its data." if of_universal else ""
+    return f"The weights are those of {source} and of a generator that was made for it: their licences hold.{of}"
+
+
+def read_graph_header(path: Path) -> GraphHeader:
+    """The checked header of an exported file; the graph is not looked at. Raises `InputError` for anything else."""
+    try:
+        with os.fdopen(open_regular(path), "rb") as file:
+            found = _metadata(file).get(KEY)
+    except FileNotFoundError:
+        raise InputError(f"no such ONNX file: {path}", "Write it with gformer export.") from None
+    except OSError as error:
+        raise InputError(
+            f"cannot read {path}: {error.strerror or error}", "Give a file that gformer export wrote."
+        ) from error
+    except (ValueError, UnicodeDecodeError):
+        raise InputError(f"{path} is no ONNX file, or damaged", "Give a file that gformer export wrote.") from None
+    if found is None:
+        raise InputError(
+            f"{path} is an ONNX file without gformer's metadata",
+            "Give one that gformer export wrote; a model of your own comes in with gformer import.",
+        )
+    return _parsed(path, found)
+
+
+def _parsed(path: Path, text: str) -> GraphHeader:
+    try:
+        version = _Versioned.model_validate_json(text).format_version
+        if version > GRAPH_FORMAT:
+            raise InputError(
+                f"{path} has format {version}; this gformer reads up to {GRAPH_FORMAT}",
+                "Upgrade gformer: pip install --upgrade gformer",
+            )
+        return GraphHeader.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "header"
+        raise InputError(
+            f"damaged ONNX file {path}: {where}: {plain(first['msg'])}", "Write it again with gformer export."
+        ) from None
+
+
+class _Versioned(Part):
+    format_version: int
+
+
+def _metadata(file: BinaryIO) -> dict[str, str]:
+    """Keys and values of an ONNX file. Raises `ValueError` for what is none.
+
+    Its fields have a number and a length each: the graph is stepped over.
+    """
+    size = os.fstat(file.fileno()).st_size
+    found: dict[str, str] = {}
+    budget = _LIMIT
+    while file.tell() < size:
+        number, kind = divmod(_number(file), 8)
+        if kind == 0:
+            _number(file)
+            continue
+        if kind != 2:
+            raise ValueError("no field of ONNX")
+        length = _number(file)
+        if length > size - file.tell():
+            raise ValueError("cut off")
+        if number != _METADATA:
+            file.seek(length, os.SEEK_CUR)
+            continue
+        budget -= length
+        if budget < 0:
+            raise OSError(errno.EFBIG, f"its metadata are larger than {_LIMIT // MIB} MiB")
+        key, value = _entry(file.read(length))
+        found[key] = value
+    if size == 0:
+        raise ValueError("empty")
+    return found
+
+
+def _entry(content: bytes) -> tuple[str, str]:
+    """Key and value of one entry."""
+    file, parts = io.BytesIO(content), {1: "", 2: ""}
+    while file.tell() < len(content):
+        number, kind = divmod(_number(file), 8)
+        if kind != 2 or number not in parts:
+            raise ValueError("no entry of metadata")
+        length = _number(file)
+        if length > len(content) - file.tell():
+            raise ValueError("cut off")
+        parts[number] = file.read(length).decode("utf-8")
+    return parts[1], parts[2]
+
+
+def _number(file: BinaryIO) -> int:
+    """The next number, seven bits a byte, the lowest first."""
+    value = 0
+    for place in range(10):
+        byte = file.read(1)
+        if not byte:
+            raise ValueError("cut off")
+        value |= (byte[0] & 127) << (7 * place)
+        if byte[0] < 128:
+            return value
+    raise ValueError("a number without an end")

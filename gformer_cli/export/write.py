@@ -1,0 +1,128 @@
+"""Export a bundle: make the graph, check it, and only then put the file in its place."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import torch
+
+from gformer_cli.bundle import Bundle
+from gformer_cli.errors import InputError
+from gformer_cli.export.check import Compared, compare, require_alike
+from gformer_cli.export.convert import check_libraries, convert
+from gformer_cli.export.graphs import GuardedGraph, graph_of
+from gformer_cli.export.header import Kind, header_of, is_graph_file, metadata_of
+from gformer_cli.export.running import Running
+from gformer_cli.files import atomic_path, check_writable
+from gformer_cli.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+_LARGEST = (1 << 31) - 1
+"""Bytes: what a file of ONNX's format can hold."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written."""
+
+    kind: Kind
+    guarded: bool
+    outputs: list[str]
+    nodes: int
+    seconds: float
+    """For making the graph."""
+    compared: list[Compared]
+
+
+def check_export(model: Path, bundle: Bundle, out: Path, kind: str | None, *, overwrite: bool) -> Kind:
+    """The kind of graph to make, by default what the bundle predicts with.
+
+    Raises `InputError` for a bundle that has no such graph, and for an `out` that must not be written.
+    """
+    check_libraries()
+    if not is_graph_file(out):
+        raise InputError(f"an export is an ONNX file, so it cannot be called {out}", "Name it with the suffix .onnx.")
+    if out.exists() and not overwrite:
+        raise InputError(f"output file exists: {out}", "Replace it with --overwrite, or name another --out.")
+    static = bundle.header.static is not None
+    kind = kind or ("static" if static else "adaptive")
+    if kind == "adaptive" and static:
+        raise InputError(f"{model} is static: it generates nothing", "Export it with --kind static.")
+    if kind == "static" and not static:
+        raise InputError(
+            f"{model} is not static: what it generates depends on the batch",
+            f"Make a static bundle of it with gformer freeze --model {model}, or export it with --kind adaptive.",
+        )
+    if kind == "adaptive":
+        _check_generator(model, bundle)
+    check_writable(out)
+    return cast(Kind, kind)
+
+
+def _check_generator(model: Path, bundle: Bundle) -> None:
+    settings = bundle.header.generator.settings
+    why = None
+    if settings.probe == "backward" and settings.kind != "constant":
+        why = "reads gradients (generator.probe=backward), and a graph has no backward pass"
+    elif settings.probe_images != 1.0:
+        why = f"probes a share of the images (generator.probe_images={settings.probe_images:g})"
+    if why is not None:
+        raise InputError(
+            f"{model} cannot be exported: its generator {why}",
+            "Learn one with generator.probe=none, source or forward, of the whole batch; or export a frozen bundle.",
+        )
+
+
+def export(
+    model: Path,
+    bundle: Bundle,
+    out: Path,
+    kind: Kind,
+    pixels: torch.Tensor,
+    *,
+    logits_only: bool = False,
+    progress: Progress | None = None,
+) -> Exported:
+    """Write `bundle`, read from `model`, to `out` as a graph of that kind, atomically.
+
+    It is compared with the bundle on `pixels`, uint8 (N, 3, S, S), before it takes its place. Raises `WorkError` where
+    they differ or no graph can be made. `logits_only` is that of `graphs.graph_of`.
+    """
+    progress = progress or Silent()
+    device = torch.device("cpu")
+    bundle.to(device)
+    began = time.perf_counter()
+    progress.begin("exporting", 2)
+    graph = graph_of(bundle, kind, logits_only=logits_only)
+    made = convert(graph, bundle.preprocessing.network_input(pixels[:1], device)[0])
+    guard = graph.guard if isinstance(graph, GuardedGraph) else None
+    made.metadata_props.update(metadata_of(header_of(bundle, model, kind, guarded=guard is not None)))
+    seconds = time.perf_counter() - began
+    progress.advance()
+    with atomic_path(out) as temporary:
+        temporary.write_bytes(serialised(made))
+        running = Running(temporary, torch.get_num_threads())
+        compared = compare(bundle, kind, guard, running, pixels)
+        require_alike(compared)
+    progress.advance()
+    progress.end()
+    return Exported(kind, guard is not None, list(running.names), len(made.graph), seconds, compared)
+
+
+def serialised(model: ir.Model) -> bytes:
+    """The bytes of a file. Raises `InputError` for a model that is too large for one."""
+    import onnx_ir
+
+    size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
+    if size > _LARGEST:
+        raise InputError(
+            f"the graph has {size / 1e9:.1f} GB of weights, and an ONNX file holds 2", "Export a smaller network."
+        )
+    model.producer_name = "gformer"
+    content: bytes = onnx_ir.to_proto(model).SerializeToString(deterministic=True)
+    return content
