@@ -30,6 +30,7 @@ from gformer_cli.commands import (
     pretrain,
     renamed,
     report,
+    serve,
     several_runs,
     watch,
 )
@@ -51,6 +52,7 @@ app.command("pretrain")(pretrain.pretrain)
 app.command("meta-train", cls=several_runs.InOrder)(meta_train.meta_train)
 app.command("adapt", cls=renamed.Adapt)(adapt.adapt)
 app.command("watch")(watch.watch)
+app.command("serve")(serve.serve)
 app.command("audit")(audit.audit)
 app.command("evaluate")(evaluate.evaluate)
 app.command("report")(report.report)

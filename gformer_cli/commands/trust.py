@@ -109,10 +109,9 @@ class Trust:
 
         `settings` are the command's choices that decide predictions. Raises `InputError` for what cannot be done.
         """
-        from gformer_cli.adapt import choose_guard
         from gformer_cli.audit.sinks import plan_sinks
 
-        rule = choose_guard(bundle, wanted=self.guard is not GuardMode.off, limits=self.limits)
+        rule = self.rule(bundle)
         kept = plan_sinks(
             bundle,
             model,
@@ -125,12 +124,22 @@ class Trust:
             continued=continued,
             others=[out],
         )
+        self.tell(terminal, bundle, rule)
+        return rule, kept
+
+    def rule(self, bundle: Bundle) -> Guard | None:
+        """The guard to follow. Raises `InputError` for limits that cannot be."""
+        from gformer_cli.adapt import choose_guard
+
+        return choose_guard(bundle, wanted=self.guard is not GuardMode.off, limits=self.limits)
+
+    def tell(self, terminal: Terminal, bundle: Bundle, rule: Guard | None) -> None:
+        """A warning where a guard is wanted and there is none."""
         if rule is None and self.guard is not GuardMode.off and bundle.header.static is None:
             terminal.warning(
                 "the bundle holds no calibrated guard, so every batch is predicted as generated: "
                 "gformer meta-train makes one"
             )
-        return rule, kept
 
     def mode(self, rule: Guard | None) -> str:
         """What the guard does, with a bundle that may hold none."""

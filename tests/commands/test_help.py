@@ -18,6 +18,7 @@ COMMANDS = [
     ("meta-train",),
     ("adapt",),
     ("watch",),
+    ("serve",),
     ("audit",),
     ("evaluate",),
     ("report",),
