@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, TypeVar
 
 import torch
 
-from gformer_cli.bundle import Bundle
+from gformer_cli.bundle import Bundle, Described
 from gformer_cli.compute.device import autocast
+from gformer_cli.core.change import Change, measure_change
 from gformer_cli.core.context import Context
 from gformer_cli.core.generalizeformer import Prediction
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.errors import InputError
+from gformer_cli.export.model import GraphModel
 from gformer_cli.guard.prediction import predict_both
 from gformer_cli.guard.rule import SOURCE, Guard, Verdict
 
@@ -39,6 +44,27 @@ class Answer:
         """Whether what was generated gave no finite numbers."""
         return OVERFLOW in self.verdict.reasons
 
+    @property
+    def measure(self) -> Callable[[], Change]:
+        """How much of a change was generated, once it is asked for."""
+        return partial(measure_change, self.prediction)
+
+
+@dataclass(frozen=True)
+class GraphAnswer:
+    """What B images got of an exported file, which does not show its parameters. As `Answer`."""
+
+    logits: torch.Tensor
+    source: torch.Tensor
+    verdict: Verdict
+    measure: Callable[[], Change]
+    prediction: None = None
+    parameters: None = None
+
+    @property
+    def overflown(self) -> bool:
+        return OVERFLOW in self.verdict.reasons
+
 
 @torch.no_grad()
 def answer(
@@ -57,19 +83,51 @@ def answer(
     """
     with autocast(precision, images.device):
         both = predict_both(bundle.backbone, bundle.model, images, context)
-        if not both.source.isfinite().all():
-            raise _no_numbers(bundle, precision, target)
-        verdict = Verdict() if guard is None else guard.decide(both.signals)
-        logits, parameters = both.under(verdict if obeyed else Verdict())
-        if not logits.isfinite().all():  # no numbers are no answer, whatever was asked of the guard
-            verdict = Verdict(SOURCE, 0.0, verdict.signals, (OVERFLOW, *verdict.reasons))
-            logits, parameters = both.under(verdict)
+        verdict, logits, parameters = _decided(bundle, both, guard, obeyed, precision, target)
     return Answer(logits, both.source, both.prediction, verdict, parameters)
 
 
-def _no_numbers(bundle: Bundle, precision: str, target: str) -> InputError:
+def graph_answer(
+    model: GraphModel, images: torch.Tensor, guard: Guard | None, *, obeyed: bool = True, target: str = ""
+) -> GraphAnswer:
+    """`answer` of an exported file. `guard` is the one in the graph, or None."""
+    both = model.candidates(images)
+    verdict, logits, _ = _decided(model, both, guard, obeyed, "float32", target)
+    return GraphAnswer(logits, both.source, verdict, lambda: both.change)
+
+
+_P_co = TypeVar("_P_co", covariant=True)
+
+
+class _Both(Protocol[_P_co]):
+    """The two answers to a batch, and what a guard decides by."""
+
+    @property
+    def source(self) -> torch.Tensor: ...
+
+    @property
+    def signals(self) -> dict[str, float]: ...
+
+    def under(self, verdict: Verdict) -> tuple[torch.Tensor, _P_co]: ...
+
+
+def _decided(
+    model: Described, both: _Both[_P_co], guard: Guard | None, obeyed: bool, precision: str, target: str
+) -> tuple[Verdict, torch.Tensor, _P_co]:
+    """The verdict, and the logits and parameters that follow from it."""
+    if not both.source.isfinite().all():
+        raise _no_numbers(model, precision, target)
+    verdict = Verdict() if guard is None else guard.decide(both.signals)
+    logits, parameters = both.under(verdict if obeyed else Verdict())
+    if not logits.isfinite().all():  # no numbers are no answer, whatever was asked of the guard
+        verdict = Verdict(SOURCE, 0.0, verdict.signals, (OVERFLOW, *verdict.reasons))
+        logits, parameters = both.under(verdict)
+    return verdict, logits, parameters
+
+
+def _no_numbers(model: Described, precision: str, target: str) -> InputError:
     """The error for a source model that has no answer; there is nothing that could take its place."""
     hint = "Is it whole? gformer inspect --verify tells."
     if precision != "float32":
         hint = f"Without --precision {precision} it may. {hint}"
-    return InputError(f"bundle {bundle.path} gives no finite numbers for images of {target}", hint)
+    return InputError(f"bundle {model.path} gives no finite numbers for images of {target}", hint)

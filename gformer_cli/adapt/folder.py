@@ -16,6 +16,7 @@ from gformer_cli.compute.threads import Cores
 from gformer_cli.data.labelled import unreadable
 from gformer_cli.data.streams import arrival_order
 from gformer_cli.errors import WorkError
+from gformer_cli.export.model import GraphModel
 from gformer_cli.folders.domains import Domain, ImageFile
 from gformer_cli.folders.targets import check_batch_size
 from gformer_cli.guard.rule import DECISIONS, GENERATED, Guard, Verdict
@@ -48,7 +49,7 @@ class AdaptResult:
 
 
 def adapt(
-    bundle: Bundle,
+    bundle: Bundle | GraphModel,
     domains: Sequence[Domain],
     *,
     batch_size: int,

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 from gformer_cli.bundle import Bundle
 from gformer_cli.errors import InputError
+from gformer_cli.export.model import GraphModel
 from gformer_cli.guard.rule import SMALLEST_BATCH, Guard
 
 FURTHEST_LIMIT = 1e9
 """No score comes near, and differences of limits stay finite."""
 
 
-def choose_guard(bundle: Bundle, *, wanted: bool, limits: Sequence[str]) -> Guard | None:
+def choose_guard(bundle: Bundle | GraphModel, *, wanted: bool, limits: Sequence[str]) -> Guard | None:
     """The bundle's guard with `limits` (NAME=VALUE each) in the place of its own; None unless `wanted` and calibrated.
 
     Raises `InputError` for limits that cannot take effect, that are not known, and that are no numbers in range.
@@ -22,6 +23,10 @@ def choose_guard(bundle: Bundle, *, wanted: bool, limits: Sequence[str]) -> Guar
         raise InputError("--guard-limit has no effect with --guard off", "Leave out one of them.")
     if not wanted:
         return None
+    if limits and isinstance(bundle, GraphModel):
+        raise InputError(
+            f"--guard-limit has no effect on {bundle.path}: its guard decides in the graph", "Predict with its bundle."
+        )
     if bundle.guard is None:
         if limits:
             raise InputError(

@@ -94,6 +94,7 @@ class ParameterFolder:
             "decision": outcome.verdict.decision,
             "share": outcome.verdict.share,
         }
+        assert outcome.parameters is not None
         tensors = named_parameters(self.bundle.backbone, outcome.parameters)
         content = save(tensors, metadata={"gformer": json.dumps(about)})
         with atomic_path(self._place / f"batch-{outcome.number:06d}.safetensors") as temporary:

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 
 import torch
 
-from gformer_cli.adapt.answering import answer
+from gformer_cli.adapt.answering import Answer, GraphAnswer, answer, graph_answer
 from gformer_cli.adapt.output import Row
 from gformer_cli.allocator import KeptMemory
 from gformer_cli.bundle import Bundle
 from gformer_cli.compute.pace import Pace
+from gformer_cli.core.change import Change
 from gformer_cli.core.context import Context
 from gformer_cli.core.generalizeformer import Prediction
 from gformer_cli.core.parameters import Parameters
+from gformer_cli.export.model import GraphModel
 from gformer_cli.guard.rule import Guard, Verdict
 from gformer_cli.images.preprocessing import Batch
 
@@ -37,12 +39,14 @@ class Outcome:
     """(B, K) under the parameters that the guard let predict, on the CPU."""
     source_probabilities: torch.Tensor
     """(B, K) of the unadapted model, on the CPU."""
-    prediction: Prediction
-    """What was generated, and from what."""
+    prediction: Prediction | None
+    """What was generated, and from what; None from an exported file, which does not show it."""
     verdict: Verdict
     """What the guard decided; where it only warns, `probabilities` are the generated parameters' all the same."""
-    parameters: Parameters
-    """Those that predicted, after the guard's decision."""
+    parameters: Parameters | None
+    """Those that predicted, after the guard's decision; None likewise."""
+    measure: Callable[[], Change]
+    """How much of a change was generated."""
     seconds: float
     """From decoded images to probabilities."""
     threads: int
@@ -85,7 +89,7 @@ class Predictor:
 
     def __init__(
         self,
-        bundle: Bundle,
+        bundle: Bundle | GraphModel,
         device: torch.device,
         guard: Guard | None = None,
         *,
@@ -94,7 +98,7 @@ class Predictor:
         precision: str = "float32",
         pace: Pace | None = None,
     ) -> None:
-        self.bundle = bundle.to(device)
+        self.bundle = bundle if isinstance(bundle, GraphModel) else bundle.to(device)
         self.device = device
         self.guard = guard
         self.obeyed = obeyed
@@ -113,15 +117,7 @@ class Predictor:
     def _predict(self, batch: Batch, target: str) -> Outcome:
         began = time.perf_counter()
         images = self.bundle.preprocessing.network_input(batch.pixels, self.device)
-        found = answer(
-            self.bundle,
-            images,
-            self.guard,
-            obeyed=self.obeyed,
-            context=self._context_of(target),
-            precision=self.precision,
-            target=target,
-        )
+        found = self._answer(images, target)
         if found.overflown:
             self._contexts.pop(target, None)
         probabilities, before = found.logits.softmax(dim=1).cpu(), found.source.softmax(dim=1).cpu()
@@ -137,8 +133,22 @@ class Predictor:
             prediction=found.prediction,
             verdict=found.verdict,
             parameters=found.parameters,
+            measure=found.measure,
             seconds=time.perf_counter() - began,
-            threads=torch.get_num_threads(),
+            threads=self.bundle.threads if isinstance(self.bundle, GraphModel) else torch.get_num_threads(),
+        )
+
+    def _answer(self, images: torch.Tensor, target: str) -> Answer | GraphAnswer:
+        if isinstance(self.bundle, GraphModel):
+            return graph_answer(self.bundle, images, self.guard, obeyed=self.obeyed, target=target)
+        return answer(
+            self.bundle,
+            images,
+            self.guard,
+            obeyed=self.obeyed,
+            context=self._context_of(target),
+            precision=self.precision,
+            target=target,
         )
 
     def _context_of(self, target: str) -> Context | None:

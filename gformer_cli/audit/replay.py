@@ -14,9 +14,11 @@ from gformer_cli.adapt.guarding import choose_guard
 from gformer_cli.adapt.predictor import Predictor
 from gformer_cli.audit.records import BatchRecord, Damage, Figure, ImageRecord, differing, read_log
 from gformer_cli.audit.writer import environment, image_records
-from gformer_cli.bundle import Bundle, file_hash, load_bundle, read_header
+from gformer_cli.bundle import Bundle, Described
 from gformer_cli.compute.threads import MOST_THREADS
 from gformer_cli.errors import InputError
+from gformer_cli.export.header import is_graph_file, model_hash, model_header
+from gformer_cli.export.model import GraphModel, load_model
 from gformer_cli.files import encodable
 from gformer_cli.folders.domains import Domain, ImageFile, nfc
 from gformer_cli.images.decoding import read_bytes
@@ -140,14 +142,16 @@ def replay(
     Raises `InputError` for an unreadable log or bundle.
     """
     progress = progress or Silent()
-    files, here, found = Files(domains), environment(device), Replay()
+    files, plain, found = Files(domains), environment(device), Replay()
     for model in models:
-        read_header(model)  # a file that is no bundle is an error of its own, not "another bundle"
-    paths = {file_hash(model): model for model in models}
+        model_header(model)  # a file that is no bundle is an error of its own, not "another bundle"
+    paths = {model_hash(model): model for model in models}
+    places = {sha256: environment(device, onnx=is_graph_file(model)) for sha256, model in paths.items()}
     predictors: dict[tuple[str, str], Predictor] = {}
     progress.begin("replaying", sum(1 for _ in read_log(log, Damage())))
     for line, record in read_log(log, found.damage):
         known = len(found.differences)
+        here = places.get(record.bundle) or plain
         there = {key: record.settings.get(key) for key in here}
         limit = (0.0 if there == here else TOLERANCE) if tolerance is None else tolerance
         found.tolerances.add(limit)
@@ -161,7 +165,12 @@ def replay(
             if writer not in predictors:
                 said = record.settings.get("white_level")
                 white = said if isinstance(said, int | float) else None
-                bundle = load_bundle(paths[record.bundle], own_backbone=own_backbone, white_level=white)
+                bundle = load_model(
+                    paths[record.bundle],
+                    threads=_threads_of(record) or torch.get_num_threads(),
+                    own_backbone=own_backbone,
+                    white_level=white,
+                )
                 if record.settings.get("order") != "arrival":  # a watcher knows of no folder
                     bundle.look_into(domains)
                 predictors[writer] = _predictor(bundle, device, record)
@@ -176,7 +185,7 @@ def replay(
     return found
 
 
-def _predictor(bundle: Bundle, device: torch.device, record: BatchRecord) -> Predictor:
+def _predictor(bundle: Bundle | GraphModel, device: torch.device, record: BatchRecord) -> Predictor:
     """One under the guard, the context and the precision that the record's settings tell of."""
     bundle.check_memory(len(record.images), device)
     mode, limits = record.settings.get("guard", "off"), record.settings.get("guard_limits", [])
@@ -229,7 +238,7 @@ def _replay_batch(
 
 
 def _read(
-    line: int, record: BatchRecord, bundle: Bundle, files: Files, workers: int
+    line: int, record: BatchRecord, bundle: Described, files: Files, workers: int
 ) -> tuple[Batch | None, list[Difference]]:
     """The batch as it was, or what has become of its files."""
     known = [(image, files.find(record.target, image.path, image.sha256)) for image in record.images]

@@ -13,8 +13,10 @@ from pydantic import JsonValue
 from gformer_cli.adapt.parameters import ParameterFolder
 from gformer_cli.adapt.predictor import Sink
 from gformer_cli.audit.writer import AuditLog, environment
-from gformer_cli.bundle import Bundle, file_hash
+from gformer_cli.bundle import Bundle
 from gformer_cli.errors import InputError
+from gformer_cli.export.header import model_hash
+from gformer_cli.export.model import GraphModel
 from gformer_cli.files import make_folder
 
 
@@ -48,7 +50,7 @@ class Kept:
 
 
 def plan_sinks(
-    bundle: Bundle,
+    bundle: Bundle | GraphModel,
     model: Path,
     device: torch.device,
     settings: dict[str, JsonValue],
@@ -71,10 +73,14 @@ def plan_sinks(
         raise InputError(f"{audit} cannot hold both predictions and audit log", "Give them two names.")
     if audit is None and parameters is None:
         return Kept(None, None)
-    sha256 = file_hash(model)
-    return Kept(
-        None if audit is None else AuditLog(audit, bundle, sha256, settings | environment(device), append=append),
-        None
-        if parameters is None
-        else ParameterFolder(parameters, bundle, sha256, overwrite=overwrite, continued=continued),
-    )
+    if parameters is not None and isinstance(bundle, GraphModel):
+        raise InputError(f"--save-parameters has no effect: {model} does not show them", "Predict with its bundle.")
+    sha256 = model_hash(model)
+    log, folder = None, None
+    if audit is not None:
+        here = environment(device, onnx=isinstance(bundle, GraphModel))
+        log = AuditLog(audit, bundle, sha256, settings | here, append=append)
+    if parameters is not None:
+        assert isinstance(bundle, Bundle)
+        folder = ParameterFolder(parameters, bundle, sha256, overwrite=overwrite, continued=continued)
+    return Kept(log, folder)

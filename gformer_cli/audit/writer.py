@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import platform
 from datetime import datetime, timezone
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -25,19 +26,20 @@ from gformer_cli.audit.records import (
     parse_line,
 )
 from gformer_cli.bundle import Bundle, library_versions
-from gformer_cli.core.change import FIGURES, measure_change
+from gformer_cli.core.change import FIGURES
 from gformer_cli.errors import InputError
+from gformer_cli.export.model import GraphModel
 from gformer_cli.files import check_appendable, encodable
 
 
-def environment(device: torch.device) -> dict[str, JsonValue]:
-    """What predictions depend on to the last bit beside bundle, images and settings."""
+def environment(device: torch.device, *, onnx: bool = False) -> dict[str, JsonValue]:
+    """What predictions depend on to the last bit beside bundle, images and settings. `onnx`: of an exported file."""
     on_gpu = device.type == "cuda"
     chip = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     return {
         "device": str(device),
         "hardware": torch.cuda.get_device_name(device) if on_gpu else chip,
-        "versions": dict(library_versions()),
+        "versions": dict(library_versions() | ({"onnxruntime": version("onnxruntime")} if onnx else {})),
     }
 
 
@@ -52,7 +54,13 @@ class AuditLog:
     """
 
     def __init__(
-        self, path: Path, bundle: Bundle, bundle_sha256: str, settings: dict[str, JsonValue], *, append: bool = False
+        self,
+        path: Path,
+        bundle: Bundle | GraphModel,
+        bundle_sha256: str,
+        settings: dict[str, JsonValue],
+        *,
+        append: bool = False,
     ) -> None:
         self.path = path
         self.bundle = bundle
@@ -105,8 +113,8 @@ class AuditLog:
 
     def record(self, outcome: Outcome) -> BatchRecord:
         """What is written about one batch."""
-        change = measure_change(outcome.prediction)
-        names = self.bundle.backbone.layer_names
+        change = outcome.measure()
+        names, classifier = self.bundle.adapted_names
         verdict = outcome.verdict
         return BatchRecord(
             schema_version=SCHEMA_VERSION,
@@ -126,9 +134,7 @@ class AuditLog:
                 LayerRecord(name=name, **dict(zip(FIGURES, map(_short, row), strict=True)))
                 for name, row in zip(names, change.layers.tolist(), strict=True)
             ],
-            classifier=ClassifierRecord(
-                name=self.bundle.backbone.classifier_name, weight=_short(change.weight), bias=_short(change.bias)
-            ),
+            classifier=ClassifierRecord(name=classifier, weight=_short(change.weight), bias=_short(change.bias)),
             images=image_records(outcome, self.bundle.header.classes),
         )
 

@@ -18,6 +18,7 @@ from gformer_cli.bundle.card import (
     Licence,
     learnt_run,
 )
+from gformer_cli.bundle.described import Described, depth_of, with_white_level
 from gformer_cli.bundle.file import Bundle, load_bundle, read_header, save_bundle, save_static_bundle
 from gformer_cli.bundle.generator_file import (
     UNIVERSAL,
@@ -40,7 +41,7 @@ from gformer_cli.bundle.header import (
     library_versions,
     open_file,
 )
-from gformer_cli.bundle.integrity import Verification, file_hash, tensors_hash, verify
+from gformer_cli.bundle.integrity import Verification, file_hash, sha256_of, tensors_hash, verify
 from gformer_cli.bundle.transplant import read_generator
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "BundleHeader",
     "Card",
     "DataHeader",
+    "Described",
     "Figures",
     "GeneratorFileHeader",
     "GeneratorHeader",
@@ -65,6 +67,7 @@ __all__ = [
     "build_generator",
     "build_model",
     "constant_settings",
+    "depth_of",
     "file_hash",
     "generator_path",
     "is_generator_file",
@@ -79,6 +82,8 @@ __all__ = [
     "save_bundle",
     "save_generator",
     "save_static_bundle",
+    "sha256_of",
     "tensors_hash",
     "verify",
+    "with_white_level",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from gformer_cli.bundle.check import (
     damaged,
     stored_tensors,
 )
+from gformer_cli.bundle.described import Described, depth_of, with_white_level
 from gformer_cli.bundle.header import (
     FORMAT_VERSION,
     BundleHeader,
@@ -36,7 +37,6 @@ from gformer_cli.bundle.header import (
     parse_header,
 )
 from gformer_cli.bundle.integrity import stamped
-from gformer_cli.compute.memory import free_memory
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.core.generators import Generator
@@ -45,10 +45,7 @@ from gformer_cli.core.static import StaticModel
 from gformer_cli.core.trial import measured, trial_images, try_generation
 from gformer_cli.errors import InputError, WorkError
 from gformer_cli.files import atomic_path
-from gformer_cli.folders.domains import Domain
-from gformer_cli.guard.rule import Guard
-from gformer_cli.images.depth import Depth, Kind, Levels
-from gformer_cli.images.preprocessing import Preprocessing
+from gformer_cli.images.depth import Depth, Kind
 from gformer_cli.networks.build import OnMeta, build_network
 from gformer_cli.networks.head import last_linear
 from gformer_cli.networks.own_code import check_own_code, own_code
@@ -56,7 +53,7 @@ from gformer_cli.settings import Settings
 
 
 @dataclass
-class Bundle:
+class Bundle(Described):
     """A loaded bundle, frozen and in eval mode."""
 
     header: BundleHeader
@@ -66,42 +63,18 @@ class Bundle:
     constant: GeneralizeFormer | None = None
     """That of the constant generator, where one was meta-trained for comparison."""
     path: Path | None = None
-    """The file that it was read from."""
     own_backbone: str | None = None
     """The user's `FILE.py:FUNCTION` that built the network, where it is of their own code."""
     image_bytes: int = 0
-    """What an image takes of memory in the network's widest layer alone."""
     depth: Depth = field(init=False)
-    """What is black and white in images of more than 8 bits: as in training, or as the user says."""
 
     def __post_init__(self) -> None:
-        levels = {kind: Levels(*levels) for kind, levels in self.header.levels.items()}
-        self.depth = Depth(self.header.preprocessing.white_level, levels)
-
-    def look_into(self, domains: Sequence[Domain]) -> None:
-        """From now on images of `domains` that have more than 8 bits are read by what their folder holds."""
-        self.depth = self.preprocessing.among(domains).depth
+        self.depth = depth_of(self.header)
 
     @property
-    def preprocessing(self) -> Preprocessing:
-        return Preprocessing.of(self.header.preprocessing, self.depth)
-
-    @property
-    def guard(self) -> Guard | None:
-        """The guard as it was calibrated, where there is one."""
-        return None if self.header.guard is None else self.header.guard.rule
-
-    def check_memory(self, images: int, device: torch.device) -> None:
-        """Raises `InputError` where a batch of so many `images` cannot fit in memory: a header may claim any size."""
-        free, needed = free_memory(device), images * self.image_bytes
-        if free is not None and needed > free:
-            size = self.header.preprocessing.image_size
-            most = free // self.image_bytes
-            raise InputError(
-                f"a batch of {images} images of {size} x {size} takes at least {needed / 1e9:.1f} GB of memory, and "
-                f"{free / 1e9:.1f} GB are free",
-                f"Use --batch-size {most} or less." if most else "Free some memory.",
-            )
+    def adapted_names(self) -> tuple[list[str], str]:
+        """Those of the adapted normalisation layers, and of the classifier."""
+        return self.backbone.layer_names, self.backbone.classifier_name
 
     def to(self, device: torch.device) -> Bundle:
         self.backbone.to(device)
@@ -223,10 +196,7 @@ def load_bundle(
     user's `FILE.py:FUNCTION`, builds it. A bundle by itself never makes any file run.
     """
     file = open_file(path)
-    header = parse_header(path, file.metadata())
-    if white_level is not None:
-        changed = header.preprocessing.model_copy(update={"white_level": white_level})
-        header = header.model_copy(update={"preprocessing": changed})
+    header = with_white_level(parse_header(path, file.metadata()), white_level)
     name = check_own_code(header.backbone.name, own_backbone, f"bundle {path}")
     before = "meta-train" if header.static is None else "freeze"  # where the bundle does not say it yet
     command = before if header.lineage is None else header.lineage.stage

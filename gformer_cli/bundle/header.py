@@ -23,6 +23,8 @@ KEY = "gformer"
 """The one key of the safetensors metadata: its library does not keep several in a fixed order."""
 GENERATOR_KEY = "gformer-generator"
 """That of a generator in a file of its own."""
+GRAPH_SUFFIX = ".onnx"
+"""Of exported files."""
 
 
 class Part(BaseModel):
@@ -178,6 +180,11 @@ def open_file(path: Path, wanted: Wanted = BUNDLE) -> Any:
     if not path.is_file():
         what = f"not a {wanted.name}, nor a regular file" if path.exists() else f"no such {wanted.name}"
         raise InputError(f"{what}: {path}", wanted.hint)
+    if path.suffix.lower() == GRAPH_SUFFIX:
+        raise InputError(
+            f"not a {wanted.name}: {path} is an ONNX file",
+            "adapt, watch, audit --replay and inspect take those of gformer export; else give the bundle it is from.",
+        )
     try:
         with path.open("rb") as stream:
             if int.from_bytes(stream.read(8), "little") > HEADER_LIMIT:

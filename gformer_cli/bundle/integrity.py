@@ -92,6 +92,11 @@ def _parent(header: Header) -> str | None:
 def file_hash(path: Path) -> str:
     """SHA-256 of a bundle or generator file, as `sha256sum` gives it. Raises `InputError` for a missing file."""
     open_file(path)
+    return sha256_of(path)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, whatever it holds. Raises `OSError`."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         for chunk in _chunks(file):

@@ -23,7 +23,7 @@ from gformer_cli.folders.domains import Layout, count_suffixes
 
 if TYPE_CHECKING:
     from gformer_cli.adapt import AdaptResult, Sample
-    from gformer_cli.bundle import Bundle
+    from gformer_cli.bundle import Described
 
 
 class Order(str, Enum):
@@ -75,7 +75,7 @@ class _Job:
 
 def adapt(
     target: Targets = None,
-    model: options.Model = None,
+    model: options.PredictingModel = None,
     run: options.Run = None,
     out: Out = None,
     batch_size: options.BatchSize = 64,
@@ -215,7 +215,7 @@ def _write(terminal: Terminal, job: _Job, classes: list[str], done: AdaptResult,
         stage.write_rows(job.out, done.rows, classes, **shown)
 
 
-def _write_page(page: Path, sample: Sample, bundle: Bundle, model: Path, made: dict[str, Any]) -> None:
+def _write_page(page: Path, sample: Sample, bundle: Described, model: Path, made: dict[str, Any]) -> None:
     from gformer_cli.bundle import library_versions
     from gformer_cli.evaluate.records import describe_bundle
     from gformer_cli.report.page.adaptation import adaptation_page

@@ -36,7 +36,7 @@ def audit(
         typer.Option(
             "--model",
             metavar="FILE",
-            help="The bundle that wrote the log. Repeatable, for a log of several. Default: RUN/model.gformer.",
+            help="The bundle or .onnx file that wrote the log. Repeatable, for several. Default: RUN/model.gformer.",
             show_default=False,
         ),
     ] = None,
@@ -95,10 +95,10 @@ def audit(
     bundles = model if model and run is None else [pick_model(terminal, model[0] if model else None, run)]
 
     from gformer_cli.audit import replay as stage
-    from gformer_cli.bundle import read_header
     from gformer_cli.compute.device import make_deterministic, pick_device, pick_workers
+    from gformer_cli.export.header import model_header
 
-    headers = [read_header(path) for path in bundles]
+    headers = [model_header(path) for path in bundles]
     maps = {folder: label for header in headers for folder, label in header.class_map.items()}
     known = Known({name for header in headers for name in header.classes}, headers[0].data.domains, maps)
     domains = find_targets(terminal, target, layout, known).domains

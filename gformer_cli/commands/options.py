@@ -109,6 +109,15 @@ Model = Annotated[
         show_default=False,
     ),
 ]
+PredictingModel = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        metavar="FILE",
+        help="The bundle that meta-train or freeze wrote, or an .onnx file of export. Default: RUN/model.gformer.",
+        show_default=False,
+    ),
+]
 Backbone = Annotated[
     str | None,
     typer.Option(

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gformer_cli.commands.options import pick_cores
 from gformer_cli.compute.threads import Cores
 from gformer_cli.console import Terminal
+from gformer_cli.errors import InputError
 
 if TYPE_CHECKING:
     import torch
 
     from gformer_cli.bundle import Bundle
+    from gformer_cli.export.model import GraphModel
 
 
 class Loaded(NamedTuple):
     """What predicts."""
 
-    bundle: Bundle
+    bundle: Bundle | GraphModel
     device: torch.device
     workers: int
     cores: Cores
@@ -39,13 +41,22 @@ class Prediction:
 
     def load(self, terminal: Terminal) -> Loaded:
         """Raises `InputError` for what is not there or does not fit."""
-        from gformer_cli.bundle import load_bundle
         from gformer_cli.compute.device import pick_device, pick_workers
+        from gformer_cli.export.header import is_graph_file
+        from gformer_cli.export.model import load_model
 
-        device, workers = pick_device(self.device), pick_workers(self.workers)
-        cores = pick_cores(terminal, self.threads)
-        bundle = load_bundle(self.model, own_backbone=self.backbone, white_level=self.white_level)
+        if is_graph_file(self.model):
+            self._check_graph()
+        device = pick_device("cpu" if is_graph_file(self.model) else self.device)
+        workers, cores = pick_workers(self.workers), pick_cores(terminal, self.threads)
+        bundle = load_model(self.model, threads=cores.count, own_backbone=self.backbone, white_level=self.white_level)
         return Loaded(bundle, device, workers, cores)
+
+    def _check_graph(self) -> None:
+        if self.device not in ("auto", "cpu"):
+            raise InputError(f"--device {self.device} has no effect on {self.model}", "ONNX files run on the CPU here.")
+        if self.precision == "bfloat16":
+            raise InputError(f"--precision bfloat16 has no effect on {self.model}", "Its graph computes in float32.")
 
     def settings(self, **own: object) -> dict[str, Any]:
         """The choices that decide predictions: those of the command, and these."""

@@ -123,11 +123,14 @@ def serve(
 
 
 def _service(terminal: Terminal, how: Prediction, wanted: ServeOptions, trusted: trust.Trust) -> Service:
+    from gformer_cli.bundle import Bundle
     from gformer_cli.compute.device import make_deterministic, pick_pace
     from gformer_cli.progress import Silent
     from gformer_cli.serve.service import Service
 
     bundle, device, workers, cores = how.load(terminal)
+    if not isinstance(bundle, Bundle):
+        raise InputError(f"{how.model} is an ONNX file", "serve takes the bundle that it was exported from.")
     bundle.check_memory(wanted.batch_size, device)
     if wanted.context and bundle.header.static is not None:
         raise InputError(

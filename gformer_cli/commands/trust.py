@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from gformer_cli.audit.sinks import Kept
     from gformer_cli.bundle import Bundle
+    from gformer_cli.export.model import GraphModel
     from gformer_cli.guard.rule import Guard, Verdict
 
 PANEL = "Guard and audit"
@@ -96,7 +97,7 @@ class Trust:
     def prepare(
         self,
         terminal: Terminal,
-        bundle: Bundle,
+        bundle: Bundle | GraphModel,
         model: Path,
         device: torch.device,
         settings: Mapping[str, Any],
@@ -127,13 +128,13 @@ class Trust:
         self.tell(terminal, bundle, rule)
         return rule, kept
 
-    def rule(self, bundle: Bundle) -> Guard | None:
+    def rule(self, bundle: Bundle | GraphModel) -> Guard | None:
         """The guard to follow. Raises `InputError` for limits that cannot be."""
         from gformer_cli.adapt import choose_guard
 
         return choose_guard(bundle, wanted=self.guard is not GuardMode.off, limits=self.limits)
 
-    def tell(self, terminal: Terminal, bundle: Bundle, rule: Guard | None) -> None:
+    def tell(self, terminal: Terminal, bundle: Bundle | GraphModel, rule: Guard | None) -> None:
         """A warning where a guard is wanted and there is none."""
         if rule is None and self.guard is not GuardMode.off and bundle.header.static is None:
             terminal.warning(

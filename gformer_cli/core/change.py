@@ -33,7 +33,18 @@ class Change:
 
 @torch.no_grad()
 def measure_change(prediction: Prediction) -> Change:
-    """The change of one batch. All layers together, so that it costs a few kernels and one copy to the CPU."""
+    """The change of one batch, by one copy to the CPU."""
+    return change_of(change_tensor(prediction))
+
+
+def change_of(flat: torch.Tensor) -> Change:
+    """The `Change` of a `change_tensor`."""
+    flat = flat.cpu()
+    return Change(flat[:-2].view(-1, len(FIGURES)), float(flat[-2]), float(flat[-1]))
+
+
+def change_tensor(prediction: Prediction) -> torch.Tensor:
+    """`Change` as one tensor (6 L + 2,): all layers together, so that it costs a few kernels."""
     probe, parameters = prediction.probe, prediction.parameters
     source = probe.source
     assert source.mix is not None
@@ -50,5 +61,4 @@ def measure_change(prediction: Prediction) -> Change:
     )
     weight = (parameters.weight - source.weight).norm() / source.weight.norm().clamp_min(tiny)
     bias = (parameters.bias - source.bias).square().mean().sqrt()
-    flat = torch.cat([layers.flatten(), weight[None], bias[None]]).cpu()
-    return Change(flat[:-2].view(-1, len(FIGURES)), float(flat[-2]), float(flat[-1]))
+    return torch.cat([layers.flatten(), weight[None], bias[None]])

@@ -11,12 +11,13 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from gformer_cli.bundle import Bundle, file_hash, library_versions
+from gformer_cli.bundle import Described, library_versions
 from gformer_cli.data.streams import Stream
 from gformer_cli.errors import InputError
 from gformer_cli.evaluate.plan import Plan
 from gformer_cli.evaluate.reading import with_nan
 from gformer_cli.evaluate.results import Cell, Choice
+from gformer_cli.export.header import model_hash
 from gformer_cli.files import MIB, append_json_line, read_regular
 from gformer_cli.images.preprocessing import Skipped
 
@@ -129,11 +130,11 @@ def _key(seed: int, stream: Stream) -> Key:
     return seed, stream.kind, stream.part, stream.batch_size, stream.severity
 
 
-def describe_bundle(path: Path, bundle: Bundle) -> dict[str, Any]:
+def describe_bundle(path: Path, bundle: Described) -> dict[str, Any]:
     """What identifies a bundle inside results: its file's name and content, and what it was made of."""
     return {
         "file": path.name,
-        "sha256": file_hash(path),
+        "sha256": model_hash(path),
         "backbone": bundle.header.backbone.name,
         "generator": bundle.header.generator.settings.kind,
         "classes": bundle.header.classes,

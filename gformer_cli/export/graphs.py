@@ -9,6 +9,7 @@ from torch import nn
 
 from gformer_cli.bundle import Bundle
 from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.change import change_tensor
 from gformer_cli.core.generalizeformer import GeneralizeFormer, Prediction
 from gformer_cli.core.static import StaticModel
 from gformer_cli.guard.rule import BLENDED, SOURCE, Guard
@@ -16,7 +17,8 @@ from gformer_cli.guard.signals import signal_tensors
 from gformer_cli.guard.tensors import CODES, decide
 
 Tensors = tuple[torch.Tensor, ...]
-LOGITS, SOURCE_LOGITS = ("logits", "source_logits")
+LOGITS, GENERATED, SOURCE_LOGITS, CHANGE = "logits", "generated_logits", "source_logits", "change"
+SIGNAL_VALUES = "signals"
 CHOICE = ("is_blended", "blended_logits", "other_logits", "chosen_logits")
 """Names that a guarded graph has until `conditional.py` has made a branch of them."""
 
@@ -35,9 +37,10 @@ class SourceGraph(nn.Module):
 
 
 class AdaptedGraph(nn.Module):
-    """Images (B, 3, S, S) to logits (B, K) under what is generated for them, or kept, and to those of the source."""
+    """Images (B, 3, S, S) to logits (B, K) under what is generated for them, or kept, to those of the source, and to
+    how much that is a change (see `core.change`)."""
 
-    outputs: Sequence[str] = (LOGITS, SOURCE_LOGITS)
+    outputs: Sequence[str] = (LOGITS, SOURCE_LOGITS, CHANGE)
 
     def __init__(self, backbone: Backbone, model: GeneralizeFormer | StaticModel) -> None:
         super().__init__()
@@ -52,7 +55,7 @@ class AdaptedGraph(nn.Module):
 
     def forward(self, images: torch.Tensor) -> Tensors:
         prediction, source = self.predicted(images)
-        return prediction.logits, source
+        return prediction.logits, source, change_tensor(prediction)
 
 
 class GeneratedGraph(AdaptedGraph):
@@ -75,12 +78,13 @@ class GuardedGraph(AdaptedGraph):
     outputs = (
         LOGITS,
         SOURCE_LOGITS,
-        "generated_logits",
+        CHANGE,
+        GENERATED,
         "decision",
         "share",
         "strangeness",
         "expected_loss",
-        "signals",
+        SIGNAL_VALUES,
         *CHOICE,
     )
 
@@ -101,6 +105,7 @@ class GuardedGraph(AdaptedGraph):
         return (
             torch.where(finite, chosen, source),
             source,
+            change_tensor(prediction),
             prediction.logits,
             torch.where(finite, decided.decision, CODES[SOURCE]),
             torch.where(finite, decided.share, torch.zeros_like(decided.share)).float(),

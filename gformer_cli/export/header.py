@@ -6,21 +6,21 @@ import errno
 import io
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, BinaryIO, Literal
 
 from pydantic import Field, ValidationError
 
 from gformer_cli import __version__
-from gformer_cli.bundle import UNIVERSAL, Bundle, BundleHeader, file_hash, generator_path
-from gformer_cli.bundle.header import Part
+from gformer_cli.bundle import UNIVERSAL, Bundle, BundleHeader, file_hash, generator_path, read_header, sha256_of
+from gformer_cli.bundle.header import GRAPH_SUFFIX, Part
 from gformer_cli.errors import InputError, plain
 from gformer_cli.files import MIB, open_regular
 
 GRAPH_FORMAT = 1
 KEY = "gformer"
 """Of the metadata: JSON of `GraphHeader`. The other keys say parts of it again, for whoever reads no JSON."""
-SUFFIX = ".onnx"
 _LIMIT = 64 * MIB
 """Of the metadata together."""
 _METADATA = 14
@@ -43,16 +43,22 @@ class GraphHeader(Part):
     version: str
     """Of gformer."""
     licence: str
+    layer_names: list[str]
+    """Of the adapted normalisation layers."""
+    classifier_name: str
+    image_bytes: Annotated[int, Field(ge=0)]
+    """What an image takes of memory in the network's widest layer alone."""
+    outputs: list[str]
     bundle: BundleHeader
 
 
 def is_graph_file(path: Path) -> bool:
     """Whether a model is meant to be an ONNX file: by its name."""
-    return path.suffix.lower() == SUFFIX
+    return path.suffix.lower() == GRAPH_SUFFIX
 
 
-def header_of(bundle: Bundle, path: Path, kind: Kind, *, guarded: bool) -> GraphHeader:
-    """The header of an export of `bundle`, which was read from `path`."""
+def header_of(bundle: Bundle, path: Path, kind: Kind, outputs: Sequence[str], *, guarded: bool) -> GraphHeader:
+    """The header of an export of `bundle`, which was read from `path`, to a graph of `outputs`."""
     return GraphHeader(
         format_version=GRAPH_FORMAT,
         kind=kind,
@@ -61,6 +67,10 @@ def header_of(bundle: Bundle, path: Path, kind: Kind, *, guarded: bool) -> Graph
         bundle_name=path.name,
         version=__version__,
         licence=_licence(bundle.header, kind),
+        layer_names=bundle.backbone.layer_names,
+        classifier_name=bundle.backbone.classifier_name,
+        image_bytes=bundle.image_bytes,
+        outputs=list(outputs),
         bundle=bundle.header,
     )
 
@@ -113,6 +123,19 @@ def read_graph_header(path: Path) -> GraphHeader:
             "Give one that gformer export wrote; a model of your own comes in with gformer import.",
         )
     return _parsed(path, found)
+
+
+def model_hash(path: Path) -> str:
+    """SHA-256 of a bundle's file or of an exported one. Raises `InputError` for anything else."""
+    if not is_graph_file(path):
+        return file_hash(path)
+    read_graph_header(path)
+    return sha256_of(path)
+
+
+def model_header(path: Path) -> BundleHeader:
+    """The header of a bundle, or of the one that a file was exported from. Raises `InputError` likewise."""
+    return read_graph_header(path).bundle if is_graph_file(path) else read_header(path)
 
 
 def _parsed(path: Path, text: str) -> GraphHeader:

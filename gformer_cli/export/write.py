@@ -101,7 +101,9 @@ def export(
     graph = graph_of(bundle, kind, logits_only=logits_only)
     made = convert(graph, bundle.preprocessing.network_input(pixels[:1], device)[0])
     guard = graph.guard if isinstance(graph, GuardedGraph) else None
-    made.metadata_props.update(metadata_of(header_of(bundle, model, kind, guarded=guard is not None)))
+    outputs = [value.name or "" for value in made.graph.outputs]
+    header = header_of(bundle, model, kind, outputs, guarded=guard is not None)
+    made.metadata_props.update(metadata_of(header))
     seconds = time.perf_counter() - began
     progress.advance()
     with atomic_path(out) as temporary:
@@ -111,7 +113,7 @@ def export(
         require_alike(compared)
     progress.advance()
     progress.end()
-    return Exported(kind, guard is not None, list(running.names), len(made.graph), seconds, compared)
+    return Exported(kind, guard is not None, outputs, len(made.graph), seconds, compared)
 
 
 def serialised(model: ir.Model) -> bytes:

@@ -56,6 +56,7 @@ class Metrics:
         self._decisions.labels(outcome.verdict.decision).inc()
         self._batch_seconds.observe(outcome.seconds)
         self._batch_images.observe(len(labels))
+        assert outcome.prediction is not None
         moved, _ = statistic_shifts(outcome.prediction.probe)
         self._drift.set(float(torch.stack([layer.abs().mean() for layer in moved]).mean()))
         for score in ("strangeness", "expected_loss"):

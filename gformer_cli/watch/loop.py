@@ -18,6 +18,7 @@ from gformer_cli.compute.device import pick_pace
 from gformer_cli.compute.threads import Cores
 from gformer_cli.console import LISTED, one_line
 from gformer_cli.errors import InputError
+from gformer_cli.export.model import GraphModel
 from gformer_cli.folders.aside import check_all_read, describe_aside, shortened
 from gformer_cli.folders.domains import Aside
 from gformer_cli.guard.rule import Guard
@@ -36,7 +37,7 @@ SCAN_SHARE = 50.0
 
 
 def watch(
-    bundle: Bundle,
+    bundle: Bundle | GraphModel,
     options: WatchOptions,
     *,
     device: torch.device,

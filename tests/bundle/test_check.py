@@ -282,10 +282,10 @@ def test_a_batch_that_cannot_fit_in_memory_is_told_before_it_is_read(
     loaded, device = load_bundle(bundle), torch.device("cpu")
     size = loaded.header.preprocessing.image_size
     assert loaded.image_bytes >= 4 * 3 * size**2
-    monkeypatch.setattr("gformer_cli.bundle.file.free_memory", lambda _: 10 * loaded.image_bytes + 1)
+    monkeypatch.setattr("gformer_cli.bundle.described.free_memory", lambda _: 10 * loaded.image_bytes + 1)
     loaded.check_memory(10, device)
     with pytest.raises(InputError, match=rf"a batch of 11 images of {size} x {size} takes at least") as caught:
         loaded.check_memory(11, device)
     assert "--batch-size 10 or less" in caught.value.hint
-    monkeypatch.setattr("gformer_cli.bundle.file.free_memory", lambda _: None)
+    monkeypatch.setattr("gformer_cli.bundle.described.free_memory", lambda _: None)
     loaded.check_memory(10**9, device)

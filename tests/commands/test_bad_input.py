@@ -516,7 +516,7 @@ def test_seconds_and_tolerances_are_numbers_from_0_on(gformer: Gformer, value: s
 def test_a_batch_that_cannot_fit_in_memory_is_told_before_the_work(
     gformer: Gformer, bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    monkeypatch.setattr("gformer_cli.bundle.file.free_memory", lambda _: 1000)
+    monkeypatch.setattr("gformer_cli.bundle.described.free_memory", lambda _: 1000)
     out = tmp_path / "out.csv"
     done = gformer(command, "--model", bundle, "--target", data / "targets" / "fog", "--out", out, "--quiet")
     refused(done, "images of 16 x 16 takes at least", "of memory")

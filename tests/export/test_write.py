@@ -19,6 +19,7 @@ from gformer_cli.export.check import Compared, made_images, require_alike
 from gformer_cli.export.convert import convert
 from gformer_cli.export.graphs import AdaptedGraph
 from gformer_cli.export.header import read_graph_header
+from gformer_cli.export.model import GraphModel
 from gformer_cli.export.running import Running
 from gformer_cli.export.write import check_export, export, serialised
 from gformer_cli.guard.prediction import predict_both
@@ -96,6 +97,8 @@ def test_logits_alone_cost_no_pass_of_the_source_model(made: Made, _bundle_file:
     images = made.batches["source"]
     found = Running(out, 1)(images)["logits"]
     torch.testing.assert_close(found, Running(made.path, 1)(images)["generated_logits"], rtol=1e-4, atol=1e-5)
+    with pytest.raises(InputError, match="has no source_logits"):
+        GraphModel(out, threads=1)
 
 
 def settled(**changes: Any) -> GeneratorSettings:
@@ -142,10 +145,11 @@ def test_every_way_of_generating_is_a_graph_of_any_batch_size(
     running = Running(tmp_path / "m.onnx", 1)
     for count in (1, 3, 17):
         images = torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(count))
-        logits, source = graph(images)
+        logits, source, change = graph(images)
         found = running(images)
         torch.testing.assert_close(found["logits"], logits, rtol=1e-4, atol=5e-5)
         torch.testing.assert_close(found["source_logits"], source, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(found["change"], change, rtol=1e-3, atol=1e-4)
         assert not torch.allclose(logits, source, atol=1e-2)
 
 

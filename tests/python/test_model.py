@@ -296,7 +296,7 @@ def test_a_batch_that_overflows_is_forgotten_by_its_stream(files: list[Path], mo
 def test_a_batch_that_cannot_fit_is_refused(
     model: gformer.Model, files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gformer_cli.bundle.file.free_memory", lambda device: 100_000)
+    monkeypatch.setattr("gformer_cli.bundle.described.free_memory", lambda device: 100_000)
     with pytest.raises(gformer.InputError, match="Predict fewer together"):
         model.predict(files)
 
