@@ -14,6 +14,8 @@ import gformer_cli as gformer
 
 def main(path: str, folder: str) -> None:
     files = sorted(file for file in Path(folder).rglob("*") if file.is_file())
+    if not files:
+        sys.exit(f"there are no files below {folder}")
     random.Random(0).shuffle(files)
 
     model = gformer.load(path)
