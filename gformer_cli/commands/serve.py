@@ -59,7 +59,7 @@ ServedBatch = Annotated[int, typer.Option("--batch-size", min=1, help="Images th
 
 
 def serve(
-    model: options.Model = None,
+    model: options.PredictingModel = None,
     run: options.Run = None,
     host: Host = "127.0.0.1",
     port: Port = 8000,
@@ -123,19 +123,19 @@ def serve(
 
 
 def _service(terminal: Terminal, how: Prediction, wanted: ServeOptions, trusted: trust.Trust) -> Service:
-    from gformer_cli.bundle import Bundle
     from gformer_cli.compute.device import make_deterministic, pick_pace
+    from gformer_cli.export.header import is_graph_file
     from gformer_cli.progress import Silent
     from gformer_cli.serve.service import Service
 
     bundle, device, workers, cores = how.load(terminal)
-    if not isinstance(bundle, Bundle):
-        raise InputError(f"{how.model} is an ONNX file", "serve takes the bundle that it was exported from.")
     bundle.check_memory(wanted.batch_size, device)
     if wanted.context and bundle.header.static is not None:
         raise InputError(
             "--context has no effect on a static bundle", "It predicts every batch with the same statistics."
         )
+    if wanted.context and is_graph_file(how.model):
+        raise InputError(f"--context has no effect on {how.model}", "Each batch stands for itself in an ONNX file.")
     rule = trusted.rule(bundle)
     trusted.tell(terminal, bundle, rule)
     make_deterministic(0)

@@ -11,9 +11,11 @@ from typing import Literal, TypeAlias, get_args
 import torch
 
 from gformer_cli.adapt.guarding import FURTHEST_LIMIT
-from gformer_cli.bundle import Bundle, load_bundle
+from gformer_cli.bundle import Bundle
 from gformer_cli.compute.device import pick_device, pick_workers
 from gformer_cli.errors import InputError
+from gformer_cli.export.header import is_graph_file
+from gformer_cli.export.model import GraphModel, load_model
 from gformer_cli.guard.rule import SMALLEST_BATCH, Guard
 from gformer_cli.python.model import Model
 from gformer_cli.python.reading import PreprocessingReader
@@ -34,10 +36,10 @@ def load(
     backbone: str | None = None,
     workers: int | None = None,
 ) -> Model:
-    """The model of a bundle, or of a run folder. It gives the numbers of `gformer adapt` for the same batches.
+    """The model of a bundle, of a run folder, or of an exported ONNX file. It gives the numbers of `gformer adapt`.
 
     Args:
-        path: what `gformer meta-train`, `import` or `freeze` wrote; or the run folder.
+        path: what `gformer meta-train`, `import`, `freeze` or `export` wrote; or the run folder.
         device: `auto` is the first GPU, else the CPU.
         guard: `on` leaves a batch that adapting may harm to the source model, in part or in whole; `warn` decides and
             says so in the result, but predicts as generated; `off` does not look.
@@ -56,9 +58,13 @@ def load(
     check_choice("precision", precision, Precision)
     if white_level is not None and not 0.0 < white_level < math.inf:
         raise ValueError(f"white_level must be above 0, such as 4095, not {white_level}")
-    where = pick_device(str(device))
+    if is_graph_file(place):
+        _check_graph(place, str(device), precision, guard_limits or {})
+    where = pick_device("cpu" if is_graph_file(place) else str(device))
     with torch.random.fork_rng(devices=[]):  # networks are made with random weights first
-        bundle = load_bundle(place, own_backbone=backbone, white_level=white_level).to(where)
+        bundle = load_model(place, threads=torch.get_num_threads(), own_backbone=backbone, white_level=white_level)
+    if isinstance(bundle, Bundle):
+        bundle.to(where)
     return Model(
         bundle,
         PreprocessingReader(bundle.preprocessing),
@@ -75,7 +81,18 @@ def check_choice(name: str, value: object, choices: object) -> None:
         raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, not {value!r}")
 
 
-def _guard(bundle: Bundle, mode: GuardMode, limits: Mapping[str, float]) -> Guard | None:
+def _check_graph(path: Path, device: str, precision: str, limits: Mapping[str, float]) -> None:
+    """Raises `InputError` for options that cannot take effect on an exported file."""
+    for name, wrong, hint in (
+        (f"device {device} has", device not in ("auto", "cpu"), "ONNX files run on the CPU here."),
+        (f"precision {precision} has", precision == "bfloat16", "Its graph computes in float32."),
+        ("guard_limits have", bool(limits), "Its guard decides in the graph: load its bundle."),
+    ):
+        if wrong:
+            raise InputError(f"{name} no effect on {path}", hint)
+
+
+def _guard(bundle: Bundle | GraphModel, mode: GuardMode, limits: Mapping[str, float]) -> Guard | None:
     rule = None if mode == "off" else bundle.guard
     if not limits:
         return rule

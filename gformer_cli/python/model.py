@@ -10,16 +10,20 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from gformer_cli.adapt.answering import Answer, answer
+from gformer_cli.adapt.answering import Answer, GraphAnswer, answer, graph_answer
 from gformer_cli.adapt.parameters import named_parameters
 from gformer_cli.bundle import Bundle
 from gformer_cli.core.context import Context
 from gformer_cli.errors import InputError
+from gformer_cli.export.model import GraphModel
 from gformer_cli.guard.rule import Guard
 from gformer_cli.python.batching import Batch, Images, OnUnreadable, batches, one_batch
 from gformer_cli.python.reading import ImageReader
 from gformer_cli.python.result import Result
 from gformer_cli.python.saving import save
+
+_TARGET = "this batch"
+"""What an error calls the images."""
 
 
 class Model:
@@ -30,7 +34,7 @@ class Model:
 
     def __init__(
         self,
-        bundle: Bundle,
+        bundle: Bundle | GraphModel,
         reader: ImageReader,
         *,
         guard: Guard | None,
@@ -56,6 +60,8 @@ class Model:
     @property
     def device(self) -> torch.device:
         """Where it computes."""
+        if isinstance(self._bundle, GraphModel):
+            return torch.device("cpu")
         return self._bundle.backbone.classifier.weight.device
 
     @property
@@ -66,7 +72,7 @@ class Model:
     @property
     def source_parameters(self) -> dict[str, torch.Tensor]:
         """Those of the model as it is, by the names of `Result.parameters`. Copies, on the CPU."""
-        backbone = self._bundle.backbone
+        backbone = self._shown().backbone
         return named_parameters(backbone, backbone.source_parameters())
 
     def predict(self, images: Images) -> Result:
@@ -104,6 +110,10 @@ class Model:
             raise ValueError(f"batch_size must be 1 or more, not {batch_size}")
         if context < 0:
             raise ValueError(f"context must be 0 or more, not {context}")
+        if context and isinstance(self._bundle, GraphModel):
+            raise InputError(
+                f"context has no effect on {self._bundle.path}", "In an ONNX file each batch is by itself."
+            )
         if context and self._bundle.header.static is not None:
             raise InputError(
                 "context has no effect on a static bundle", "It predicts every batch with the same statistics."
@@ -132,21 +142,33 @@ class Model:
             share=verdict.share,
             reasons=verdict.reasons,
             signals=verdict.signals,
-            parameters=named_parameters(self._bundle.backbone, found.parameters),
+            parameters={} if found.parameters is None else named_parameters(self._shown().backbone, found.parameters),
             positions=batch.positions,
             number=number,
         )
 
-    def _answer(self, images: torch.Tensor, context: Context | None = None) -> Answer:
+    def _answer(self, images: torch.Tensor, context: Context | None = None) -> Answer | GraphAnswer:
+        bundle = self._bundle
+        if isinstance(bundle, GraphModel):
+            return graph_answer(bundle, images, self._guard, obeyed=self._obeyed, target=_TARGET)
         return answer(
-            self._bundle,
+            bundle,
             images,
             self._guard,
             obeyed=self._obeyed,
             context=context,
             precision=self._precision,
-            target="this batch",
+            target=_TARGET,
         )
+
+    def _shown(self) -> Bundle:
+        """The bundle. Raises `InputError` for an exported file, which shows its answers alone."""
+        if isinstance(self._bundle, GraphModel):
+            raise InputError(
+                f"{self._bundle.path} is an ONNX file, which shows neither its network nor parameters",
+                "Load the bundle that it was exported from.",
+            )
+        return self._bundle
 
     def _check_memory(self, images: int, device: torch.device) -> None:
         try:
@@ -157,7 +179,7 @@ class Model:
     @cached_property
     def module(self) -> Adapted:
         """The same as a `torch.nn.Module`: `model.module(images) -> logits`. It shares everything with this model."""
-        return Adapted(self)
+        return Adapted(self, self._shown())
 
     def save(self, path: str | os.PathLike[str], *, backbone: str, overwrite: bool = False) -> None:
         """Write what `wrap` made as a bundle, for `load` and the command line.
@@ -168,7 +190,7 @@ class Model:
         Raises `InputError` where that is another network, for a file that is there without `overwrite`, for a transform
         that is code, and for a model that was loaded: it is a file already.
         """
-        save(self._bundle, self.preprocessing, Path(path), backbone=backbone, overwrite=overwrite)
+        save(self._shown(), self.preprocessing, Path(path), backbone=backbone, overwrite=overwrite)
 
 
 class Adapted(nn.Module):
@@ -177,11 +199,11 @@ class Adapted(nn.Module):
     Each call is a batch by itself. It is always in eval mode, and records no gradients.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, bundle: Bundle) -> None:
         super().__init__()
-        self.source = model._bundle.backbone
+        self.source = bundle.backbone
         """The network as it is."""
-        self.adapter = model._bundle.model
+        self.adapter = bundle.model
         """What generates."""
         self._model = model
         super().train(False)

@@ -28,7 +28,8 @@ class Result:
     """Every figure that the guard looked at, and its two scores, `strangeness` and `expected_loss`; empty without."""
     parameters: dict[str, torch.Tensor]
     """Those that predicted, by their names in the network: per normalisation layer `LAYER.weight`, `LAYER.bias` and
-    `LAYER.mix` (the share of the batch's own statistics), and the classifier's `weight` and `bias`."""
+    `LAYER.mix` (the share of the batch's own statistics), and the classifier's `weight` and `bias`. Empty from an ONNX
+    file, which does not show them."""
     positions: tuple[int, ...]
     """The place of each image among those that were given: 0 to B - 1; in a stream, counted from its beginning."""
     number: int = 0

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import torch
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from gformer_cli.adapt.predictor import Outcome
-from gformer_cli.core.probe import statistic_shifts
+from gformer_cli.core.change import FIGURES
 from gformer_cli.guard.rule import DECISIONS, Guard
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_DRIFT = FIGURES.index("mean_shift")
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -56,9 +56,7 @@ class Metrics:
         self._decisions.labels(outcome.verdict.decision).inc()
         self._batch_seconds.observe(outcome.seconds)
         self._batch_images.observe(len(labels))
-        assert outcome.prediction is not None
-        moved, _ = statistic_shifts(outcome.prediction.probe)
-        self._drift.set(float(torch.stack([layer.abs().mean() for layer in moved]).mean()))
+        self._drift.set(float(outcome.measure().layers[:, _DRIFT].mean()))
         for score in ("strangeness", "expected_loss"):
             if score in outcome.verdict.signals:
                 self._score.labels(score).set(outcome.verdict.signals[score])

@@ -15,6 +15,7 @@ from gformer_cli.adapt.predictor import Outcome, Predictor
 from gformer_cli.bundle import Bundle
 from gformer_cli.compute.pace import Pace
 from gformer_cli.errors import InputError
+from gformer_cli.export.model import GraphModel
 from gformer_cli.guard.rule import Guard
 from gformer_cli.images.preprocessing import Batch
 from gformer_cli.python.reading import PreprocessingReader
@@ -39,7 +40,7 @@ class Service:
 
     def __init__(
         self,
-        bundle: Bundle,
+        bundle: Bundle | GraphModel,
         device: torch.device,
         options: ServeOptions,
         *,

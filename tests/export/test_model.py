@@ -99,7 +99,7 @@ def test_a_log_tells_the_same_of_both_and_is_replayed(
         ("adapt", ["--save-parameters", "sets"], "--save-parameters has no effect"),
         ("watch", ["--context", "2"], "--context has no effect"),
         ("evaluate", [], "is an ONNX file"),
-        ("serve", ["--port", "0"], "is an ONNX file"),
+        ("serve", ["--port", "0", "--context", "2"], "--context has no effect"),
     ],
 )
 def test_what_a_graph_cannot_do_is_refused(

@@ -16,7 +16,9 @@ import torch
 from fastapi.testclient import TestClient
 
 import gformer_cli as gformer
+from gformer_cli.adapt import answer
 from gformer_cli.bundle import Bundle
+from gformer_cli.core.change import FIGURES
 from gformer_cli.serve import app as application
 from gformer_cli.serve.app import create_app
 from gformer_cli.serve.options import ServeOptions
@@ -184,9 +186,9 @@ def test_prometheus_reads_what_happened(serve: Serve, files: list[Path], bundle:
     client = serve(batch_size=4)
     client.post("/predict", files=parts(files[:6]))
     client.post("/predict", files={"i": b"x"})
-    answer = client.get("/metrics")
-    assert answer.headers["content-type"].startswith("text/plain")
-    found = dict(line.rsplit(" ", 1) for line in answer.text.splitlines() if not line.startswith("#"))
+    told = client.get("/metrics")
+    assert told.headers["content-type"].startswith("text/plain")
+    found = dict(line.rsplit(" ", 1) for line in told.text.splitlines() if not line.startswith("#"))
     counts = {name: float(value) for name, value in found.items()}
     assert (counts["gformer_images_total"], counts["gformer_batches_total"]) == (6, 2)
     assert sum(counts[f'gformer_decisions_total{{decision="{name}"}}'] for name in ("generated", "source")) == 2
@@ -194,12 +196,15 @@ def test_prometheus_reads_what_happened(serve: Serve, files: list[Path], bundle:
     assert counts['gformer_batch_images_bucket{le="2.0"}'] == 1 and counts["gformer_request_seconds_count"] == 2
     assert bundle.guard is not None
     assert counts['gformer_guard_limit{score="strangeness"}'] == bundle.guard.strangeness.limit
-    result = gformer.load(GOLDEN / "bundles" / "guarded.gformer", device="cpu").predict(files[4:6])
+    model = gformer.load(GOLDEN / "bundles" / "guarded.gformer", device="cpu")
+    result = model.predict(files[4:6])
     assert counts['gformer_guard_score{score="strangeness"}'] == pytest.approx(result.signals["strangeness"], rel=1e-4)
-    assert counts["gformer_drift"] == pytest.approx(result.signals["statistics_moved"], rel=1e-4)
+    seen = torch.stack([model.preprocessing(file) for file in files[4:6]])
+    shift = answer(bundle, seen, None).measure().layers[:, FIGURES.index("mean_shift")]
+    assert counts["gformer_drift"] == pytest.approx(float(shift.mean()), rel=1e-4)
     assert counts["gformer_queue_images"] == 0
     documented = set(re.findall(r"gformer_\w+", (GOLDEN.parents[1] / "docs" / "serve.md").read_text()))
-    assert len(documented) == 12 and all(f"# TYPE {name} " in answer.text for name in documented)
+    assert len(documented) == 12 and all(f"# TYPE {name} " in told.text for name in documented)
 
 
 def test_health_tells_what_is_served_and_whether(serve: Serve) -> None:
