@@ -69,7 +69,7 @@ def wrap(
         head: the name of the layer that answers; None looks for it.
         device: `auto` is the first GPU, else the CPU.
         precision: as in `load`.
-        workers: as in `load`.
+        workers: as in `load`; 0 for a transform of your own that threads must not share.
 
     There is no guard: `gformer meta-train` calibrates one. Raises `InputError` for a network, classes or a transform
     that do not go together, and where source images are needed.
