@@ -38,7 +38,7 @@ def export(
             "--out",
             "-o",
             metavar="FILE",
-            help="The ONNX file to write. Default: model.onnx beside the bundle.",
+            help="The ONNX file to write. Default: beside the bundle, SITE.onnx for SITE.gformer.",
             show_default=False,
         ),
     ] = None,

@@ -17,7 +17,6 @@ PREDICTIONS = Path("predictions.csv")
 STDOUT = Path("-")
 """As an output: standard output; as a target: a list of files on standard input."""
 _BUNDLE, _RESULTS, _STATIC, _PAGE = "model.gformer", "results", "static.gformer", "report.html"
-_GRAPH = "model.onnx"
 
 
 def pick_run(terminal: Terminal, run: Path | None) -> Path:
@@ -93,10 +92,10 @@ def pick_static(terminal: Terminal, out: Path | None, model: Path) -> Path:
 
 
 def pick_graph(terminal: Terminal, out: Path | None, model: Path) -> Path:
-    """The exported file: beside the bundle that it is made from."""
+    """The exported file: beside the bundle that it is made from, and called as that."""
     if out is not None:
         return out
-    found = model.with_name(_GRAPH)
+    found = model.with_suffix(".onnx")
     terminal.message(f"ONNX file: {found} (--out names another)")
     return found
 
