@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gformer_cli.evaluate import Plan, Results
     from gformer_cli.evaluate.limits import Change
     from gformer_cli.evaluate.output import Output
+    from gformer_cli.export.model import GraphModel
 
 
 def evaluate(
@@ -77,13 +78,18 @@ def evaluate(
     for named in (target, source):  # each by itself: the same images may be both
         check_folders_exist(named or [])
 
-    from gformer_cli.bundle import load_bundle
     from gformer_cli.compute.device import pick_device, pick_workers
     from gformer_cli.evaluate import limits, plan
     from gformer_cli.evaluate.output import check_output
+    from gformer_cli.export.header import is_graph_file
+    from gformer_cli.export.model import load_model
     from gformer_cli.report.page.files import check_report
 
-    bundle = load_bundle(model, own_backbone=backbone, white_level=white_level)
+    cores = options.pick_cores(terminal, threads)
+    if is_graph_file(model):
+        plan.check_graph(model, tune=tune, examine=examine, device=device)
+        device = "cpu"
+    bundle = load_model(model, threads=cores.count, own_backbone=backbone, white_level=white_level)
     known = known_of(bundle.header, options.read_class_map(class_map, bundle.header.classes))
     found = [_found(terminal, folders, layout, known, strict=strict) for folders in (target, source)]
     targets, sources = (part.domains for part in found)
@@ -101,13 +107,14 @@ def evaluate(
     )
     planned = plan.make_plan(wish, bundle, targets, has_source=bool(sources))
     wanted = limits.read_limits(planned, fail_under=fail_under or [], fail_harm=fail_harm, baseline=baseline)
-    where, decoders, cores = pick_device(device), pick_workers(workers), options.pick_cores(terminal, threads)
+    where, decoders = pick_device(device), pick_workers(workers)
     most = max((len(domain.files) for domain in [*planned.targets, *sources]), default=0)
     bundle.check_memory(min(batch_size, most) * (jobs or 1), where)
     output = None if out is None else check_output(out, overwrite=overwrite, resume=resume)
     if report is not None:
         check_report(report, overwrite=overwrite)
-    remarks = plan.remarks(planned, has_source=bool(sources), static=bundle.header.static)
+    exported = is_graph_file(model)
+    remarks = plan.remarks(planned, has_source=bool(sources), static=bundle.header.static, exported=exported)
     for text in [*remarks, *plan.left_out(wish, bundle, has_source=bool(sources))]:
         terminal.message(text)
     if dry_run:
@@ -118,7 +125,7 @@ def evaluate(
     how = _How(tune=tune, resume=resume, strict=strict, device=where, workers=decoders, cores=cores, jobs=jobs)
     given = {"label_skew": label_skew, "limit": limit, "tune": tune, "device": str(where)}
     run_as = {"command": options.command_line(), **planned.choices, **given}
-    results = _measure(terminal, bundle, planned, sources, model, output, how, run_as)
+    results = _measure(terminal, bundle, planned, sources, model, backbone, output, how, run_as)
     changes = limits.compare(results, wanted.baseline)
     _show(terminal, results, changes, output, report, left_aside)
     limits.require(results, wanted.least, wanted.most_harm, changes)
@@ -143,10 +150,11 @@ def _found(terminal: Terminal, folders: list[Path] | None, layout: Layout, known
 
 def _measure(
     terminal: Terminal,
-    bundle: Bundle,
+    bundle: Bundle | GraphModel,
     plan: Plan,
     source: Sequence[Domain],
     model: Path,
+    own_backbone: str | None,
     output: Output | None,
     how: _How,
     run: Mapping[str, object],
@@ -160,7 +168,7 @@ def _measure(
             bundle,
             plan,
             model=model,
-            own_backbone=bundle.own_backbone,
+            own_backbone=own_backbone,
             source=source,
             output=output,
             run=run,

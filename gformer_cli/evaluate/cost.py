@@ -15,23 +15,30 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.hooks import RemovableHandle
 
 
-class PassCounter:
-    """Counts images that pass forward and backward through a network and through copies made of it while it is on."""
+class Counter:
+    """Images that have passed forward and backward since they were last asked for."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self) -> None:
         self.forwards = 0
         self.backwards = 0
-        self._handle: RemovableHandle = network.register_forward_hook(self._count)
-
-    def remove(self) -> None:
-        """Stop counting passes of the network itself."""
-        self._handle.remove()
 
     def take(self) -> tuple[int, int]:
         """Images forward and backward since the last call."""
         counts = self.forwards, self.backwards
         self.forwards = self.backwards = 0
         return counts
+
+
+class PassCounter(Counter):
+    """Counts images that pass through a network and through copies made of it while it is on."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self._handle: RemovableHandle = network.register_forward_hook(self._count)
+
+    def remove(self) -> None:
+        """Stop counting passes of the network itself."""
+        self._handle.remove()
 
     def __deepcopy__(self, _memo: object) -> PassCounter:
         return self  # a method that copies the network is counted all the same

@@ -8,7 +8,7 @@ from itertools import islice
 
 import torch
 
-from gformer_cli.bundle import Bundle
+from gformer_cli.bundle import Described
 from gformer_cli.data.cache import ImageCache
 from gformer_cli.data.corruptions import CORRUPTIONS
 from gformer_cli.data.labelled import unreadable
@@ -37,7 +37,7 @@ class Loader:
     """Reads batches of `domains`; images are decoded once, as far as memory allows."""
 
     def __init__(
-        self, bundle: Bundle, domains: Sequence[Domain], *, device: torch.device, workers: int, strict: bool
+        self, bundle: Described, domains: Sequence[Domain], *, device: torch.device, workers: int, strict: bool
     ) -> None:
         bundle.look_into(domains)
         self.depth = bundle.depth

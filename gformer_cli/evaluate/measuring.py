@@ -17,11 +17,12 @@ from gformer_cli.evaluate.parallel import Measurement, measure_in_parallel
 from gformer_cli.evaluate.plan import Plan
 from gformer_cli.evaluate.records import Records
 from gformer_cli.evaluate.run import Harness
+from gformer_cli.export.model import GraphModel
 from gformer_cli.progress import Progress, Silent, stoppable
 
 
 def measure(
-    load: Callable[[], Bundle],
+    load: Callable[[], Bundle | GraphModel],
     plan: Plan,
     *,
     device: torch.device,

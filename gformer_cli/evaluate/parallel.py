@@ -21,6 +21,7 @@ from gformer_cli.data.streams import Stream
 from gformer_cli.evaluate.plan import Plan
 from gformer_cli.evaluate.results import Cell
 from gformer_cli.evaluate.run import Harness, Measure
+from gformer_cli.export.model import GraphModel
 from gformer_cli.images.preprocessing import Skipped
 from gformer_cli.progress import Silent, StopRequest
 
@@ -32,7 +33,7 @@ _ready = ExitStack()
 
 
 def measure_in_parallel(
-    load: Callable[[], Bundle],
+    load: Callable[[], Bundle | GraphModel],
     plan: Plan,
     waiting: list[tuple[int, Stream]],
     add: Callable[[int, Stream, Measurement], None],
@@ -65,7 +66,7 @@ def measure_in_parallel(
 
 def _harness(
     _line: Line,
-    load: Callable[[], Bundle],
+    load: Callable[[], Bundle | GraphModel],
     plan: Plan,
     device: torch.device,
     workers: int,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from gformer_cli.bundle import Bundle, StaticHeader
+from gformer_cli.bundle import Bundle, Described, StaticHeader
 from gformer_cli.data.streams import NEEDS_SOURCE, STREAMS, Stream, StreamOptions, arrival_order, shifts, stream_name
 from gformer_cli.errors import InputError, did_you_mean
 from gformer_cli.evaluate.results import REFERENCE
+from gformer_cli.export.model import GraphModel
 from gformer_cli.folders.domains import Domain
 from gformer_cli.folders.targets import check_batch_size, check_known_classes
 from gformer_cli.methods import METHODS
@@ -85,7 +87,7 @@ class Wish:
     """Whether there will be a report, which shows what `examine` keeps."""
 
 
-def make_plan(wish: Wish, bundle: Bundle, targets: Sequence[Domain], *, has_source: bool) -> Plan:
+def make_plan(wish: Wish, bundle: Bundle | GraphModel, targets: Sequence[Domain], *, has_source: bool) -> Plan:
     """The plan that is wished for. Raises `InputError` where it cannot be carried out."""
     methods, streams = impossible_methods(bundle), impossible_streams(has_source=has_source)
     defaults = [name for name in DEFAULT_METHODS if name not in methods]
@@ -106,7 +108,7 @@ def make_plan(wish: Wish, bundle: Bundle, targets: Sequence[Domain], *, has_sour
     return plan
 
 
-def left_out(wish: Wish, bundle: Bundle, *, has_source: bool) -> list[str]:
+def left_out(wish: Wish, bundle: Bundle | GraphModel, *, has_source: bool) -> list[str]:
     """What `all` cannot mean here, and why."""
     cannot = (wish.methods, impossible_methods(bundle)), (wish.streams, impossible_streams(has_source=has_source))
     return [
@@ -145,8 +147,12 @@ def choose(
     return [name for name in choices if name not in impossible] if ALL in names else names
 
 
-def impossible_methods(bundle: Bundle) -> dict[str, str]:
-    """Methods that a bundle cannot be measured with, and why."""
+def impossible_methods(bundle: Bundle | GraphModel) -> dict[str, str]:
+    """Methods that a bundle cannot be measured with, and why; or an exported file."""
+    if isinstance(bundle, GraphModel):
+        able = {"source", EXAMINED, *(["gformer-guard"] if bundle.guard is not None else [])}
+        why = "An exported file holds no network that it could adapt; measure the bundle that it was made from"
+        return {name: why for name in METHODS if name not in able}
     reasons: dict[str, str] = {}
     static = bundle.header.static is not None
     if bundle.constant is None:
@@ -187,7 +193,19 @@ def limited(domains: Sequence[Domain], count: int | None) -> list[Domain]:
     ]
 
 
-def check_plan(plan: Plan, bundle: Bundle) -> None:
+def check_graph(path: Path, *, tune: bool, examine: bool, device: str) -> None:
+    """Raises `InputError` for an option that can have no effect on the exported file `path`."""
+    for option, given in {"--tune": tune, "--examine": examine}.items():
+        if given:
+            raise InputError(
+                f"{option} has no effect on {path}: it holds no network to look into",
+                "Leave it out, or measure the bundle that the file was made from.",
+            )
+    if device not in ("auto", "cpu"):
+        raise InputError(f"--device {device} has no effect on {path}", "ONNX files run on the CPU here.")
+
+
+def check_plan(plan: Plan, bundle: Described) -> None:
     """Raises `InputError` for a plan that cannot be carried out."""
     check_batch_size(plan.batch_size)
     if not 0.0 <= plan.skew < float("inf"):
@@ -195,8 +213,11 @@ def check_plan(plan: Plan, bundle: Bundle) -> None:
     check_known_classes(plan.targets, bundle.header.classes)
 
 
-def remarks(plan: Plan, *, has_source: bool, static: StaticHeader | None = None) -> list[str]:
-    """What a user should know of a plan that works all the same; `static` is what the bundle's header says."""
+def remarks(plan: Plan, *, has_source: bool, static: StaticHeader | None = None, exported: bool = False) -> list[str]:
+    """What a user should know of a plan that works all the same.
+
+    `static` is what the bundle's header says; `exported`, that an exported file is measured.
+    """
     small = [f"{t.name} ({len(t.files)})" for t in plan.targets if len(t.files) < plan.batch_size]
     single = [t.name for t in plan.targets if sum(count > 0 for count in t.counts.values()) == 1]
     lines: list[str] = []
@@ -205,6 +226,8 @@ def remarks(plan: Plan, *, has_source: bool, static: StaticHeader | None = None)
             f"static bundle: gformer predicts every batch with what was kept from {static.target}; "
             "source is the model before adapting"
         )
+    if exported:
+        lines.append("exported file: each of its runs gives all its answers, so that every method costs the same here")
     if small:
         lines.append(f"fewer images than one batch of {plan.batch_size}, so batches are smaller: {', '.join(small)}")
     if single:

@@ -90,7 +90,8 @@ class Cell:
     """Passes of the network per image; a pass over an augmented copy counts as one."""
     backwards: float
     peak_mib: float
-    """Most memory that the stream's first batch needs beyond what was held before it, in MiB."""
+    """Most memory that the stream's first batch needs beyond what was held before it, in MiB; not a number where it is
+    not known, as of an exported file."""
     batch_images: list[int]
     """Per batch of the stream that holds images of this target, in order: how many."""
     batch_correct: list[int]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
@@ -14,18 +15,22 @@ from gformer_cli.bundle import Bundle
 from gformer_cli.compute.pace import Pace
 from gformer_cli.data.streams import Condition, Item, Stream, StreamBatch
 from gformer_cli.errors import WorkError
-from gformer_cli.evaluate.cost import PassCounter, counting, peak_memory
+from gformer_cli.evaluate.cost import Counter, counting, peak_memory
 from gformer_cli.evaluate.details import STREAMS, Examiner
+from gformer_cli.evaluate.graph_methods import GraphMethod, graph_methods
 from gformer_cli.evaluate.loading import Loaded, Loader
 from gformer_cli.evaluate.parts import parts_of
 from gformer_cli.evaluate.plan import EXAMINED, Plan
 from gformer_cli.evaluate.results import REFERENCE, Cell, Details
+from gformer_cli.export.model import GraphModel
 from gformer_cli.images.preprocessing import Skipped
 from gformer_cli.methods import METHODS, Method
 from gformer_cli.metrics import Scores
 from gformer_cli.progress import Progress
 from gformer_cli.seeding import derive_seed
 
+Runners = Mapping[str, Method | GraphMethod]
+"""What is measured, by its name."""
 Measure = Callable[[int, Stream, Progress], tuple[list[Cell], list[Skipped]]]
 """Cells and unreadable images of a stream under a seed."""
 PREPARED = 2000
@@ -39,7 +44,7 @@ class Harness:
 
     def __init__(
         self,
-        bundle: Bundle,
+        bundle: Bundle | GraphModel,
         plan: Plan,
         *,
         device: torch.device,
@@ -47,7 +52,7 @@ class Harness:
         strict: bool,
         pace: Pace | None = None,
     ) -> None:
-        self.bundle = bundle.to(device)
+        self.bundle = bundle if isinstance(bundle, GraphModel) else bundle.to(device)
         self.plan = plan
         self.device = device
         self.pace = pace or Pace(torch.get_num_threads(), fixed=True)
@@ -56,20 +61,32 @@ class Harness:
         self.classes = len(bundle.header.classes)
         examine = plan.examine and EXAMINED in plan.measured
         self._examined = plan.drawn()[:STREAMS] if examine else []
-        self._peaks: dict[tuple[str, int], int] = {}
+        self._peaks: dict[tuple[str, int], float] = {}
         self._answers: dict[tuple[str, str, Condition | None], torch.Tensor] = {}
         self._costs: dict[tuple[str, int], tuple[float, ...]] = {}
 
     @contextmanager
     def ready(self) -> Iterator[Measure]:
         """A function that runs every method over one stream; within the block passes of the network are counted."""
-        with counting(self.bundle.backbone.network) as passes:
-            parts, settings = parts_of(self.bundle), self.plan.settings
-            runners = {name: METHODS[name].from_parts(parts, **settings.get(name, {})) for name in self.plan.measured}
+        with self._runners() as (runners, passes):
             for method in runners.values():
                 if method.reads_source and self.plan.source:
                     method.prepare(self._source_images())
             yield lambda seed, stream, progress: self._stream(stream, seed, runners, passes, progress)
+
+    @contextmanager
+    def _runners(self) -> Iterator[tuple[Runners, Counter]]:
+        if isinstance(self.bundle, GraphModel):
+            passes = Counter()
+            able = graph_methods(self.bundle, passes)
+            yield {name: able[name] for name in self.plan.measured}, passes
+            return
+        with counting(self.bundle.backbone.network) as passes:
+            parts, settings = parts_of(self.bundle), self.plan.settings
+            yield (
+                {name: METHODS[name].from_parts(parts, **settings.get(name, {})) for name in self.plan.measured},
+                passes,
+            )
 
     def _source_images(self) -> Iterator[torch.Tensor]:
         items = [Item(domain.name, file) for domain in self.plan.source for file in domain.files]
@@ -79,7 +96,7 @@ class Harness:
         return (batch.inputs for batch in self.loader.read(cut) if batch.targets)
 
     def _stream(
-        self, stream: Stream, seed: int, runners: dict[str, Method], passes: PassCounter, progress: Progress
+        self, stream: Stream, seed: int, runners: Runners, passes: Counter, progress: Progress
     ) -> tuple[list[Cell], list[Skipped]]:
         tallies: dict[tuple[str, str], _Tally] = {}
         skipped: list[Skipped] = []
@@ -118,25 +135,32 @@ class Harness:
                 stream,
                 seed,
                 cost_ratio=tally.seconds / tallies[REFERENCE, target].seconds,
-                peak_mib=self._peaks[name, first] / 2**20,
+                peak_mib=self._peaks[name, first],
                 details=examiner.details(target) if examiner is not None and name == EXAMINED else None,
             )
             for (name, target), tally in tallies.items()
         ], skipped
 
     def _examiner(self, stream: Stream, seed: int) -> Examiner | None:
-        return Examiner(self.bundle, stream, self.loader.place) if (seed, stream) in self._examined else None
+        if isinstance(self.bundle, GraphModel) or (seed, stream) not in self._examined:
+            return None
+        return Examiner(self.bundle, stream, self.loader.place)
 
-    def _warm_up(self, runners: dict[str, Method], inputs: torch.Tensor, passes: PassCounter) -> None:
+    def _warm_up(self, runners: Runners, inputs: torch.Tensor, passes: Counter) -> None:
         """A batch uncounted: the first pass of a shape pays for one-time set-up. Its memory is measured here."""
         for name, method in runners.items():
             if (name, len(inputs)) not in self._peaks:
-                self._peaks[name, len(inputs)] = peak_memory(lambda m=method: m.predict(inputs), self.device)  # type: ignore[misc]
+                if isinstance(method, GraphMethod):  # onnxruntime does not tell what it holds
+                    self._peaks[name, len(inputs)] = math.nan
+                    method.predict(inputs)
+                    continue
+                peak = peak_memory(lambda m=method: m.predict(inputs), self.device)  # type: ignore[misc]
+                self._peaks[name, len(inputs)] = peak / 2**20
                 method.reset()
         passes.take()
 
     def _predicted(
-        self, name: str, method: Method, batch: Loaded, passes: PassCounter
+        self, name: str, method: Method | GraphMethod, batch: Loaded, passes: Counter
     ) -> tuple[torch.Tensor, tuple[float, ...]]:
         """Logits (B, K), and what they cost: seconds, images forward and images backward.
 
@@ -156,7 +180,7 @@ class Harness:
             self._costs[name, count] = spent
         return logits, spent
 
-    def _timed(self, method: Method, inputs: torch.Tensor) -> tuple[torch.Tensor, float]:
+    def _timed(self, method: Method | GraphMethod, inputs: torch.Tensor) -> tuple[torch.Tensor, float]:
         self._wait()
         began = time.perf_counter()
         logits = method.predict(inputs)

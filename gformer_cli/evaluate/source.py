@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gformer_cli.bundle import Bundle
+from gformer_cli.bundle import Described
 from gformer_cli.data.labelled import fingerprint
 from gformer_cli.folders.domains import Domain
 from gformer_cli.folders.targets import check_known_classes
@@ -14,7 +14,7 @@ from gformer_cli.train.pretrain import read_source
 
 
 def held_out(
-    bundle: Bundle, domains: Sequence[Domain], *, workers: int, strict: bool, progress: Progress
+    bundle: Described, domains: Sequence[Domain], *, workers: int, strict: bool, progress: Progress
 ) -> list[Domain]:
     """`domains` with those images that training held out; with all images where the bundle was trained on others.
 

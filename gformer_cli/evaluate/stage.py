@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from gformer_cli.bundle import Bundle, load_bundle
+from gformer_cli.bundle import Bundle
 from gformer_cli.compute.threads import Cores
 from gformer_cli.errors import WorkError
 from gformer_cli.evaluate.measuring import measure
@@ -20,12 +20,13 @@ from gformer_cli.evaluate.records import Records, describe_bundle, identity
 from gformer_cli.evaluate.results import Results
 from gformer_cli.evaluate.source import held_out
 from gformer_cli.evaluate.tune import tune as choose_settings
+from gformer_cli.export.model import GraphModel, load_model
 from gformer_cli.folders.domains import Domain
 from gformer_cli.progress import Progress, Silent
 
 
 def evaluate(
-    bundle: Bundle,
+    bundle: Bundle | GraphModel,
     plan: Plan,
     *,
     model: Path,
@@ -62,6 +63,7 @@ def evaluate(
         output.begin(resume=resume)
         records = Records.open(output.cells, identity(described, plan, tune=tune, white_level=white), resume=resume)
     if tune:
+        assert isinstance(bundle, Bundle)  # see `plan.check_graph`
         waiting = [name for name in plan.methods if name not in records.choices]
         choose_settings(
             bundle,
@@ -74,9 +76,10 @@ def evaluate(
             progress=progress,
         )
         plan = replace(plan, settings={name: choice.settings for name, choice in records.choices.items()})
-    load = partial(load_bundle, model, own_backbone=own_backbone, white_level=white) if jobs > 1 else lambda: bundle
+    threads = max(1, (torch.get_num_threads() if cores is None else cores.count) // jobs)
+    again = partial(load_model, model, threads=threads, own_backbone=own_backbone, white_level=white)
     measure(
-        load,
+        again if jobs > 1 else lambda: bundle,
         plan,
         device=device,
         workers=workers,

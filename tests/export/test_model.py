@@ -98,7 +98,6 @@ def test_a_log_tells_the_same_of_both_and_is_replayed(
         ("adapt", ["--guard-limit", "strangeness=3"], "its guard decides in the graph"),
         ("adapt", ["--save-parameters", "sets"], "--save-parameters has no effect"),
         ("watch", ["--context", "2"], "--context has no effect"),
-        ("evaluate", [], "is an ONNX file"),
         ("serve", ["--port", "0", "--context", "2"], "--context has no effect"),
     ],
 )
