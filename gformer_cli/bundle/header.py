@@ -183,7 +183,7 @@ def open_file(path: Path, wanted: Wanted = BUNDLE) -> Any:
     if path.suffix.lower() == GRAPH_SUFFIX:
         raise InputError(
             f"not a {wanted.name}: {path} is an ONNX file",
-            "adapt, watch, serve, evaluate, audit --replay and inspect take those of gformer export; else give its bundle.",
+            "Many commands take those of gformer export, this one does not: give the bundle that it was made from.",
         )
     try:
         with path.open("rb") as stream:
