@@ -22,7 +22,7 @@ from gformer_cli.images.preprocessing import read_batches
 SIZES = (1, 3, 8, 64)
 """Images in a batch."""
 TOLERANCE = 1e-4
-"""Largest difference of a logit."""
+"""Largest difference of a logit, where no logit is above 1; else as a share of the largest."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Compared:
     images: int
     difference: float
     """The largest of a logit."""
+    allowed: float
+    """By `TOLERANCE`."""
     labels: int
     """Images with another label."""
     decision: bool
@@ -78,21 +80,22 @@ def compare(bundle: Bundle, kind: str, guard: Guard | None, running: Running, pi
         pairs = [(given[name], logits) for name, logits in wanted.items() if name in given]
         differences = [float((one - other).abs().max()) for one, other in pairs]
         labels = sum(int((one.argmax(1) != other.argmax(1)).sum()) for one, other in pairs)
+        allowed = TOLERANCE * max(1.0, *(float(logits.abs().max()) for _, logits in pairs))
         same = "decision" not in given or int(given["decision"]) == CODES[verdict.decision]
-        found.append(Compared(size, max(differences), labels, same))
+        found.append(Compared(size, max(differences), allowed, labels, same))
     return found
 
 
 def require_alike(found: Sequence[Compared]) -> None:
-    """Raises `WorkError` where a label or the guard's decision differs, or a logit by more than `TOLERANCE`."""
+    """Raises `WorkError` where a label or the guard's decision differs, or a logit by more than is allowed."""
     for one in found:
         what = None
         if one.labels:
             what = f"{one.labels} labels differ"
         elif not one.decision:
             what = "the guard's decision differs"
-        elif not one.difference <= TOLERANCE:  # not a number is not alike
-            what = f"logits differ by {one.difference:.2g}, more than {TOLERANCE:g}"
+        elif not one.difference <= one.allowed:  # not a number is not alike
+            what = f"logits differ by {one.difference:.2g}, more than {one.allowed:.2g}"
         if what is not None:
             raise WorkError(
                 f"onnxruntime and torch do not agree on a batch of {one.images} images: {what}",

@@ -191,7 +191,11 @@ class AdaptiveLayerNorm(_Recorded, nn.LayerNorm):
     def _moments(self, output: torch.Tensor) -> Moments:
         if output.dtype in (torch.bfloat16, torch.float16):
             output = output.float()
-        var, mean = torch.var_mean(output, dim=tuple(range(output.dim() - 1)), correction=0)
+        axes = tuple(range(output.dim() - 1))
+        if torch.compiler.is_compiling():  # as in `batch_statistics`; what is normalised has nothing to cancel
+            mean = output.mean(dim=axes)
+            return mean, (output.square().mean(dim=axes) - mean.square()).clamp_min(0.0)
+        var, mean = torch.var_mean(output, dim=axes, correction=0)
         return mean, var
 
     def _scaled(self, output: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
@@ -326,11 +330,11 @@ def batch_statistics(input: torch.Tensor) -> Moments:
     """
     if input.dtype in (torch.bfloat16, torch.float16):
         input = input.float()
-    if torch.compiler.is_compiling():
-        var, mean = torch.var_mean(input, dim=(0, *range(2, input.dim())), correction=0)
-        return mean, var
     while input.dim() < 4:
         input = input.unsqueeze(-1)
+    if torch.compiler.is_compiling():  # a graph keeps no autograd functions; in ONNX a variance takes four sweeps
+        mean = input.mean(dim=(0, 2, 3))
+        return mean, (input.square().mean(dim=(0, 2, 3)) - mean.square()).clamp_min(0.0)
     found: Moments = _Moments.apply(input)
     return found
 

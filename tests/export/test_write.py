@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torch import nn
 from gformer_cli.bundle import Bundle, build_generator, build_model
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.errors import InputError, WorkError
-from gformer_cli.export.check import Compared, made_images, require_alike
+from gformer_cli.export.check import Compared, compare, made_images, require_alike
 from gformer_cli.export.convert import convert
 from gformer_cli.export.graphs import AdaptedGraph
 from gformer_cli.export.header import read_graph_header
@@ -99,6 +100,16 @@ def test_logits_alone_cost_no_pass_of_the_source_model(made: Made, _bundle_file:
     torch.testing.assert_close(found, Running(made.path, 1)(images)["generated_logits"], rtol=1e-4, atol=1e-5)
     with pytest.raises(InputError, match="has no source_logits"):
         GraphModel(out, threads=1)
+
+
+def test_large_logits_may_differ_by_more(made: Made) -> None:
+    """float32 rounds by shares."""
+    bundle = copy.deepcopy(made.bundle)
+    bundle.backbone.classifier.bias.data += 50.0
+    running: Any = lambda images: {"logits": bundle.backbone(images) + 4e-3}  # noqa: E731
+    (found,) = compare(bundle, "source", None, running, made_images(bundle, 1))
+    assert 50 < 1e4 * found.allowed < 60
+    require_alike([found])
 
 
 def settled(**changes: Any) -> GeneratorSettings:
@@ -195,13 +206,13 @@ def _negated(bundle: Bundle) -> Any:
 @pytest.mark.parametrize(
     ("found", "what"),
     [
-        (Compared(3, 0.0, 1, True), "1 labels differ"),
-        (Compared(3, 0.0, 0, False), "the guard's decision differs"),
-        (Compared(3, 2e-4, 0, True), "more than 0.0001"),
-        (Compared(3, float("nan"), 0, True), "logits differ"),
+        (Compared(3, 0.0, 1e-4, 1, True), "1 labels differ"),
+        (Compared(3, 0.0, 1e-4, 0, False), "the guard's decision differs"),
+        (Compared(3, 2e-4, 1e-4, 0, True), "more than 0.0001"),
+        (Compared(3, float("nan"), 1e-4, 0, True), "logits differ"),
     ],
 )
 def test_each_difference_is_named(found: Compared, what: str) -> None:
-    require_alike([Compared(1, 9e-5, 0, True)])
+    require_alike([Compared(1, 9e-5, 1e-4, 0, True)])
     with pytest.raises(WorkError, match=what):
-        require_alike([Compared(1, 0.0, 0, True), found])
+        require_alike([Compared(1, 0.0, 1e-4, 0, True), found])
