@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from gformer_cli.bundle import Bundle
+    from gformer_cli.export.check import ResizedAlike
     from gformer_cli.export.write import Exported
 
 
@@ -78,6 +79,13 @@ def export(
             "needs them.",
         ),
     ] = False,
+    with_preprocessing: Annotated[
+        bool,
+        typer.Option(
+            "--with-preprocessing",
+            help="The file takes uint8 images (B, H, W, 3) of any size, and resizes and normalises them itself.",
+        ),
+    ] = False,
     backbone: options.OwnBackbone = None,
     threads: options.Threads = None,
     overwrite: options.Overwrite = False,
@@ -106,25 +114,27 @@ def export(
     from gformer_cli.files import make_folder
 
     bundle = load_bundle(model, own_backbone=backbone)
-    chosen = stage.check_export(model, bundle, out, None if kind is None else kind.value, overwrite=overwrite)
-    pixels = _pixels(terminal, bundle, images, check)
+    wanted = None if kind is None else kind.value
+    chosen = stage.check_export(model, bundle, out, wanted, overwrite=overwrite, prepares=with_preprocessing)
+    pixels = _pixels(terminal, bundle, images, check, any_size=with_preprocessing)
     bundle.check_memory(len(pixels), torch.device("cpu"))
     make_folder(out.parent)
     torch.set_num_threads(options.pick_cores(terminal, threads).count)
     with terminal.progress() as progress:
-        done = stage.export(model, bundle, out, chosen, pixels, logits_only=logits_only, progress=progress)
+        what = {"logits_only": logits_only, "prepares": with_preprocessing}
+        done = stage.export(model, bundle, out, chosen, pixels, **what, progress=progress)
     _show(terminal, done, out, made=images is None)
 
 
-def _pixels(terminal: Terminal, bundle: Bundle, folder: Path | None, count: int) -> torch.Tensor:
-    """Images to compare on, uint8 (at most count, 3, S, S)."""
+def _pixels(terminal: Terminal, bundle: Bundle, folder: Path | None, count: int, *, any_size: bool) -> torch.Tensor:
+    """Images to compare on, uint8 (at most count, 3, H, W)."""
     from gformer_cli.compute.device import pick_workers
     from gformer_cli.export.check import made_images, read_some
 
     if folder is None:
-        return made_images(bundle, count)
+        return made_images(bundle, count, any_size=any_size)
     found = find_images(terminal, [folder], Layout.auto, unlabelled=True, known=known_of(bundle.header))
-    return read_some(bundle, found.domains, count, pick_workers(None))
+    return read_some(bundle, found.domains, count, pick_workers(None), any_size=any_size)
 
 
 def _show(terminal: Terminal, done: Exported, out: Path, *, made: bool) -> None:
@@ -142,6 +152,7 @@ def _show(terminal: Terminal, done: Exported, out: Path, *, made: bool) -> None:
             "checked_on": "made images" if made else "images",
             "checked": [{"batch_size": one.images, "difference": one.difference} for one in done.compared],
             "largest_difference": largest,
+            "resized": None if done.resized is None else vars(done.resized),
         },
         table(
             "Compared with the bundle",
@@ -151,4 +162,12 @@ def _show(terminal: Terminal, done: Exported, out: Path, *, made: bool) -> None:
         f"\n{done.kind}{', guarded' if done.guarded else ''}: {done.nodes} nodes, {size / 1e6:.1f} MB, made in "
         f"{done.seconds:.0f} s. Wrote {out}",
         f"Outputs: {', '.join(done.outputs)}",
+        *([] if done.resized is None else [_told(done.resized)]),
+    )
+
+
+def _told(resized: ResizedAlike) -> str:
+    return (
+        f"Resized in the graph, {100.0 * resized.share:.2f} % of the values differ from those that the commands make, "
+        f"by {resized.most} of 255 at most; {resized.labels} labels do"
     )

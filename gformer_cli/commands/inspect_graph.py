@@ -21,6 +21,7 @@ def graph_rows(header: GraphHeader) -> list[list[str]]:
     return [
         ["kind", f"{header.kind}: {what}"],
         ["decision", "of the guard, in the graph" if header.guarded else "none: no guard in the graph"],
+        ["takes", "uint8 (B, H, W, 3) of any size" if header.prepares else "what is prepared as input says"],
         ["exported from", f"{header.bundle_name} (SHA-256 {header.bundle_sha256})"],
         ["exported by", f"gformer {header.version}, file format {header.format_version}"],
         ["licence", header.licence],

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from PIL import Image
 
 from gformer_cli.bundle import Bundle
 from gformer_cli.data.streams import arrival_order
 from gformer_cli.errors import WorkError
 from gformer_cli.export.graphs import LOGITS, SOURCE_LOGITS
+from gformer_cli.export.preprocessing import Resized
 from gformer_cli.export.running import Running
 from gformer_cli.folders.domains import Domain
 from gformer_cli.guard.hostile import hostile_batch
 from gformer_cli.guard.prediction import predict_both
 from gformer_cli.guard.rule import Guard, Verdict
 from gformer_cli.guard.tensors import CODES
-from gformer_cli.images.preprocessing import read_batches
+from gformer_cli.images.preprocessing import read_batches, to_pixels
 
 SIZES = (1, 3, 8, 64)
 """Images in a batch."""
@@ -40,21 +42,65 @@ class Compared:
     """Whether the guard's decision is the same."""
 
 
-def made_images(bundle: Bundle, count: int) -> torch.Tensor:
-    """uint8 (count, 3, S, S) that look like nothing, with amplitudes as photographs have them."""
-    return hostile_batch("clouds", count, bundle.header.preprocessing.image_size, 0)
+@dataclass(frozen=True)
+class ResizedAlike:
+    """The graph's pixels beside those of the commands, which Pillow resizes."""
+
+    share: float
+    """Of values, three a pixel, that differ."""
+    most: int
+    """Levels, of 255."""
+    labels: int
+    """Images that get another label for it."""
 
 
-def read_some(bundle: Bundle, domains: Sequence[Domain], count: int, workers: int) -> torch.Tensor:
-    """uint8 (at most count, 3, S, S) of the first readable images of `domains`, mixed.
+@dataclass(frozen=True)
+class Samples:
+    """Images to compare on."""
+
+    given: torch.Tensor
+    """What the graph takes, (N, ...)."""
+    inputs: torch.Tensor
+    """What the network takes then, (N, 3, S, S)."""
+
+    @classmethod
+    def of(cls, bundle: Bundle, pixels: torch.Tensor, *, prepares: bool) -> Samples:
+        """Of uint8 (N, 3, H, W): what a graph that `prepares` resizes, or else the network's size."""
+        how = bundle.preprocessing
+        if not prepares:
+            inputs = how.network_input(pixels, torch.device("cpu"))
+            return cls(inputs, inputs)
+        given = pixels.permute(0, 2, 3, 1).contiguous()
+        return cls(given, how.normalise(Resized(how)(given) / 255.0))
+
+
+def made_images(bundle: Bundle, count: int, *, any_size: bool = False) -> torch.Tensor:
+    """uint8 (count, 3, S, S) that look like nothing, with amplitudes as photographs have them; with `any_size`, larger
+    and not square."""
+    size = bundle.header.preprocessing.image_size
+    return _cut(hostile_batch("clouds", count, 2 * size, 0)) if any_size else hostile_batch("clouds", count, size, 0)
+
+
+def read_some(
+    bundle: Bundle, domains: Sequence[Domain], count: int, workers: int, *, any_size: bool = False
+) -> torch.Tensor:
+    """The same of the first readable images of `domains`, mixed.
 
     Raises `WorkError` where none can be read.
     """
     bundle.look_into(domains)
+    how = bundle.preprocessing
+    if any_size:
+        how = replace(how, image_size=2 * how.image_size, resize="crop", resize_size=None)
     files = [file for domain in domains for file in arrival_order(domain, 0)][:count]
-    for batch in read_batches(files, bundle.preprocessing, batch_size=count, workers=workers, skipped=[]):
-        return batch.pixels
+    for batch in read_batches(files, how, batch_size=count, workers=workers, skipped=[]):
+        return _cut(batch.pixels) if any_size else batch.pixels
     raise WorkError("no readable image to check the export with", "See: gformer data check DIR")
+
+
+def _cut(pixels: torch.Tensor) -> torch.Tensor:
+    """The upper three quarters, and a row: halves of pixels lie beside the centre."""
+    return pixels[:, :, : 3 * pixels.shape[2] // 4 + 1]
 
 
 @torch.no_grad()
@@ -70,13 +116,12 @@ def _expected(
     return {LOGITS: logits, SOURCE_LOGITS: both.source}, verdict
 
 
-def compare(bundle: Bundle, kind: str, guard: Guard | None, running: Running, pixels: torch.Tensor) -> list[Compared]:
-    """The first of `pixels`, uint8 (N, 3, S, S), in batches of each of `SIZES`. `guard` is that of the graph."""
-    inputs = bundle.preprocessing.network_input(pixels, torch.device("cpu"))
-    found = []
+def compare(bundle: Bundle, kind: str, guard: Guard | None, running: Running, samples: Samples) -> list[Compared]:
+    """The first of `samples` in batches of each of `SIZES`. `guard` is that of the graph."""
+    inputs, found = samples.inputs, []
     for size in sorted({min(size, len(inputs)) for size in SIZES}):
         wanted, verdict = _expected(bundle, kind, guard, inputs[:size])
-        given = running(inputs[:size])
+        given = running(samples.given[:size])
         pairs = [(given[name], logits) for name, logits in wanted.items() if name in given]
         differences = [float((one - other).abs().max()) for one, other in pairs]
         labels = sum(int((one.argmax(1) != other.argmax(1)).sum()) for one, other in pairs)
@@ -84,6 +129,16 @@ def compare(bundle: Bundle, kind: str, guard: Guard | None, running: Running, pi
         same = "decision" not in given or int(given["decision"]) == CODES[verdict.decision]
         found.append(Compared(size, max(differences), allowed, labels, same))
     return found
+
+
+def compare_pixels(bundle: Bundle, kind: str, samples: Samples) -> ResizedAlike:
+    """What the graph makes of its images beside what the commands make of them, all as one batch."""
+    how = bundle.preprocessing
+    own = torch.stack([to_pixels(Image.fromarray(image.numpy()), how) for image in samples.given])
+    away = (Resized(how)(samples.given) - own.float()).abs()
+    both = (samples.inputs, how.network_input(own, torch.device("cpu")))
+    labels = [_expected(bundle, kind, None, inputs)[0][LOGITS].argmax(1) for inputs in both]
+    return ResizedAlike(float((away > 0.0).float().mean()), int(away.max()), int((labels[0] != labels[1]).sum()))
 
 
 def require_alike(found: Sequence[Compared]) -> None:

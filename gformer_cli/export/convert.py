@@ -13,7 +13,8 @@ import torch
 
 from gformer_cli.errors import InputError, WorkError, reason
 from gformer_cli.export.conditional import make_branch
-from gformer_cli.export.graphs import AdaptedGraph, GuardedGraph, SourceGraph
+from gformer_cli.export.graphs import CHOICE, AdaptedGraph, SourceGraph
+from gformer_cli.export.preprocessing import PreparingGraph
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -32,13 +33,14 @@ def check_libraries(needed: tuple[str, ...] = NEEDED) -> None:
         raise InputError(f"ONNX files need {', '.join(missing)}", "Install it: pip install 'gformer[export]'")
 
 
-def convert(graph: SourceGraph | AdaptedGraph, images: torch.Tensor) -> ir.Model:
-    """The ONNX graph of `graph`. `images` (3, S, S) is one of its input, float32; it gives the shape.
+def convert(graph: SourceGraph | AdaptedGraph | PreparingGraph, image: torch.Tensor) -> ir.Model:
+    """The ONNX graph of `graph`. `image` is one of its input: float32 (3, S, S), or uint8 (H, W, 3) of any size.
 
     Raises `WorkError` where torch cannot make a graph of the network.
     """
-    example = images.expand(_EXAMPLE, *images.shape).contiguous()
-    free = ({0: torch.export.Dim("batch", min=1)},)
+    example = image.expand(_EXAMPLE, *image.shape).contiguous()
+    names = ("batch", "height", "width") if isinstance(graph, PreparingGraph) else ("batch",)
+    free = ({axis: torch.export.Dim(name, min=1) for axis, name in enumerate(names)},)
     try:
         with torch.no_grad(), _quietly():
             program = torch.export.export(graph, (example,), dynamic_shapes=free, strict=False)
@@ -59,7 +61,7 @@ def convert(graph: SourceGraph | AdaptedGraph, images: torch.Tensor) -> ir.Model
     assert made is not None
     model: ir.Model = made.model
     _tidy(model)
-    if isinstance(graph, GuardedGraph):
+    if set(CHOICE) <= set(graph.outputs):
         make_branch(model)
     return model
 

@@ -36,6 +36,8 @@ class GraphHeader(Part):
     kind: Kind
     guarded: bool
     """Whether the graph decides which parameters predict."""
+    prepares: bool = False
+    """Whether it resizes and normalises images itself."""
     bundle_sha256: str
     """Of the bundle's file."""
     bundle_name: str
@@ -57,12 +59,15 @@ def is_graph_file(path: Path) -> bool:
     return path.suffix.lower() == GRAPH_SUFFIX
 
 
-def header_of(bundle: Bundle, path: Path, kind: Kind, outputs: Sequence[str], *, guarded: bool) -> GraphHeader:
+def header_of(
+    bundle: Bundle, path: Path, kind: Kind, outputs: Sequence[str], *, guarded: bool, prepares: bool = False
+) -> GraphHeader:
     """The header of an export of `bundle`, which was read from `path`, to a graph of `outputs`."""
     return GraphHeader(
         format_version=GRAPH_FORMAT,
         kind=kind,
         guarded=guarded,
+        prepares=prepares,
         bundle_sha256=file_hash(path),
         bundle_name=path.name,
         version=__version__,
@@ -78,12 +83,13 @@ def header_of(bundle: Bundle, path: Path, kind: Kind, outputs: Sequence[str], *,
 def metadata_of(header: GraphHeader) -> dict[str, str]:
     """Keys and values for the file's `metadata_props`."""
     bundle = header.bundle
-    generator = bundle.generator.settings
+    generator, size = bundle.generator.settings, bundle.preprocessing.image_size
     return {
         KEY: header.model_dump_json(),
         "format": str(header.format_version),
         "version": header.version,
         "kind": header.kind,
+        "input": "uint8 (B, H, W, 3)" if header.prepares else f"float32 (B, 3, {size}, {size})",
         "bundle_sha256": header.bundle_sha256,
         "classes": json.dumps(bundle.classes, ensure_ascii=False),
         "preprocessing": bundle.preprocessing.model_dump_json(),

@@ -36,6 +36,10 @@ class GraphModel(Described):
         if not {LOGITS, SOURCE_LOGITS, CHANGE} <= set(self.about.outputs):
             why = "holds the source model alone" if self.about.kind == "source" else "has no source_logits"
             raise InputError(f"{path} {why}", "Export it with --kind adaptive or static, and without --logits-only.")
+        if self.about.prepares:
+            raise InputError(
+                f"{path} resizes its images itself, all of a batch at once", "Export it without --with-preprocessing."
+            )
         self.header = with_white_level(self.about.bundle, white_level)
         self.path: Path | None = path
         self.image_bytes = self.about.image_bytes

@@ -11,10 +11,11 @@ import torch
 
 from gformer_cli.bundle import Bundle
 from gformer_cli.errors import InputError
-from gformer_cli.export.check import Compared, compare, require_alike
+from gformer_cli.export.check import Compared, ResizedAlike, Samples, compare, compare_pixels, require_alike
 from gformer_cli.export.convert import check_libraries, convert
 from gformer_cli.export.graphs import GuardedGraph, graph_of
 from gformer_cli.export.header import Kind, header_of, is_graph_file, metadata_of
+from gformer_cli.export.preprocessing import PreparingGraph, check_preprocessing
 from gformer_cli.export.running import Running
 from gformer_cli.files import atomic_path, check_writable
 from gformer_cli.progress import Progress, Silent
@@ -37,9 +38,13 @@ class Exported:
     seconds: float
     """For making the graph."""
     compared: list[Compared]
+    resized: ResizedAlike | None = None
+    """How the graph resizes, where it does."""
 
 
-def check_export(model: Path, bundle: Bundle, out: Path, kind: str | None, *, overwrite: bool) -> Kind:
+def check_export(
+    model: Path, bundle: Bundle, out: Path, kind: str | None, *, overwrite: bool, prepares: bool = False
+) -> Kind:
     """The kind of graph to make, by default what the bundle predicts with.
 
     Raises `InputError` for a bundle that has no such graph, and for an `out` that must not be written.
@@ -60,6 +65,8 @@ def check_export(model: Path, bundle: Bundle, out: Path, kind: str | None, *, ov
         )
     if kind == "adaptive":
         _check_generator(model, bundle)
+    if prepares:
+        check_preprocessing(bundle.preprocessing)
     check_writable(out)
     return cast(Kind, kind)
 
@@ -86,34 +93,37 @@ def export(
     pixels: torch.Tensor,
     *,
     logits_only: bool = False,
+    prepares: bool = False,
     progress: Progress | None = None,
 ) -> Exported:
     """Write `bundle`, read from `model`, to `out` as a graph of that kind, atomically.
 
-    It is compared with the bundle on `pixels`, uint8 (N, 3, S, S), before it takes its place. Raises `WorkError` where
-    they differ or no graph can be made. `logits_only` is that of `graphs.graph_of`.
+    It is compared with the bundle on `pixels`, uint8 (N, 3, H, W) of the network's size, before it takes its place. A
+    graph that `prepares` takes uint8 images of any size, and then so are `pixels`. Raises `WorkError` where they differ
+    or no graph can be made. `logits_only` is that of `graphs.graph_of`.
     """
     progress = progress or Silent()
-    device = torch.device("cpu")
-    bundle.to(device)
+    bundle.to(torch.device("cpu"))
     began = time.perf_counter()
     progress.begin("exporting", 2)
     graph = graph_of(bundle, kind, logits_only=logits_only)
-    made = convert(graph, bundle.preprocessing.network_input(pixels[:1], device)[0])
     guard = graph.guard if isinstance(graph, GuardedGraph) else None
+    samples = Samples.of(bundle, pixels, prepares=prepares)
+    made = convert(PreparingGraph(graph, bundle.preprocessing) if prepares else graph, samples.given[0])
     outputs = [value.name or "" for value in made.graph.outputs]
-    header = header_of(bundle, model, kind, outputs, guarded=guard is not None)
+    header = header_of(bundle, model, kind, outputs, guarded=guard is not None, prepares=prepares)
     made.metadata_props.update(metadata_of(header))
     seconds = time.perf_counter() - began
     progress.advance()
     with atomic_path(out) as temporary:
         temporary.write_bytes(serialised(made))
         running = Running(temporary, torch.get_num_threads())
-        compared = compare(bundle, kind, guard, running, pixels)
+        compared = compare(bundle, kind, guard, running, samples)
         require_alike(compared)
     progress.advance()
     progress.end()
-    return Exported(kind, guard is not None, outputs, len(made.graph), seconds, compared)
+    resized = compare_pixels(bundle, kind, samples) if prepares else None
+    return Exported(kind, guard is not None, outputs, len(made.graph), seconds, compared, resized)
 
 
 def serialised(model: ir.Model) -> bytes:

@@ -69,8 +69,10 @@ def test_a_missing_extra_is_named(
 
 
 def test_a_static_bundle_gives_a_static_file_beside_it(gformer: Gformer, tmp_path: Path) -> None:
-    bundle = shutil.copy(OTHER, tmp_path / "site.gformer")
-    done = gformer("export", "--model", bundle, "--check", 1, "--logits-only", "--json")
-    assert done.status == 0 and f"ONNX file: {tmp_path / 'site.onnx'}" in done.err
+    bundle, out = shutil.copy(OTHER, tmp_path / "site.gformer"), tmp_path / "site.onnx"
+    done = gformer("export", "--model", bundle, "--check", 1, "--logits-only", "--with-preprocessing", "--json")
+    assert done.status == 0 and f"ONNX file: {out}" in done.err
     assert (done.json["kind"], done.json["outputs"]) == ("static", ["logits"])
-    assert done.json["bytes"] == (tmp_path / "site.onnx").stat().st_size
+    assert set(done.json["resized"]) == {"share", "most", "labels"}
+    assert gformer("inspect", out, "--json").json["prepares"] is True
+    assert done.json["bytes"] == out.stat().st_size

@@ -16,7 +16,7 @@ from torch import nn
 from gformer_cli.bundle import Bundle, build_generator, build_model
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.errors import InputError, WorkError
-from gformer_cli.export.check import Compared, compare, made_images, require_alike
+from gformer_cli.export.check import Compared, Samples, compare, made_images, require_alike
 from gformer_cli.export.convert import convert
 from gformer_cli.export.graphs import AdaptedGraph
 from gformer_cli.export.header import read_graph_header
@@ -107,7 +107,7 @@ def test_large_logits_may_differ_by_more(made: Made) -> None:
     bundle = copy.deepcopy(made.bundle)
     bundle.backbone.classifier.bias.data += 50.0
     running: Any = lambda images: {"logits": bundle.backbone(images) + 4e-3}  # noqa: E731
-    (found,) = compare(bundle, "source", None, running, made_images(bundle, 1))
+    (found,) = compare(bundle, "source", None, running, Samples.of(bundle, made_images(bundle, 1), prepares=False))
     assert 50 < 1e4 * found.allowed < 60
     require_alike([found])
 
