@@ -6,9 +6,10 @@
 from gformer_cli.adapt.answering import OVERFLOW, Answer, answer
 from gformer_cli.adapt.folder import AdaptResult, adapt
 from gformer_cli.adapt.guarding import choose_guard
-from gformer_cli.adapt.output import Row, check_output, reserved, write_csv, write_rows
+from gformer_cli.adapt.output import check_output, reserved, write_csv, write_rows
 from gformer_cli.adapt.parameters import ParameterFolder
 from gformer_cli.adapt.predictor import Outcome, Predictor, Sink
+from gformer_cli.adapt.rows import Row, Rows
 from gformer_cli.adapt.sample import Sample
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "ParameterFolder",
     "Predictor",
     "Row",
+    "Rows",
     "Sample",
     "Sink",
     "adapt",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 
-from gformer_cli.adapt.output import Row
 from gformer_cli.adapt.predictor import Predictor, Sink
+from gformer_cli.adapt.rows import Rows
 from gformer_cli.bundle import Bundle
 from gformer_cli.compute.device import pick_pace
 from gformer_cli.compute.threads import Cores
@@ -28,7 +27,7 @@ from gformer_cli.progress import Progress, Silent
 class AdaptResult:
     """What `adapt` did."""
 
-    rows: list[Row]
+    rows: Rows
     batches: int
     skipped: list[Skipped]
     decisions: dict[str, int] = field(default_factory=dict)
@@ -40,12 +39,12 @@ class AdaptResult:
 
     def counts(self) -> dict[str, int]:
         """Images per predicted class, most frequent first."""
-        return dict(Counter(row.label for row in self.rows).most_common())
+        return dict(self.rows.labels.most_common())
 
     @property
     def changed(self) -> int:
         """Images whose label differs from the source model's."""
-        return sum(row.label != row.source_label for row in self.rows)
+        return self.rows.changed
 
 
 def adapt(
@@ -62,6 +61,7 @@ def adapt(
     guard: Guard | None = None,
     obeyed: bool = True,
     precision: str = "float32",
+    rows: Rows | None = None,
     sinks: Sequence[Sink] = (),
     progress: Progress | None = None,
 ) -> AdaptResult:
@@ -69,7 +69,7 @@ def adapt(
 
     `order` is `shuffle` (deterministic by `seed`; one class after another would break batch statistics) or
     `name` (order of arrival). Batches never mix domains. With a `guard`, that one decides which parameters predict,
-    or only says so unless `obeyed`. Rows come in the order of domains, then names.
+    or only says so unless `obeyed`. `rows` takes in what is predicted, in the order of domains, then names.
     `sinks` are given each batch's outcome, one after another, before its rows count.
 
     Raises `WorkError` when nothing is readable, and `InputError` for an unreadable image with `strict`.
@@ -81,7 +81,7 @@ def adapt(
     predictor = Predictor(bundle, device, guard, obeyed=obeyed, precision=precision, pace=pace)
     decisions = dict.fromkeys(DECISIONS, 0) if guard is not None else {}
     flagged: list[tuple[int, str, Verdict]] = []
-    rows: list[Row] = []
+    rows = Rows() if rows is None else rows
     skipped: list[Skipped] = []
     progress.begin("adapting", sum(-(-len(domain.files) // batch_size) for domain in domains))
     for domain in domains:
@@ -92,7 +92,6 @@ def adapt(
             workers=workers,
             skipped=skipped,
         )
-        of_domain: list[Row] = []
         earlier = len(skipped)
         for batch in stream:
             if strict and skipped:
@@ -106,14 +105,15 @@ def adapt(
                 progress.message(f"{line}; --white-level sets another")
             for sink in sinks:
                 sink(outcome)
-            of_domain.extend(outcome.rows(bundle.header.classes))
+            for row in outcome.rows(bundle.header.classes):
+                rows.add(row)
             progress.advance()
         if strict and skipped:
             raise unreadable(skipped)
-        rows.extend(sorted(of_domain, key=lambda row: row.path))
+        rows.end_target()
         skipped[earlier:] = sorted(skipped[earlier:], key=lambda item: item.path)
     progress.end()
-    if not rows:
+    if not len(rows):
         raise WorkError(
             f"no readable image: {len(skipped)} skipped, such as {skipped[0].path} ({skipped[0].reason})",
             "See: gformer data check DIR",

@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from gformer_cli.adapt.appending import held
+from gformer_cli.adapt.rows import Row
 from gformer_cli.errors import InputError
 from gformer_cli.files import atomic_path, check_appendable, check_writable, json_line, make_folder
-from gformer_cli.guard.rule import GENERATED
 
 FORMATS = (".csv", ".jsonl")
 _NAMES = "backslashreplace"
 """A file name that is not UTF-8 is written with escapes (which JSON reads back), not refused."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One predicted image."""
-
-    target: str
-    path: str
-    label: str
-    confidence: float
-    batch: int
-    source_label: str
-    probabilities: tuple[float, ...]
-    decision: str = GENERATED
-    """The guard's, on the batch."""
 
 
 def check_output(out: Path, *, overwrite: bool, continued: bool = False) -> None:
@@ -64,7 +48,7 @@ def reserved(out: Path | None) -> Iterator[bool]:
 
 
 def write_rows(
-    out: Path, rows: Sequence[Row], classes: Sequence[str], *, probabilities: bool, name_targets: bool
+    out: Path, rows: Iterable[Row], classes: Sequence[str], *, probabilities: bool, name_targets: bool
 ) -> None:
     """CSV or JSON lines by suffix, atomically.
 
@@ -87,14 +71,15 @@ def write_rows(
 
 
 def write_csv(
-    file: TextIO, rows: Sequence[Row], classes: Sequence[str], *, probabilities: bool, name_targets: bool
+    file: TextIO, rows: Iterable[Row], classes: Sequence[str], *, probabilities: bool, name_targets: bool
 ) -> None:
     """The rows as CSV; see `write_rows`."""
     writer = csv.writer(file)
-    records = [record_of(row, name_target=name_targets) for row in rows]
     extra = [f"probability:{name}" for name in classes] if probabilities else []
-    writer.writerow([*records[0], *extra])
-    for row, record in zip(rows, records, strict=True):
+    for number, row in enumerate(rows):
+        record = record_of(row, name_target=name_targets)
+        if number == 0:
+            writer.writerow([*record, *extra])
         values = [f"{value:.6f}" for value in row.probabilities] if probabilities else []
         writer.writerow([*record.values(), *values])
 

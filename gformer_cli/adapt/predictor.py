@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from gformer_cli.adapt.answering import Answer, GraphAnswer, answer, graph_answer
-from gformer_cli.adapt.output import Row
+from gformer_cli.adapt.rows import Row
 from gformer_cli.allocator import KeptMemory
 from gformer_cli.bundle import Bundle
 from gformer_cli.compute.pace import Pace

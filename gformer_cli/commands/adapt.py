@@ -175,6 +175,7 @@ def _predict(terminal: Terminal, how: Prediction, job: _Job, trusted: trust.Trus
             guard=guard,
             obeyed=trusted.obeyed,
             precision=how.precision,
+            rows=stage.Rows(None if job.out == STDOUT else job.out.parent, probabilities=job.probabilities),
             sinks=[*sinks, *([sample] if sample is not None else [])],
             progress=progress,
         )

@@ -17,8 +17,8 @@ from threading import Condition, Thread
 
 import torch
 
-from gformer_cli.adapt.output import Row
 from gformer_cli.adapt.predictor import Outcome
+from gformer_cli.adapt.rows import Row
 from gformer_cli.errors import GformerError
 from gformer_cli.folders.domains import ImageFile
 from gformer_cli.guard.rule import Verdict

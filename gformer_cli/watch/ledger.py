@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gformer_cli.adapt.appending import AppendFile
-from gformer_cli.adapt.output import Row, record_of
+from gformer_cli.adapt.output import record_of
+from gformer_cli.adapt.rows import Row
 from gformer_cli.errors import InputError
 from gformer_cli.files import BOMS, MIB, decoded, json_line
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gformer_cli.adapt import AdaptResult, Row, adapt, check_output, write_rows
+from gformer_cli.adapt import AdaptResult, Row, Rows, adapt, check_output, write_rows
 from gformer_cli.allocator import KeptMemory
 from gformer_cli.bundle import Bundle
 from gformer_cli.errors import InputError
@@ -31,8 +31,11 @@ def run(bundle: Bundle, domains: list[Domain]) -> Callable[..., AdaptResult]:
 
 
 def test_counts_and_changes() -> None:
-    assert list(AdaptResult(ROWS, 2, []).counts().items()) == [("cat", 2), ("dog", 1)]
-    assert AdaptResult(ROWS, 2, []).changed == 1
+    rows = Rows()
+    for row in ROWS:
+        rows.add(row)
+    assert list(AdaptResult(rows, 2, []).counts().items()) == [("cat", 2), ("dog", 1)]
+    assert AdaptResult(rows, 2, []).changed == 1
 
 
 def test_csv_rows(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gformer_cli.adapt.output import Row
+from gformer_cli.adapt.rows import Row
 from gformer_cli.errors import InputError, WorkError
 from gformer_cli.watch.ledger import Ledger, SkippedList, Stamp, key_of
 
