@@ -1,5 +1,6 @@
 // The page: files in, predictions out.
 
+import { decode } from "./decode.js";
 import { checkInput, readAbout, readOutputs } from "./model.js";
 import { notDone, toInput } from "./pixels.js";
 import { at, clearResults, showBatch, showModel, showProblem, showSkipped, tell } from "./show.js";
@@ -57,7 +58,10 @@ async function take(models, given) {
   showProblem(null);
   clearResults();
   if (given.length > 0) pictures = given.sort((one, other) => (one.path > other.path) - (one.path < other.path));
-  if (models.length > 0) model = load(models[0]);
+  if (models.length > 0) {
+    model?.then(({ session }) => session.release()).catch(() => {}); // it may have failed to load
+    model = load(models[0]);
+  }
   try {
     const loaded = await model;
     if (run !== current) return;
@@ -103,7 +107,7 @@ async function predict({ about, session }, run) {
   };
   const order = at("order").value === "shuffle" ? mixed(pictures) : pictures;
   for (const [index, picture] of order.entries()) {
-    tell(`${index + 1} of ${pictures.length} pictures ...`);
+    tell(`Batch ${count + 1} of ${Math.ceil((pictures.length - skipped.length) / size)}, picture ${index + 1} ...`);
     try {
       batch.push({ ...picture, input: toInput(await decode(picture.file, about.preprocessing), about.preprocessing) });
     } catch {
@@ -137,22 +141,6 @@ function mixed(things) {
     [drawn[last], drawn[other]] = [drawn[other], drawn[last]];
   }
   return drawn;
-}
-
-/** The pixels of a picture file, as the model's `reading` says. Rejects for what is none. */
-async function decode(file, how) {
-  const upright = how.reading === "upright"; // else neither turned as EXIF says nor brought to sRGB
-  const bitmap = await createImageBitmap(file, {
-    imageOrientation: upright ? "from-image" : "none",
-    colorSpaceConversion: upright ? "default" : "none",
-  });
-  const { width, height } = bitmap;
-  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
-  context.fillStyle = "white"; // under what is transparent
-  context.fillRect(0, 0, width, height);
-  context.drawImage(bitmap, 0, 0);
-  bitmap.close();
-  return context.getImageData(0, 0, width, height);
 }
 
 /** The inputs of a batch as one tensor (B, 3, S, S). */

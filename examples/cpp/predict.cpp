@@ -64,8 +64,10 @@ void predict(const std::string& model, const std::string& images) {
     Ort::Session session(env, std::filesystem::path(model).c_str(), Ort::SessionOptions());
     Ort::AllocatorWithDefaultOptions allocator;
 
-    const auto json = session.GetModelMetadata().LookupCustomMetadataMapAllocated("classes", allocator);
-    if (!json) throw std::runtime_error(model + " has no classes: give a file that gformer export wrote");
+    const auto metadata = session.GetModelMetadata();
+    const auto json = metadata.LookupCustomMetadataMapAllocated("classes", allocator);
+    const auto kind = metadata.LookupCustomMetadataMapAllocated("kind", allocator);
+    if (!json || !kind) throw std::runtime_error(model + " has no classes: give a file that gformer export wrote");
     const auto classes = read_list(json.get());
 
     const auto type = session.GetInputTypeInfo(0);
@@ -94,12 +96,14 @@ void predict(const std::string& model, const std::string& images) {
 
     const char* decisions[] = {"generated", "blended", "source"};
     if (wanted.size() == 3) std::cout << "guard: " << decisions[*outputs[2].GetTensorData<std::int64_t>()] << "\n";
+    const std::string predicts = std::string(kind.get()) == "source" ? "source" : "adapted";
     for (std::int64_t at = 0; at < shape[0]; ++at) {
         std::cout << at << ":";
         if (wanted.size() > 1) {
             std::cout << " source " << best(outputs[1].GetTensorData<float>() + at * classes.size(), classes) << ",";
         }
-        std::cout << " adapted " << best(outputs[0].GetTensorData<float>() + at * classes.size(), classes) << "\n";
+        const float* row = outputs[0].GetTensorData<float>() + at * classes.size();
+        std::cout << " " << predicts << " " << best(row, classes) << "\n";
     }
 }
 

@@ -85,10 +85,8 @@ function print(outputs) {
 
 function printLabels({ pictures, decision }) {
   if (decision) console.log(`guard: ${decision}`);
-  const said = (one) => (one ? `${one.label} (${one.confidence.toFixed(4)})` : "-");
-  pictures.forEach(({ source, adapted }, index) => {
-    console.log(`${index}: source ${said(source)}, adapted ${said(adapted)}`);
-  });
+  const said = ([who, one]) => (one ? [`${who} ${one.label} (${one.confidence.toFixed(4)})`] : []);
+  pictures.forEach((answers, index) => console.log(`${index}: ${Object.entries(answers).flatMap(said).join(", ")}`));
 }
 
 /** What `work` gives; its errors name the file. */
