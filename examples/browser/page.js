@@ -5,7 +5,7 @@ import { checkInput, readAbout, readOutputs } from "./model.js";
 import { notDone, toInput } from "./pixels.js";
 import { at, clearResults, showBatch, showModel, showProblem, showSkipped, tell } from "./show.js";
 
-ort.env.wasm.proxy = true; // in a worker: the page answers while a batch is computed
+const ort = globalThis.ort; // by a script of its own: onnxruntime-web starts its worker from that
 
 let model = null; // a promise of { about, session }: pictures may be chosen while it loads
 let pictures = []; // { path, file }, by name
@@ -14,7 +14,10 @@ let current = 0; // the newest run; an older one stops
 at("model").addEventListener("change", () => take([...at("model").files], []));
 for (const id of ["pictures", "folder"]) {
   at(id).addEventListener("change", () => {
-    take([], [...at(id).files].map((file) => ({ path: file.webkitRelativePath || file.name, file })));
+    take(
+      [],
+      [...at(id).files].map((file) => ({ path: file.webkitRelativePath || file.name, file })),
+    );
   });
 }
 for (const id of ["size", "order"]) at(id).addEventListener("change", () => take([], []));
@@ -27,8 +30,19 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
     const files = await dropped(event.dataTransfer);
     const isModel = ({ path }) => path.toLowerCase().endsWith(".onnx");
     const models = files.filter(isModel).map(({ file }) => file);
-    take(models, files.filter((one) => !isModel(one)));
+    take(
+      models,
+      files.filter((one) => !isModel(one)),
+    );
   });
+}
+
+if (ort) {
+  ort.env.wasm.proxy = true; // in a worker: the page answers while a batch is computed
+  tell("Choose a model.");
+} else {
+  tell("");
+  showProblem("onnxruntime-web is not here. Run npm install in the folder of this page.");
 }
 
 /** Every file of what was dropped, those in folders as well. */
@@ -53,6 +67,7 @@ async function filesUnder(entry) {
 
 /** Take a model file, pictures or both, and predict as soon as there are a model and pictures. */
 async function take(models, given) {
+  if (!ort) return;
   const run = ++current;
   tell("");
   showProblem(null);

@@ -72,7 +72,8 @@ function scaled(picture, width, height, how, box = [0, 0, picture.width, picture
   const down = weights(picture.height, box[1], box[3], height, how.interpolation);
   const rows = { width, height: picture.height, data: new Uint8ClampedArray(4 * width * picture.height) };
   for (let y = 0; y < rows.height; y++) {
-    for (let x = 0; x < width; x++) mix(rows.data, 4 * (y * width + x), picture.data, 4 * y * picture.width, 4, across[x]);
+    for (let x = 0; x < width; x++)
+      mix(rows.data, 4 * (y * width + x), picture.data, 4 * y * picture.width, 4, across[x]);
   }
   const made = { width, height, data: new Uint8ClampedArray(4 * width * height) };
   for (let y = 0; y < height; y++) {

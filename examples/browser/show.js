@@ -21,7 +21,9 @@ export function showProblem(text) {
 export function showSkipped(paths) {
   at("skipped").hidden = paths.length === 0;
   at("skipped").querySelector("summary").textContent = `Left out, no pictures that this browser reads: ${paths.length}`;
-  at("skipped").querySelector("ul").replaceChildren(...paths.map((path) => make("li", "", path)));
+  at("skipped")
+    .querySelector("ul")
+    .replaceChildren(...paths.map((path) => make("li", "", path)));
 }
 
 export function showModel(about, file) {

@@ -41,7 +41,9 @@ function inputOf(file, content, how) {
   if (!file.toLowerCase().endsWith(".png")) {
     const step = 4 * 3 * how.image_size ** 2;
     if (content.length === 0 || content.length % step) {
-      throw new Error(`holds ${content.length} bytes, no multiple of ${step}: float32 (B, 3, S, S), S = ${how.image_size}`);
+      throw new Error(
+        `holds ${content.length} bytes, no multiple of ${step}: float32 (B, 3, S, S), S = ${how.image_size}`,
+      );
     }
     return new Float32Array(new Uint8Array(content).buffer); // a copy, for float32 starts at a multiple of 4
   }
@@ -79,7 +81,10 @@ function concatenated(parts) {
 }
 
 function print(outputs) {
-  const plain = Object.entries(outputs).map(([name, { dims, data }]) => [name, { dims, data: Array.from(data, Number) }]);
+  const plain = Object.entries(outputs).map(([name, { dims, data }]) => [
+    name,
+    { dims, data: Array.from(data, Number) },
+  ]);
   console.log(JSON.stringify(Object.fromEntries(plain)));
 }
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -45,12 +46,19 @@ class Quiet(SimpleHTTPRequestHandler):
         """Not on the test's standard error."""
 
 
-@pytest.fixture(scope="module")
-def address(examples: Path) -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(examples / "browser"))) as server:
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """The address of a web server of that folder."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def address(examples: Path) -> Iterator[str]:
+    with serving(examples / "browser") as served:
+        yield served
 
 
 @pytest.fixture
@@ -206,6 +214,17 @@ def test_the_page_says_what_is_no_model(page: Any, strangers: Path, model: str, 
     give(page, "model", strangers / "site.onnx")
     assert wait_for(page, "status", "choose") == "Now choose pictures."
     assert not page.find_element("id", "problem").is_displayed()
+
+
+def test_the_page_says_what_it_lacks(browser: Any, examples: Path, tmp_path: Path) -> None:
+    shutil.copytree(examples / "browser", tmp_path / "bare", ignore=shutil.ignore_patterns("node_modules"))
+    with serving(tmp_path / "bare") as address:
+        browser.get(f"{address}/index.html")
+        told = "onnxruntime-web is not here. Run npm install in the folder of this page."
+        assert wait_for(browser, "problem", "npm") == told
+    browser.get((examples / "browser" / "index.html").as_uri())
+    assert wait_for(browser, "status", "Not").startswith("Not ready: this page needs a web server.")
+    browser.get_log("browser")  # it is the browser that complains of files here
 
 
 def test_the_page_says_what_is_no_picture(page: Any, strangers: Path, site: Site) -> None:
