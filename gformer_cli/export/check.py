@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -25,6 +26,10 @@ SIZES = (1, 3, 8, 64)
 """Images in a batch."""
 TOLERANCE = 1e-4
 """Largest difference of a logit, where no logit is above 1; else as a share of the largest."""
+_COARSE = 4.0
+"""So many times what torch's float32 differs from float64 a file may differ from torch's float32,"""
+_MOST = 1e-2
+"""and this share of the largest logit at most."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Compared:
     difference: float
     """The largest of a logit."""
     allowed: float
-    """By `TOLERANCE`."""
+    """By `TOLERANCE`, or by how coarsely torch itself rounds on these images."""
     labels: int
     """Images with another label."""
     decision: bool
@@ -116,6 +121,17 @@ def _expected(
     return {LOGITS: logits, SOURCE_LOGITS: both.source}, verdict
 
 
+@torch.no_grad()
+def _rounding(bundle: Bundle, kind: str, verdict: Verdict, inputs: torch.Tensor, logits: torch.Tensor) -> float:
+    """How far `logits` (B, K), torch's under `verdict`, lie from those that float64 gives."""
+    backbone, model = copy.deepcopy(bundle.backbone).double(), copy.deepcopy(bundle.model).double()
+    if kind == "source":
+        exact = backbone(inputs.double())
+    else:
+        exact, _ = predict_both(backbone, model, inputs.double()).under(verdict)
+    return float((exact - logits).abs().max())
+
+
 def compare(bundle: Bundle, kind: str, guard: Guard | None, running: Running, samples: Samples) -> list[Compared]:
     """The first of `samples` in batches of each of `SIZES`. `guard` is that of the graph."""
     inputs, found = samples.inputs, []
@@ -125,7 +141,11 @@ def compare(bundle: Bundle, kind: str, guard: Guard | None, running: Running, sa
         pairs = [(given[name], logits) for name, logits in wanted.items() if name in given]
         differences = [float((one - other).abs().max()) for one, other in pairs]
         labels = sum(int((one.argmax(1) != other.argmax(1)).sum()) for one, other in pairs)
-        allowed = TOLERANCE * max(1.0, *(float(logits.abs().max()) for _, logits in pairs))
+        scale = max(1.0, *(float(logits.abs().max()) for _, logits in pairs))
+        allowed = TOLERANCE * scale
+        if max(differences) > allowed:  # is it the network? Under the statistics of one image some round coarsely
+            own = _COARSE * _rounding(bundle, kind, verdict, inputs[:size], wanted[LOGITS])
+            allowed = max(allowed, min(own, _MOST * scale))
         same = "decision" not in given or int(given["decision"]) == CODES[verdict.decision]
         found.append(Compared(size, max(differences), allowed, labels, same))
     return found

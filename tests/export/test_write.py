@@ -112,6 +112,29 @@ def test_large_logits_may_differ_by_more(made: Made) -> None:
     require_alike([found])
 
 
+def test_a_network_that_rounds_coarsely_may_differ_by_more(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle, shift = made.bundle, 5e-4
+    samples = Samples.of(bundle, made_images(bundle, 1), prepares=False)
+    running: Any = lambda images: {"logits": bundle.backbone(images) + shift}  # noqa: E731
+    (found,) = compare(bundle, "source", None, running, samples)
+    assert found.difference > found.allowed  # float64 says that torch is right to 1e-6
+    exact = nn.Module.double
+    monkeypatch.setattr(nn.Module, "double", lambda self: _moved(exact(self), 2e-4))
+    (coarse,) = compare(bundle, "source", None, running, samples)
+    assert coarse.difference <= coarse.allowed < 1e-3
+    shift = 0.5
+    monkeypatch.setattr(nn.Module, "double", lambda self: _moved(exact(self), 1.0))
+    (lost,) = compare(bundle, "source", None, running, samples)
+    assert lost.difference > lost.allowed  # whatever torch does, that is no answer
+
+
+def _moved(module: Any, by: float) -> Any:
+    """A backbone whose logits are that much larger."""
+    if isinstance(module, Backbone):
+        module.classifier.bias.data += by
+    return module
+
+
 def settled(**changes: Any) -> GeneratorSettings:
     return GeneratorSettings(width=8, depth=1, heads=2, channel_width=4, feed_forward=8, **changes)
 
