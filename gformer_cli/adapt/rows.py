@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import tempfile
+import weakref
 from array import array
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from gformer_cli.errors import WorkError
 from gformer_cli.guard.rule import GENERATED
@@ -53,6 +56,7 @@ class Rows:
             self._file = tempfile.TemporaryFile(dir=self._place)  # noqa: SIM115 - it lasts as long as the rows
         except OSError as error:
             raise self._refused(error) from error
+        weakref.finalize(self, _close, self._file)
 
     def add(self, row: Row) -> None:
         """Take in a row of the present target."""
@@ -91,3 +95,8 @@ class Rows:
 
     def _refused(self, error: OSError) -> WorkError:
         return WorkError(f"cannot keep rows in {self._place}: {error.strerror or error}", "Free some space there.")
+
+
+def _close(file: IO[bytes]) -> None:
+    with suppress(OSError):  # what a full disk has not taken was told already, and nobody will read it
+        file.close()

@@ -138,22 +138,25 @@ def test_a_folder_that_becomes_unreadable_is_a_failure_with_the_reason(
 
 
 @pytest.fixture
-def small_disk() -> Iterator[Callable[[], None]]:
-    """Once called, the system refuses to let any file grow over 100 bytes."""
+def small_disk() -> Iterator[Callable[[int], None]]:
+    """Once called, the system refuses to let any file grow over so many bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    yield lambda most: resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+@pytest.mark.filterwarnings("error")  # nor is anything told beside the error
+@pytest.mark.parametrize(("name", "most"), [("a.csv", 100), ("a.jsonl", 100), ("a.jsonl", 600)])
 def test_a_disk_that_fills_keeps_the_old_predictions_and_no_half_ones(
-    adapt: Adapt, target: Path, tmp_path: Path, small_disk: Callable[[], None], name: str
+    adapt: Adapt, target: Path, tmp_path: Path, small_disk: Callable[[int], None], name: str, most: int
 ) -> None:
+    """At first while rows are kept, at last as they are written, with the names of their fields."""
     (tmp_path / name).write_text("the old ones")
-    small_disk()
+    small_disk(most)
     done = adapt(tmp_path / name, "--overwrite", "--quiet")
     assert done.status == 1
-    assert done.err.startswith(f"error: cannot write {tmp_path / name}: File too large")
+    what = f"keep rows in {tmp_path}" if most == 100 else f"write {tmp_path / name}"
+    assert done.err.startswith(f"error: cannot {what}: File too large")
     assert (tmp_path / name).read_text() == "the old ones"
     assert sorted(path.name for path in tmp_path.iterdir()) == [name, "incoming"]
 
