@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -217,18 +218,28 @@ def parse(
     text = (metadata or {}).get(key)
     if text is None:
         raise InputError(f"not a {wanted.name}: {path} is a safetensors file without gformer's header", wanted.hint)
+    return parsed_header(text, model, newest, f"{wanted.name} {path}", lambda what: damaged(path, what, wanted=wanted))
+
+
+def parsed_header(
+    text: str, model: type[_Header], newest: int, file: str, damaged_by: Callable[[str], InputError]
+) -> _Header:
+    """The header `model` in `text`, which `file` holds.
+
+    Raises `InputError` where its format is above `newest`, and what `damaged_by` makes of what is not a whole header.
+    """
     try:
         version = _Versioned.model_validate_json(text).format_version
         if version > newest:
             raise InputError(
-                f"{wanted.name} {path} has format {version}; this gformer reads up to {newest}",
+                f"{file} has format {version}; this gformer reads up to {newest}",
                 "Upgrade gformer: pip install --upgrade gformer",
             )
         return model.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "header"
-        raise damaged(path, f"{where}: {plain(first['msg'])}", wanted=wanted) from None
+        raise damaged_by(f"{where}: {plain(first['msg'])}") from None
 
 
 class _Versioned(Part):

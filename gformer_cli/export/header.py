@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, BinaryIO, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from gformer_cli import __version__
 from gformer_cli.bundle import UNIVERSAL, Bundle, BundleHeader, file_hash, generator_path, read_header, sha256_of
-from gformer_cli.bundle.header import GRAPH_SUFFIX, Part
-from gformer_cli.errors import InputError, plain
+from gformer_cli.bundle.header import GRAPH_SUFFIX, Part, parsed_header
+from gformer_cli.errors import InputError
 from gformer_cli.files import MIB, open_regular
 
 GRAPH_FORMAT = 1
@@ -145,24 +145,10 @@ def model_header(path: Path) -> BundleHeader:
 
 
 def _parsed(path: Path, text: str) -> GraphHeader:
-    try:
-        version = _Versioned.model_validate_json(text).format_version
-        if version > GRAPH_FORMAT:
-            raise InputError(
-                f"{path} has format {version}; this gformer reads up to {GRAPH_FORMAT}",
-                "Upgrade gformer: pip install --upgrade gformer",
-            )
-        return GraphHeader.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "header"
-        raise InputError(
-            f"damaged ONNX file {path}: {where}: {plain(first['msg'])}", "Write it again with gformer export."
-        ) from None
+    def damaged(what: str) -> InputError:
+        return InputError(f"damaged ONNX file {path}: {what}", "Write it again with gformer export.")
 
-
-class _Versioned(Part):
-    format_version: int
+    return parsed_header(text, GraphHeader, GRAPH_FORMAT, str(path), damaged)
 
 
 def _metadata(file: BinaryIO) -> dict[str, str]:
