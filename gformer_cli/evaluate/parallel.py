@@ -32,6 +32,11 @@ _ready = ExitStack()
 """Held until the process ends: passes of the network are counted as long as it is open."""
 
 
+def share_of(cores: Cores | None, jobs: int) -> int:
+    """The threads that each of `jobs` processes has of `cores`, by default of those that torch has here."""
+    return max(1, (torch.get_num_threads() if cores is None else cores.count) // jobs)
+
+
 def measure_in_parallel(
     load: Callable[[], Bundle | GraphModel],
     plan: Plan,
@@ -50,7 +55,7 @@ def measure_in_parallel(
     After `stop` was requested the streams that have begun are finished and no other begins. Raises `Killed` where a
     process was killed.
     """
-    threads = max(1, (torch.get_num_threads() if cores is None else cores.count) // jobs)
+    threads = share_of(cores, jobs)
     fixed = cores is None or cores.fixed
     longest_first = sorted(waiting, key=lambda item: -sum(len(b.items) + _CALL for b in item[1].batches))
     with Processes(jobs, threads, _harness, load, plan, device, workers, strict, threads, fixed) as crew:

@@ -15,6 +15,7 @@ from gformer_cli.compute.threads import Cores
 from gformer_cli.errors import WorkError
 from gformer_cli.evaluate.measuring import measure
 from gformer_cli.evaluate.output import Output
+from gformer_cli.evaluate.parallel import share_of
 from gformer_cli.evaluate.plan import Plan
 from gformer_cli.evaluate.records import Records, describe_bundle, identity
 from gformer_cli.evaluate.results import Results
@@ -76,8 +77,7 @@ def evaluate(
             progress=progress,
         )
         plan = replace(plan, settings={name: choice.settings for name, choice in records.choices.items()})
-    threads = max(1, (torch.get_num_threads() if cores is None else cores.count) // jobs)
-    again = partial(load_model, model, threads=threads, own_backbone=own_backbone, white_level=white)
+    again = partial(load_model, model, threads=share_of(cores, jobs), own_backbone=own_backbone, white_level=white)
     measure(
         again if jobs > 1 else lambda: bundle,
         plan,
