@@ -52,9 +52,23 @@ class Prediction:
         bundle = load_model(self.model, threads=cores.count, own_backbone=self.backbone, white_level=self.white_level)
         return Loaded(bundle, device, workers, cores)
 
+    def check_context(self, bundle: Bundle | GraphModel, batches: int) -> None:
+        """Raises `InputError` where a context of so many `batches` can have no effect."""
+        from gformer_cli.export.header import is_graph_file
+
+        if batches and bundle.header.static is not None:
+            raise InputError(
+                "--context has no effect on a static bundle", "It predicts every batch with the same statistics."
+            )
+        if batches and is_graph_file(self.model):
+            raise InputError(
+                f"--context has no effect on {self.model}", "Each batch stands for itself in an ONNX file."
+            )
+
     def _check_graph(self) -> None:
-        if self.device not in ("auto", "cpu"):
-            raise InputError(f"--device {self.device} has no effect on {self.model}", "ONNX files run on the CPU here.")
+        from gformer_cli.export.model import check_graph_device
+
+        check_graph_device(self.model, self.device)
         if self.precision == "bfloat16":
             raise InputError(f"--precision bfloat16 has no effect on {self.model}", "Its graph computes in float32.")
 

@@ -124,18 +124,12 @@ def serve(
 
 def _service(terminal: Terminal, how: Prediction, wanted: ServeOptions, trusted: trust.Trust) -> Service:
     from gformer_cli.compute.device import make_deterministic, pick_pace
-    from gformer_cli.export.header import is_graph_file
     from gformer_cli.progress import Silent
     from gformer_cli.serve.service import Service
 
     bundle, device, workers, cores = how.load(terminal)
     bundle.check_memory(wanted.batch_size, device)
-    if wanted.context and bundle.header.static is not None:
-        raise InputError(
-            "--context has no effect on a static bundle", "It predicts every batch with the same statistics."
-        )
-    if wanted.context and is_graph_file(how.model):
-        raise InputError(f"--context has no effect on {how.model}", "Each batch stands for itself in an ONNX file.")
+    how.check_context(bundle, wanted.context)
     rule = trusted.rule(bundle)
     trusted.tell(terminal, bundle, rule)
     make_deterministic(0)

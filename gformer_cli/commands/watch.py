@@ -166,19 +166,13 @@ def _watch(
 ) -> None:
     """Check, load, watch, sum up."""
     from gformer_cli.compute.device import make_deterministic
-    from gformer_cli.export.header import is_graph_file
     from gformer_cli.watch.loop import watch as stage
     from gformer_cli.watch.outputs import check_outputs, make_folders
 
     check_outputs(watched)
     bundle, device, workers, cores = how.load(terminal)
     bundle.check_memory(watched.batch_size, device)
-    if watched.context and bundle.header.static is not None:
-        raise InputError(
-            "--context has no effect on a static bundle", "It predicts every batch with the same statistics."
-        )
-    if watched.context and is_graph_file(how.model):
-        raise InputError(f"--context has no effect on {how.model}", "Each batch stands for itself in an ONNX file.")
+    how.check_context(bundle, watched.context)
     settings = how.settings(batch_size=watched.batch_size, order="arrival", context=watched.context)
     guard, kept = trusted.prepare(terminal, bundle, how.model, device, settings, out=watched.out, continued=True)
     if dry_run:

@@ -11,7 +11,7 @@ from gformer_cli.bundle import Bundle, Described, StaticHeader
 from gformer_cli.data.streams import NEEDS_SOURCE, STREAMS, Stream, StreamOptions, arrival_order, shifts, stream_name
 from gformer_cli.errors import InputError, did_you_mean
 from gformer_cli.evaluate.results import REFERENCE
-from gformer_cli.export.model import GraphModel
+from gformer_cli.export.model import GraphModel, check_graph_device
 from gformer_cli.folders.domains import Domain
 from gformer_cli.folders.targets import check_batch_size, check_known_classes
 from gformer_cli.methods import METHODS
@@ -201,8 +201,7 @@ def check_graph(path: Path, *, tune: bool, examine: bool, device: str) -> None:
                 f"{option} has no effect on {path}: it holds no network to look into",
                 "Leave it out, or measure the bundle that the file was made from.",
             )
-    if device not in ("auto", "cpu"):
-        raise InputError(f"--device {device} has no effect on {path}", "ONNX files run on the CPU here.")
+    check_graph_device(path, device)
 
 
 def check_plan(plan: Plan, bundle: Described) -> None:

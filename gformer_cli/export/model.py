@@ -94,6 +94,12 @@ class GraphCandidates:
         return generated if verdict.decision == BY_GENERATED else self.outputs[LOGITS], None
 
 
+def check_graph_device(path: Path, device: str) -> None:
+    """Raises `InputError` where the exported file `path` is asked to run on another `device` than the CPU."""
+    if device not in ("auto", "cpu"):
+        raise InputError(f"--device {device} has no effect on {path}", "ONNX files run on the CPU here.")
+
+
 def load_model(
     path: Path, *, threads: int, own_backbone: str | None = None, white_level: float | None = None
 ) -> Bundle | GraphModel:
