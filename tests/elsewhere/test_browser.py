@@ -18,6 +18,7 @@ from PIL import Image
 
 from gformer_cli.images.decoding import decode_to
 from tests.elsewhere.conftest import BATCH, ODD, Site, packages_of
+from tests.fixtures.browser import chromium
 
 pytestmark = pytest.mark.slow
 
@@ -26,19 +27,9 @@ AXE = Path(os.environ.get("GFORMER_AXE", ""))
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver")
     packages_of("browser")
-    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not program or not driver:
-        pytest.skip("no chromium and chromedriver here; .ci/run installs them")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driven = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield driven
-    driven.quit()
+    with chromium() as driven:
+        yield driven
 
 
 class Quiet(SimpleHTTPRequestHandler):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from tests.fixtures.browser import chromium
+
 pytestmark = pytest.mark.slow
 
-webdriver: Any = pytest.importorskip("selenium.webdriver")
+pytest.importorskip("selenium.webdriver")
 WebDriverWait: Any = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
 pytest.importorskip("mlxtend")
 pytest.importorskip("sklearn")
@@ -55,20 +56,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not program or not driver:
-        pytest.skip("no chromium and chromedriver here; .ci/run installs them")
     if not Path(AXE).is_file():
         pytest.skip("GFORMER_AXE names no axe.min.js; .ci/run installs axe-core and sets it")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driven = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    driven.set_script_timeout(300)
-    yield driven
-    driven.quit()
+    with chromium() as driven:
+        driven.set_script_timeout(300)
+        yield driven
 
 
 def show(browser: Any, page: Path, *, width: int = 1440, scheme: str = "light") -> None:
