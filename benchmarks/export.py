@@ -25,10 +25,9 @@ from torch import nn
 from gformer_cli.bundle import build_model, read_generator
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
-from gformer_cli.export.convert import convert
+from gformer_cli.export.convert import convert, serialised
 from gformer_cli.export.graphs import AdaptedGraph, GeneratedGraph, SourceGraph
 from gformer_cli.export.running import Running
-from gformer_cli.export.write import serialised
 from gformer_cli.guard.hostile import hostile_batch
 from gformer_cli.networks.build import build_network
 

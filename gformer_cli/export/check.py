@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from PIL import Image
 
 from gformer_cli.bundle import Bundle
-from gformer_cli.data.streams import arrival_order
 from gformer_cli.errors import WorkError
 from gformer_cli.export.graphs import LOGITS, SOURCE_LOGITS
 from gformer_cli.export.preprocessing import Resized
 from gformer_cli.export.running import Running
-from gformer_cli.folders.domains import Domain
-from gformer_cli.guard.hostile import hostile_batch
+from gformer_cli.export.samples import Samples
 from gformer_cli.guard.prediction import predict_both
 from gformer_cli.guard.rule import Guard, Verdict
 from gformer_cli.guard.tensors import CODES
-from gformer_cli.images.preprocessing import read_batches, to_pixels
+from gformer_cli.images.preprocessing import to_pixels
 
 SIZES = (1, 3, 8, 64)
 """Images in a batch."""
@@ -57,55 +55,6 @@ class ResizedAlike:
     """Levels, of 255."""
     labels: int
     """Images that get another label for it."""
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Images to compare on."""
-
-    given: torch.Tensor
-    """What the graph takes, (N, ...)."""
-    inputs: torch.Tensor
-    """What the network takes then, (N, 3, S, S)."""
-
-    @classmethod
-    def of(cls, bundle: Bundle, pixels: torch.Tensor, *, prepares: bool) -> Samples:
-        """Of uint8 (N, 3, H, W): what a graph that `prepares` resizes, or else the network's size."""
-        how = bundle.preprocessing
-        if not prepares:
-            inputs = how.network_input(pixels, torch.device("cpu"))
-            return cls(inputs, inputs)
-        given = pixels.permute(0, 2, 3, 1).contiguous()
-        return cls(given, how.normalise(Resized(how)(given) / 255.0))
-
-
-def made_images(bundle: Bundle, count: int, *, any_size: bool = False) -> torch.Tensor:
-    """uint8 (count, 3, S, S) that look like nothing, with amplitudes as photographs have them; with `any_size`, larger
-    and not square."""
-    size = bundle.header.preprocessing.image_size
-    return _cut(hostile_batch("clouds", count, 2 * size, 0)) if any_size else hostile_batch("clouds", count, size, 0)
-
-
-def read_some(
-    bundle: Bundle, domains: Sequence[Domain], count: int, workers: int, *, any_size: bool = False
-) -> torch.Tensor:
-    """The same of the first readable images of `domains`, mixed.
-
-    Raises `WorkError` where none can be read.
-    """
-    bundle.look_into(domains)
-    how = bundle.preprocessing
-    if any_size:
-        how = replace(how, image_size=2 * how.image_size, resize="crop", resize_size=None)
-    files = [file for domain in domains for file in arrival_order(domain, 0)][:count]
-    for batch in read_batches(files, how, batch_size=count, workers=workers, skipped=[]):
-        return _cut(batch.pixels) if any_size else batch.pixels
-    raise WorkError("no readable image to check the export with", "See: gformer data check DIR")
-
-
-def _cut(pixels: torch.Tensor) -> torch.Tensor:
-    """The upper three quarters, and a row: halves of pixels lie beside the centre."""
-    return pixels[:, :, : 3 * pixels.shape[2] // 4 + 1]
 
 
 @torch.no_grad()

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 OPSET = 20
 """Of ONNX: onnxruntime reads it from 1.17 on."""
+_LARGEST = (1 << 31) - 1
+"""Bytes: what a file of ONNX's format can hold."""
+_NETWORK = "network/"
 _EXAMPLE = 3
 """Images that the graph is traced with; 1 would be taken for a fixed size."""
 
@@ -42,7 +45,7 @@ def convert(graph: SourceGraph | AdaptedGraph | PreparingGraph, image: torch.Ten
     names = ("batch", "height", "width") if isinstance(graph, PreparingGraph) else ("batch",)
     free = ({axis: torch.export.Dim(name, min=1) for axis, name in enumerate(names)},)
     try:
-        with torch.no_grad(), _quietly():
+        with torch.no_grad(), quietly():
             program = torch.export.export(graph, (example,), dynamic_shapes=free, strict=False)
             made = torch.onnx.export(
                 program,
@@ -60,10 +63,42 @@ def convert(graph: SourceGraph | AdaptedGraph | PreparingGraph, image: torch.Ten
         ) from error
     assert made is not None
     model: ir.Model = made.model
+    _mark(model)
     _tidy(model)
     if set(CHOICE) <= set(graph.outputs):
         make_branch(model)
     return model
+
+
+def serialised(model: ir.Model) -> bytes:
+    """The bytes of a file. Raises `InputError` for a model that is too large for one."""
+    import onnx_ir
+
+    size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
+    if size > _LARGEST:
+        raise InputError(
+            f"the graph has {size / 1e9:.1f} GB of weights, and an ONNX file holds 2", "Export a smaller network."
+        )
+    model.producer_name = "gformer"
+    content: bytes = onnx_ir.to_proto(model).SerializeToString(deterministic=True)
+    return content
+
+
+def is_of_network(name: str) -> bool:
+    """Whether the node `name` of a graph is a layer of the adapted network, and no part of the generator."""
+    return name.startswith(_NETWORK)
+
+
+def _mark(model: ir.Model) -> None:
+    """Name the layers of the network so that `is_of_network` knows them: by whose their weight is, or what is
+    transposed to it. Later passes rename weights, and keep the names of nodes."""
+    for node in model.graph:
+        weight = node.inputs[1] if len(node.inputs) > 1 else None
+        producer = None if weight is None else weight.producer()
+        if producer is not None and producer.op_type == "Transpose":
+            weight = producer.inputs[0]
+        if weight is not None and weight.is_initializer() and "backbone" in (weight.name or "").split("."):
+            node.name = f"{_NETWORK}{node.name}"
 
 
 def _tidy(model: ir.Model) -> None:
@@ -75,7 +110,8 @@ def _tidy(model: ir.Model) -> None:
     from onnxscript.optimizer import fold_constants_ir
 
     passes.InlinePass()(model)
-    fold_constants_ir(model)
+    passes.CommonSubexpressionEliminationPass()(model)  # a weight that two passes of the network transpose
+    fold_constants_ir(model, should_fold=lambda node: node.op_type == "Transpose" or None)  # or else by its size
     then: list[Any] = [
         passes.RemoveUnusedNodesPass(),
         passes.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]
@@ -92,9 +128,9 @@ def _tidy(model: ir.Model) -> None:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Without what the exporter says of its own working."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+def quietly() -> Iterator[None]:
+    """Without what exporter and quantiser say of their own working."""
+    loggers = [logging.getLogger(name) for name in ("", "torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -36,6 +36,13 @@ class SourceGraph(nn.Module):
         return (self.backbone(images),)
 
 
+class BatchNormGraph(SourceGraph):
+    """The same, where each BatchNorm takes the batch's statistics."""
+
+    def forward(self, images: torch.Tensor) -> Tensors:
+        return (self.backbone(images, self.backbone.mixing_batchnorm(1.0)),)
+
+
 class AdaptedGraph(nn.Module):
     """Images (B, 3, S, S) to logits (B, K) under what is generated for them, or kept, to those of the source, and to
     how much that is a change (see `core.change`)."""

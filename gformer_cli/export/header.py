@@ -29,6 +29,27 @@ _METADATA = 14
 Kind = Literal["adaptive", "static", "source"]
 
 
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Accuracy(Part):
+    """Of the same images."""
+
+    float32: Share
+    int8: Share
+
+
+class Int8(Part):
+    """How a file came to its integers, and what they cost."""
+
+    calibrated: Annotated[int, Field(ge=1)]
+    """Images that the ranges of activations are from."""
+    measured: Annotated[int, Field(ge=1)]
+    """Other images, with labels."""
+    accuracy: dict[str, Accuracy]
+    """By what answers: `source`, `bn` and `adapted`, where there is such an answer."""
+
+
 class GraphHeader(Part):
     """Everything about an exported file that is not its graph."""
 
@@ -51,6 +72,8 @@ class GraphHeader(Part):
     image_bytes: Annotated[int, Field(ge=0)]
     """What an image takes of memory in the network's widest layer alone."""
     outputs: list[str]
+    int8: Int8 | None = None
+    """Where the network computes in integers."""
     bundle: BundleHeader
 
 

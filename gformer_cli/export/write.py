@@ -5,26 +5,22 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 
 from gformer_cli.bundle import Bundle
 from gformer_cli.errors import InputError
-from gformer_cli.export.check import Compared, ResizedAlike, Samples, compare, compare_pixels, require_alike
-from gformer_cli.export.convert import check_libraries, convert
+from gformer_cli.export.check import Compared, ResizedAlike, compare, compare_pixels, require_alike
+from gformer_cli.export.convert import check_libraries, convert, serialised
 from gformer_cli.export.graphs import GuardedGraph, graph_of
-from gformer_cli.export.header import Kind, header_of, is_graph_file, metadata_of
+from gformer_cli.export.header import Int8, Kind, header_of, is_graph_file, metadata_of
+from gformer_cli.export.int8 import in_integers
 from gformer_cli.export.preprocessing import PreparingGraph, check_preprocessing
 from gformer_cli.export.running import Running
+from gformer_cli.export.samples import Labelled, Samples
 from gformer_cli.files import atomic_path, check_writable
 from gformer_cli.progress import Progress, Silent
-
-if TYPE_CHECKING:
-    import onnx_ir as ir
-
-_LARGEST = (1 << 31) - 1
-"""Bytes: what a file of ONNX's format can hold."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +36,8 @@ class Exported:
     compared: list[Compared]
     resized: ResizedAlike | None = None
     """How the graph resizes, where it does."""
+    int8: Int8 | None = None
+    """What integers cost, where the network computes in them."""
 
 
 def check_export(
@@ -94,18 +92,20 @@ def export(
     *,
     logits_only: bool = False,
     prepares: bool = False,
+    labelled: Labelled | None = None,
     progress: Progress | None = None,
 ) -> Exported:
     """Write `bundle`, read from `model`, to `out` as a graph of that kind, atomically.
 
     It is compared with the bundle on `pixels`, uint8 (N, 3, H, W) of the network's size, before it takes its place. A
-    graph that `prepares` takes uint8 images of any size, and then so are `pixels`. Raises `WorkError` where they differ
-    or no graph can be made. `logits_only` is that of `graphs.graph_of`.
+    graph that `prepares` takes uint8 images of any size, and then so are `pixels`. With `labelled` images, likewise,
+    its network then computes in 8-bit integers. Raises `WorkError` where graph and bundle differ or no graph can be
+    made. `logits_only` is that of `graphs.graph_of`.
     """
     progress = progress or Silent()
     bundle.to(torch.device("cpu"))
     began = time.perf_counter()
-    progress.begin("exporting", 2)
+    progress.begin("exporting", 2 if labelled is None else 3)
     graph = graph_of(bundle, kind, logits_only=logits_only)
     guard = graph.guard if isinstance(graph, GuardedGraph) else None
     samples = Samples.of(bundle, pixels, prepares=prepares)
@@ -120,21 +120,13 @@ def export(
         running = Running(temporary, torch.get_num_threads())
         compared = compare(bundle, kind, guard, running, samples)
         require_alike(compared)
-    progress.advance()
+        progress.advance()
+        if labelled is not None:
+            made, measured = in_integers(bundle, kind, made, running, labelled, prepares=prepares)
+            header = header.model_copy(update={"int8": measured})
+            made.metadata_props.update(metadata_of(header))
+            temporary.write_bytes(serialised(made))
+            progress.advance()
     progress.end()
     resized = compare_pixels(bundle, kind, samples) if prepares else None
-    return Exported(kind, guard is not None, outputs, len(made.graph), seconds, compared, resized)
-
-
-def serialised(model: ir.Model) -> bytes:
-    """The bytes of a file. Raises `InputError` for a model that is too large for one."""
-    import onnx_ir
-
-    size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
-    if size > _LARGEST:
-        raise InputError(
-            f"the graph has {size / 1e9:.1f} GB of weights, and an ONNX file holds 2", "Export a smaller network."
-        )
-    model.producer_name = "gformer"
-    content: bytes = onnx_ir.to_proto(model).SerializeToString(deterministic=True)
-    return content
+    return Exported(kind, guard is not None, outputs, len(made.graph), seconds, compared, resized, header.int8)

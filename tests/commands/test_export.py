@@ -76,3 +76,21 @@ def test_a_static_bundle_gives_a_static_file_beside_it(gformer: Gformer, tmp_pat
     assert set(done.json["resized"]) == {"share", "most", "labels"}
     assert gformer("inspect", out, "--json").json["prepares"] is True
     assert done.json["bytes"] == out.stat().st_size
+
+
+def test_integers_are_calibrated_and_measured_on_labelled_images(
+    gformer: Gformer, bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "int8.onnx"
+    asked = ["--model", bundle, "-o", out, "--check", 1, "--int8"]
+    missing = gformer("export", *asked)
+    assert missing.status == 2 and "--int8 needs images" in missing.err and "--images DIR" in missing.err
+    flat = gformer("export", *asked, "--images", data / "targets" / "fog" / "circle")
+    assert flat.status == 2 and not out.exists()
+
+    done = gformer("export", *asked, "--images", data / "targets" / "fog")
+    assert done.status == 0 and "What integers cost" in done.out and "float32" in done.out
+    shown = gformer("inspect", out)
+    assert "8-bit integers in the network, calibrated on" in shown.out
+    predicted = gformer("adapt", "--model", out, "--target", data / "targets" / "fog", "--out", tmp_path / "p.csv")
+    assert predicted.status == 0 and (tmp_path / "p.csv").exists()

@@ -12,7 +12,7 @@ from torch import nn
 
 from gformer_cli.bundle import Bundle
 from gformer_cli.core.backbone import Backbone
-from gformer_cli.export.check import made_images
+from gformer_cli.export.samples import made_images
 from gformer_cli.export.write import export
 from gformer_cli.guard.prediction import predict_both
 from gformer_cli.guard.rule import DECISIONS

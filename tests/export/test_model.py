@@ -15,8 +15,8 @@ from gformer_cli.app import run
 from gformer_cli.audit.sinks import plan_sinks
 from gformer_cli.bundle import Bundle
 from gformer_cli.errors import InputError
-from gformer_cli.export.check import made_images
 from gformer_cli.export.model import GraphModel
+from gformer_cli.export.samples import made_images
 from gformer_cli.export.write import export
 from gformer_cli.folders.domains import Domain
 from tests.export.conftest import Made

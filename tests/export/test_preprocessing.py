@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 
 from gformer_cli.errors import InputError
-from gformer_cli.export.check import Samples, compare_pixels, made_images
+from gformer_cli.export.check import compare_pixels
 from gformer_cli.export.model import GraphModel
 from gformer_cli.export.preprocessing import Resized
 from gformer_cli.export.running import Running
+from gformer_cli.export.samples import Samples, made_images
 from gformer_cli.export.write import export
 from gformer_cli.images.preprocessing import Preprocessing, to_pixels
 from tests.export.conftest import Made

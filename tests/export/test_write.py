@@ -16,13 +16,14 @@ from torch import nn
 from gformer_cli.bundle import Bundle, build_generator, build_model
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.errors import InputError, WorkError
-from gformer_cli.export.check import Compared, Samples, compare, made_images, require_alike
-from gformer_cli.export.convert import convert
+from gformer_cli.export.check import Compared, compare, require_alike
+from gformer_cli.export.convert import convert, serialised
 from gformer_cli.export.graphs import AdaptedGraph
 from gformer_cli.export.header import read_graph_header
 from gformer_cli.export.model import GraphModel
 from gformer_cli.export.running import Running
-from gformer_cli.export.write import check_export, export, serialised
+from gformer_cli.export.samples import Samples, made_images
+from gformer_cli.export.write import check_export, export
 from gformer_cli.guard.prediction import predict_both
 from gformer_cli.guard.tensors import CODES
 from gformer_cli.settings import GeneratorSettings
