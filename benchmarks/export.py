@@ -1,8 +1,10 @@
 """What adapting costs as an ONNX file: the adaptive graph against the plain graph of the same network, in onnxruntime.
 
-    python benchmarks/export.py [--backbone resnet18 ...] [--batch-size 8 ...] [--checked resnet50 ...] [--json]
+    python benchmarks/export.py [--backbone resnet18 ...] [--batch-size 8 ...] [--checked resnet50 ...] [--int8]
+        [--json]
 
-Graphs are those of `gformer export --logits-only` with the generator `universal`, and of `--kind source`. Both, and
+Graphs are those of `gformer export --logits-only` with the generator `universal`, and of `--kind source`; with `--int8`
+the adaptive graph also with its network in integers. All of them, and
 torch's own passes of the same model, take turns within each round, in one process and on one thread, so that a machine
 that is busy is busy for all of them; printed are medians over rounds of the ratios within a round. Networks of
 `--checked` are exported and compared with torch, and not timed. All are untrained: time does not depend on the weights.
@@ -15,10 +17,12 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import onnx_ir as ir
 import torch
 from torch import nn
 
@@ -27,6 +31,7 @@ from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.export.convert import convert, serialised
 from gformer_cli.export.graphs import AdaptedGraph, GeneratedGraph, SourceGraph
+from gformer_cli.export.quantise import quantised
 from gformer_cli.export.running import Running
 from gformer_cli.guard.hostile import hostile_batch
 from gformer_cli.networks.build import build_network
@@ -45,6 +50,7 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--int8", action="store_true", help="Time the adaptive graph in integers, too.")
     parser.add_argument("--json", action="store_true", help="One JSON document instead of tables.")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -70,11 +76,15 @@ def measure(name: str, options: argparse.Namespace, *, timed: bool) -> dict[str,
     with tempfile.TemporaryDirectory() as folder:
         plain, _ = exported(SourceGraph(backbone).eval(), size, Path(folder) / "plain.onnx")
         adaptive, made = exported(GeneratedGraph(backbone, model).eval(), size, Path(folder) / "adaptive.onnx")
+        integers = in_integers(Path(folder) / "adaptive.onnx", images) if options.int8 else None
     report = {"network": name, **made, **compared(adaptive, backbone, model, images)}
     if timed:
+        ways = {"plain": plain, "adaptive": adaptive, "torch plain": backbone}
+        ways["torch adaptive"] = partial(model, backbone)
+        if integers is not None:
+            ways["int8"] = integers
         report["batches"] = [
-            timings(plain, adaptive, backbone, model, images[:count], options.rounds)
-            for count in options.batch_size or (1, 8, 32)
+            timings(ways, images[:count], options.rounds) for count in options.batch_size or (1, 8, 32)
         ]
     if not options.json:
         show(report)
@@ -106,6 +116,13 @@ def exported(graph: SourceGraph | AdaptedGraph, size: int, path: Path) -> tuple[
     return Running(path, 1), about
 
 
+def in_integers(path: Path, images: torch.Tensor) -> Running:
+    """The graph of the file `path` with its network in integers, calibrated on `images`."""
+    out = path.with_suffix(".int8.onnx")
+    out.write_bytes(serialised(quantised(ir.load(path), [images])))
+    return Running(out, 1)
+
+
 def compared(
     adaptive: Running, backbone: Backbone, model: GeneralizeFormer, images: torch.Tensor
 ) -> dict[str, float | int]:
@@ -119,28 +136,20 @@ def compared(
     return {"difference": difference, "largest": largest, "labels": labels}
 
 
-def timings(
-    plain: Running, adaptive: Running, backbone: Backbone, model: GeneralizeFormer, images: torch.Tensor, rounds: int
-) -> dict[str, float | int]:
+def timings(ways: Mapping[str, Callable[[torch.Tensor], object]], images: torch.Tensor, rounds: int) -> dict[str, Any]:
     """Medians over rounds, after one that is not counted."""
-    ways: dict[str, Callable[[], object]] = {
-        "plain": lambda: plain(images),
-        "adaptive": lambda: adaptive(images),
-        "torch plain": lambda: backbone(images),
-        "torch adaptive": lambda: model(backbone, images),
-    }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + 1):
         for name, work in ways.items():
             began = time.perf_counter()
-            work()
+            work(images)
             if number:
                 seconds[name].append(time.perf_counter() - began)
 
     def ratio(one: str, other: str) -> float:
         return statistics.median(a / b for a, b in zip(seconds[one], seconds[other], strict=True))
 
-    return {
+    found = {
         "batch_size": len(images),
         "milliseconds_plain": 1000.0 * statistics.median(seconds["plain"]),
         "milliseconds_adaptive": 1000.0 * statistics.median(seconds["adaptive"]),
@@ -148,6 +157,9 @@ def timings(
         "torch_adaptive_over_torch_plain": ratio("torch adaptive", "torch plain"),
         "torch_adaptive_over_adaptive": ratio("torch adaptive", "adaptive"),
     }
+    if "int8" in ways:
+        found["int8_over_adaptive"] = ratio("int8", "adaptive")
+    return found
 
 
 def show(report: dict[str, Any]) -> None:
@@ -159,13 +171,17 @@ def show(report: dict[str, Any]) -> None:
     )
     if "batches" not in report:
         return
-    print("\n| batch | plain ms | adaptive ms | adaptive / plain | torch: adaptive / plain | torch / graph, adaptive |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    more = any("int8_over_adaptive" in one for one in report["batches"])
+    print(
+        "\n| batch | plain ms | adaptive ms | adaptive / plain | torch: adaptive / plain | torch / graph, adaptive |"
+        + " int8 / adaptive |" * more
+    )
+    print("|" + " --- |" * (6 + more))
     for one in report["batches"]:
         print(
             f"| {one['batch_size']} | {one['milliseconds_plain']:.0f} | {one['milliseconds_adaptive']:.0f} | "
             f"{one['adaptive_over_plain']:.2f} | {one['torch_adaptive_over_torch_plain']:.2f} | "
-            f"{one['torch_adaptive_over_adaptive']:.2f} |",
+            f"{one['torch_adaptive_over_adaptive']:.2f} |" + (f" {one['int8_over_adaptive']:.2f} |" if more else ""),
             flush=True,
         )
 

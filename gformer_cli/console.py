@@ -196,6 +196,16 @@ class TerminalProgress:
         self.terminal.warning(text)
 
 
+def amount(count: int, one: str, many: str) -> str:
+    """A count and what is counted."""
+    return f"{count} {one if count == 1 else many}"
+
+
+def differing(changed: int) -> str:
+    """How many labels adapting changed."""
+    return f"{amount(changed, 'label differs', 'labels differ')} from the source model's"
+
+
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *, numbers_from: int = 1) -> Table:
     """A plain table; columns from `numbers_from` on are right-aligned. Cells are shown as they are, not as markup; a
     `Text` brings its style."""

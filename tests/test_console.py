@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from gformer_cli.console import Terminal, one_line, percent, table
+from gformer_cli.console import Terminal, amount, differing, one_line, percent, table
 
 Captured = pytest.CaptureFixture[str]
 FILES = [(f"{number}.png", "broken") for number in range(7)]
@@ -257,3 +257,9 @@ def test_tables_align_numbers_right_and_names_left(capsys: Captured) -> None:
         "a           5",
         "longer  12345",
     ]
+
+
+def test_one_of_something_is_singular() -> None:
+    assert [amount(count, "batch", "batches") for count in (0, 1, 2)] == ["0 batches", "1 batch", "2 batches"]
+    assert differing(1) == "1 label differs from the source model's"
+    assert differing(3) == "3 labels differ from the source model's"

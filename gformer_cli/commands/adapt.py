@@ -17,7 +17,7 @@ from gformer_cli.commands.found import known_of
 from gformer_cli.commands.locations import STDOUT, pick_model, pick_predictions
 from gformer_cli.commands.prediction import Prediction
 from gformer_cli.commands.targets import check_targets, find_targets
-from gformer_cli.console import Terminal, table
+from gformer_cli.console import Terminal, amount, differing, table
 from gformer_cli.errors import InputError
 from gformer_cli.folders.domains import Layout, count_suffixes
 
@@ -279,7 +279,7 @@ def _sum_up(
             "left_aside": left_aside,
         },
         table("Predicted labels", ["label", "images"], [[k, str(v)] for k, v in done.counts().items()]),
-        f"\n{len(done.rows)} images in {done.batches} batches; "
-        f"{done.changed} labels differ from the source model's{wrote}{page}",
+        f"\n{amount(len(done.rows), 'image', 'images')} in {amount(done.batches, 'batch', 'batches')}; "
+        f"{differing(done.changed)}{wrote}{page}",
         *trust.counted(done.decisions),
     )

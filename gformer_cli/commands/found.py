@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gformer_cli.console import Terminal
+from gformer_cli.console import Terminal, amount
 from gformer_cli.folders.aside import check_all_read, describe_aside, shortened
 from gformer_cli.folders.domains import Found, Known, Layout, class_names, count_suffixes
 from gformer_cli.folders.domains import find_images as find
@@ -70,4 +70,4 @@ def _tell_reading(terminal: Terminal, found: Found) -> None:
 
 def _counted(one: str, many: str, names: Sequence[str]) -> str:
     shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
-    return f"{len(names)} {one if len(names) == 1 else many} ({shown})"
+    return f"{amount(len(names), one, many)} ({shown})"

@@ -11,7 +11,7 @@ from gformer_cli.commands import options
 from gformer_cli.commands.inspect_card import card_rows, card_tables
 from gformer_cli.commands.inspect_graph import check_graph, graph_rows
 from gformer_cli.commands.locations import pick_model
-from gformer_cli.console import Terminal, percent, table
+from gformer_cli.console import Terminal, amount, percent, table
 from gformer_cli.errors import WorkError
 from gformer_cli.images.depth import Levels
 from gformer_cli.images.wording import describe_input
@@ -137,7 +137,11 @@ def _rows(header: BundleHeader) -> list[list[str]]:
             []
             if static is None
             else [
-                ["kept from", f"{static.target}: {static.images} images in {static.batches} batches"],
+                [
+                    "kept from",
+                    f"{static.target}: {amount(static.images, 'image', 'images')} in "
+                    f"{amount(static.batches, 'batch', 'batches')}",
+                ],
                 ["sample fingerprint", static.fingerprint[:16]],
             ]
         ),

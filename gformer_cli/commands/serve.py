@@ -11,7 +11,7 @@ import typer
 from gformer_cli.commands import options, trust
 from gformer_cli.commands.locations import pick_model
 from gformer_cli.commands.prediction import Prediction
-from gformer_cli.console import Terminal, one_line
+from gformer_cli.console import Terminal, amount, differing, one_line
 from gformer_cli.errors import InputError
 from gformer_cli.serve.options import ServeOptions
 
@@ -114,8 +114,8 @@ def serve(
     counts = service.metrics.counts()
     terminal.result(
         {"model": str(how.model), "url": url, **counts},
-        f"\n{counts['images']} images in {counts['batches']} batches; "
-        f"{counts['changed']} labels differ from the source model's",
+        f"\n{amount(counts['images'], 'image', 'images')} in {amount(counts['batches'], 'batch', 'batches')}; "
+        f"{differing(counts['changed'])}",
         *(trust.counted(counts["decisions"]) if service.guard != "off" else []),
     )
     if stopped_by == signal.SIGINT:

@@ -12,7 +12,7 @@ from gformer_cli.commands import options, trust
 from gformer_cli.commands.found import known_of
 from gformer_cli.commands.locations import STDOUT, pick_continued, pick_model
 from gformer_cli.commands.prediction import Prediction
-from gformer_cli.console import Terminal, one_line, table
+from gformer_cli.console import Terminal, amount, differing, one_line, table
 from gformer_cli.errors import InputError
 from gformer_cli.folders.aside import describe_aside
 from gformer_cli.progress import StopRequest, stoppable
@@ -245,8 +245,9 @@ def _sum_up(terminal: Terminal, watched: WatchOptions, guard: str, done: WatchRe
             "left_aside": done.left_aside,
         },
         *([table("Predicted labels", ["label", "images"], [[k, str(v)] for k, v in counts.items()])] if counts else []),
-        f"\nEnded by {done.ended_by}: {done.images} images in {done.batches} batches, {done.before} predicted before; "
-        f"{done.changed} labels differ from the source model's. {watched.out}",
+        f"\nEnded by {done.ended_by}: {amount(done.images, 'image', 'images')} in "
+        f"{amount(done.batches, 'batch', 'batches')}, {done.before} predicted before; "
+        f"{differing(done.changed)}. {watched.out}",
         *trust.counted(done.decisions),
         *([f"{done.skipped} files skipped, see {listed}"] if done.skipped else []),
         *([f"{done.unsettled} files go on changing and were not predicted"] if done.unsettled else []),

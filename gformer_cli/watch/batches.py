@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from gformer_cli.adapt.answering import OVERFLOW
 from gformer_cli.adapt.predictor import Outcome, Predictor, Sink
-from gformer_cli.console import one_line
+from gformer_cli.console import amount, differing, one_line
 from gformer_cli.data.labelled import unreadable
 from gformer_cli.folders.domains import ImageFile
 from gformer_cli.guard.rule import GENERATED
@@ -133,9 +133,10 @@ class Batches:
         self.result.counts.update(row.label for row in rows)
         decision = outcome.verdict.decision
         self.progress.message(
-            f"batch {outcome.number}, {one_line(outcome.target)}: {len(rows)} images in {outcome.seconds:.2f} s, "
+            f"batch {outcome.number}, {one_line(outcome.target)}: {amount(len(rows), 'image', 'images')} in "
+            f"{outcome.seconds:.2f} s, "
             + (f"guard: {decision}, " if decision != GENERATED else "")
-            + f"{changed} labels differ from the source model's, {self.incoming.waiting} images wait"
+            + f"{differing(changed)}, {amount(self.incoming.waiting, 'image waits', 'images wait')}"
         )
         if OVERFLOW in outcome.verdict.reasons:
             self.progress.warning(

@@ -259,7 +259,7 @@ def test_predictions_on_stdout_are_those_of_a_file_and_nothing_else(
     done = gformer("adapt", "--target", fog, "--out", "-", "--probabilities")
     assert done.status == 0
     assert done.out.encode() == (here / "p.csv").read_bytes()
-    assert "Predicted labels" in done.err and "30 images in 1 batches" in done.err and "Wrote" not in done.err
+    assert "Predicted labels" in done.err and "30 images in 1 batch" in done.err and "Wrote" not in done.err
     quiet = gformer("adapt", "--target", fog, "--out", "-", "--quiet", "--guard", "off")
     assert quiet.err == "" and quiet.out.startswith("path,label,")
     assert {path.name for path in here.iterdir()} == {"gformer-run", "p.csv"}

@@ -133,7 +133,7 @@ def test_by_default_evaluate_leaves_the_constant_generator_out(gformer: Gformer,
 
 def test_inspect_tells_sample_and_parent(gformer: Gformer, bundle: Path, static: Path) -> None:
     out = gformer("inspect", static).out
-    assert "none: static" in out and "fog: 30 images in 1 batches" in out
+    assert "none: static" in out and "fog: 30 images in 1 batch" in out
     assert f"gformer freeze from model.gformer (SHA-256 {hashlib.sha256(bundle.read_bytes()).hexdigest()})" in out
 
 

@@ -53,7 +53,7 @@ def test_it_says_where_it_listens_and_what_it_did(served: Callable[..., Any]) ->
     done, (answer,) = served([], lambda client: [post(client, 3)])
     assert done.status == 0 and answer.status_code == 200
     assert f"Serving {GUARDED}: POST images to http://127.0.0.1:" in done.err
-    assert "3 images in 1 batches" in done.out and "Guard: 1 generated, 0 blended, 0 source" in done.out
+    assert "3 images in 1 batch" in done.out and "Guard: 1 generated, 0 blended, 0 source" in done.out
     done, _ = served(["--json", "--guard", "off"], lambda client: [post(client, 3)])
     assert done.json["images"] == 3 and done.json["decisions"] == {"generated": 1, "blended": 0, "source": 0}
     assert done.json["url"].startswith("http://127.0.0.1:")
