@@ -54,6 +54,7 @@ def adapt(
     batch_size: int,
     order: str,
     seed: int,
+    context: int = 0,
     device: torch.device,
     workers: int,
     cores: Cores | None = None,
@@ -68,7 +69,8 @@ def adapt(
     """Predict every readable image of `domains`, one generation per batch; labels are not looked at.
 
     `order` is `shuffle` (deterministic by `seed`; one class after another would break batch statistics) or
-    `name` (order of arrival). Batches never mix domains. With a `guard`, that one decides which parameters predict,
+    `name` (order of arrival). Batches never mix domains. With a `context`, parameters are generated from what the last
+    so many batches of the same domain showed as well. With a `guard`, that one decides which parameters predict,
     or only says so unless `obeyed`. `rows` takes in what is predicted, in the order of domains, then names.
     `sinks` are given each batch's outcome, one after another, before its rows count.
 
@@ -78,7 +80,7 @@ def adapt(
     check_batch_size(batch_size)
     bundle.look_into(domains)
     pace = pick_pace(cores, device, progress)
-    predictor = Predictor(bundle, device, guard, obeyed=obeyed, precision=precision, pace=pace)
+    predictor = Predictor(bundle, device, guard, obeyed=obeyed, context=context, precision=precision, pace=pace)
     decisions = dict.fromkeys(DECISIONS, 0) if guard is not None else {}
     flagged: list[tuple[int, str, Verdict]] = []
     rows = Rows() if rows is None else rows

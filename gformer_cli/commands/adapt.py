@@ -68,6 +68,7 @@ class _Job:
     batch_size: int
     order: str
     seed: int
+    context: int
     probabilities: bool
     strict: bool
     overwrite: bool
@@ -80,6 +81,7 @@ def adapt(
     out: Out = None,
     batch_size: options.BatchSize = 64,
     order: OrderOption = Order.shuffle,
+    context: options.ContextBatches = 0,
     probabilities: options.Probabilities = False,
     report: options.Report = None,
     backbone: options.OwnBackbone = None,
@@ -126,6 +128,7 @@ def adapt(
         batch_size=batch_size,
         order=order.value,
         seed=seed or 0,
+        context=context,
         probabilities=probabilities,
         strict=strict,
         overwrite=overwrite,
@@ -148,11 +151,13 @@ def _predict(terminal: Terminal, how: Prediction, job: _Job, trusted: trust.Trus
     found = find_targets(terminal, job.targets, job.layout, known, strict=job.strict)
     domains, left_aside = found.domains, count_suffixes(found.aside)
     bundle.check_memory(min(job.batch_size, max(len(domain.files) for domain in domains)), device)
-    settings = how.settings(batch_size=job.batch_size, order=job.order, seed=job.seed)
+    how.check_context(bundle, job.context)
+    remembered = {"context": job.context} if job.context else {}
+    settings = how.settings(batch_size=job.batch_size, order=job.order, seed=job.seed, **remembered)
     guard, kept = trusted.prepare(terminal, bundle, how.model, device, settings, out=job.out, overwrite=job.overwrite)
     if dry_run:
         outputs = [job.out, *kept.outputs, *([job.report] if job.report else [])]
-        choices = {"batch_size": job.batch_size, "order": job.order, "guard": trusted.guard.value}
+        choices = {"batch_size": job.batch_size, "order": job.order, "guard": trusted.guard.value, **remembered}
         show_prediction_plan(terminal, domains, device, workers, outputs, choices, left_aside)
         return
     make_deterministic(job.seed)
@@ -168,6 +173,7 @@ def _predict(terminal: Terminal, how: Prediction, job: _Job, trusted: trust.Trus
             batch_size=job.batch_size,
             order=job.order,
             seed=job.seed,
+            context=job.context,
             device=device,
             workers=workers,
             cores=cores,

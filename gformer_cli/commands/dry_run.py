@@ -44,12 +44,12 @@ def show_prediction_plan(
     device: torch.device,
     workers: int,
     outputs: Sequence[Path],
-    choices: dict[str, object],
+    choices: Mapping[str, object],
     left_aside: Mapping[str, int],
 ) -> None:
     """Counted images, device, output paths and the command's own choices."""
     terminal.result(
-        _plan(domains, device, workers, outputs) | choices | {"left_aside": dict(left_aside)},
+        _plan(domains, device, workers, outputs) | dict(choices) | {"left_aside": dict(left_aside)},
         *(f"{name.replace('_', ' ')}: {value}" for name, value in choices.items()),
         *_shown(domains, device, workers, outputs),
     )

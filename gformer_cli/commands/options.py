@@ -200,6 +200,15 @@ Seed = Annotated[
     typer.Option("--seed", min=0, max=LARGEST_SEED, help="Seed of every random choice.", show_default=False),
 ]
 BatchSize = Annotated[int, typer.Option("--batch-size", help="Images that are predicted together.")]
+ContextBatches = Annotated[
+    int,
+    typer.Option(
+        "--context",
+        metavar="N",
+        min=0,
+        help="Pool the statistics of the last N batches of the same domain. It pays most for batches of a few images.",
+    ),
+]
 Probabilities = Annotated[bool, typer.Option("--probabilities", help="Add one column per class.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
 Workers = Annotated[

@@ -76,15 +76,6 @@ MoveTo = Annotated[
         show_default=False,
     ),
 ]
-ContextBatches = Annotated[
-    int,
-    typer.Option(
-        "--context",
-        metavar="N",
-        min=0,
-        help="Pool the statistics of the last N batches of the same domain, for batches of a few images.",
-    ),
-]
 
 
 def watch(
@@ -97,7 +88,7 @@ def watch(
     settle: Settle = 1.0,
     until_idle: UntilIdle = None,
     move_to: MoveTo = None,
-    context: ContextBatches = 0,
+    context: options.ContextBatches = 0,
     probabilities: options.Probabilities = False,
     backbone: options.OwnBackbone = None,
     white_level: options.WhiteLevel = None,

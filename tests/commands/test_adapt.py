@@ -66,6 +66,27 @@ def test_json_lines_hold_the_same_as_csv(adapt: Adapt, tmp_path: Path, read_csv:
     assert [{key: str(value) for key, value in record.items()} for record in records] == read_csv(tmp_path / "a.csv")
 
 
+def test_a_context_is_of_the_batches_before_and_the_log_is_replayed_with_it(
+    gformer: Callable[..., Any], bundle: Path, data: Path, tmp_path: Path, read_csv: ReadCsv
+) -> None:
+    def call(name: str, *options: object) -> list[str]:
+        fixed = ("--model", bundle, "--target", data / "targets", "--batch-size", 1, "--guard", "off")
+        log = ("--audit", tmp_path / f"{name}.jsonl")
+        assert gformer("adapt", *fixed, "--out", tmp_path / f"{name}.csv", *log, *options).status == 0
+        rows = read_csv(tmp_path / f"{name}.csv")
+        return [row["confidence"] for row in sorted(rows, key=lambda row: int(row["batch"]))]
+
+    alone, together = call("alone"), call("together", "--context", 4)
+    assert alone[0] == together[0] and alone[1:] != together[1:]
+    replay = ["audit", tmp_path / "together.jsonl", "--replay", "--model", bundle, "--target", data / "targets"]
+    assert gformer(*replay).status == 0
+    golden = Path(__file__).parents[1] / "golden" / "bundles" / "static.gformer"
+    refused = gformer(
+        "adapt", "--model", golden, "--target", data / "targets", "--context", 1, "--out", tmp_path / "x.csv"
+    )
+    assert refused.status == 2 and "--context has no effect on a static bundle" in refused.err
+
+
 def test_labels_are_those_of_the_bundle_on_the_listed_batches(
     adapt: Adapt, bundle: Path, data: Path, tmp_path: Path, read_csv: ReadCsv
 ) -> None:

@@ -97,6 +97,7 @@ def test_a_log_tells_the_same_of_both_and_is_replayed(
         ("adapt", ["--backbone", "net.py:make"], "--backbone has no effect"),
         ("adapt", ["--guard-limit", "strangeness=3"], "its guard decides in the graph"),
         ("adapt", ["--save-parameters", "sets"], "--save-parameters has no effect"),
+        ("adapt", ["--context", "2"], "--context has no effect"),
         ("watch", ["--context", "2"], "--context has no effect"),
         ("serve", ["--port", "0", "--context", "2"], "--context has no effect"),
     ],
