@@ -6,12 +6,14 @@ terminal obeys what it is sent. Only JSON and files are exact.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -75,6 +77,22 @@ class Terminal:
             else:
                 binary.write(text.encode("utf-8", "backslashreplace"))
                 binary.flush()
+
+    @contextmanager
+    def stream(self) -> Iterator[TextIO]:
+        """A file whose text goes to stdout as it comes, in the form that `document` gives it; errors likewise."""
+        check_open()
+        with writing(sys.stdout):
+            sys.stdout.flush()
+            binary = getattr(sys.stdout, "buffer", None)
+            if binary is None:
+                yield sys.stdout
+                return
+            file = io.TextIOWrapper(binary, encoding="utf-8", errors="backslashreplace", newline="")
+            try:
+                yield file
+            finally:
+                file.detach()  # which writes what waits; stdout stays open
 
     def text(self, text: str) -> None:
         """A text of several lines that is somebody else's: exact for a file or a pipe, safe on a terminal."""

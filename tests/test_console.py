@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -263,3 +265,26 @@ def test_one_of_something_is_singular() -> None:
     assert [amount(count, "batch", "batches") for count in (0, 1, 2)] == ["0 batches", "1 batch", "2 batches"]
     assert differing(1) == "1 label differs from the source model's"
     assert differing(3) == "3 labels differ from the source model's"
+
+
+def test_a_streamed_document_is_the_same_and_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counting(io.RawIOBase):
+        content, writes = b"", 0
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, part: Any) -> int:
+            self.writes += 1
+            self.content += bytes(part)
+            return len(part)
+
+    raw = Counting()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(raw, 64), encoding="ascii"))
+    with Terminal().stream() as file:
+        for number in range(1000):
+            file.write(f"犬\udcff {number} is one line of many\r\n")
+        assert raw.writes > 1
+    Terminal().document("end")
+    lines = [f"犬\\udcff {number} is one line of many\r\n" for number in range(1000)]
+    assert raw.content.decode() == "".join(lines) + "end"

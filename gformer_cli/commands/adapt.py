@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -215,9 +214,8 @@ def _write(terminal: Terminal, job: _Job, classes: list[str], done: AdaptResult,
 
     shown = {"probabilities": job.probabilities, "name_targets": name_targets}
     if job.out == STDOUT:
-        text = io.StringIO(newline="")
-        stage.write_csv(text, done.rows, classes, **shown)
-        terminal.document(text.getvalue())
+        with terminal.stream() as file:
+            stage.write_csv(file, done.rows, classes, **shown)
     else:
         stage.write_rows(job.out, done.rows, classes, **shown)
 
