@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,6 +42,12 @@ class Episode:
     """The batches that came before, under the first shift."""
     single_pass: bool = False
     """Whether a generator that would probe is to generate in a single pass."""
+    pixels: tuple[torch.Tensor, ...] = ()
+    """What `read` has given; empty where it is read when it is asked for."""
+
+    def read(self) -> tuple[torch.Tensor, ...]:
+        """uint8 (B, 3, S, S): of this batch, then of each batch before."""
+        return tuple(self.domain.pixels(positions) for positions in (self.positions, *self.earlier))
 
     @property
     def condition(self) -> tuple[str, int, bool, bool]:
@@ -50,7 +56,7 @@ class Episode:
 
     def inputs(self, device: torch.device) -> torch.Tensor:
         """The network's input, float32 (B, 3, S, S)."""
-        images = self._pixels(self.positions, device)
+        images = self._pixels(0, device)
         if self.other is None:
             return self._shifted(images)
         half = len(images) // 2
@@ -59,14 +65,15 @@ class Episode:
 
     def earlier_inputs(self, device: torch.device) -> list[torch.Tensor]:
         """Those of the batches before, float32 (B_i, 3, S, S)."""
-        return [self._shifted(self._pixels(positions, device)) for positions in self.earlier]
+        return [self._shifted(self._pixels(place, device)) for place in range(1, 1 + len(self.earlier))]
 
     def labels(self, device: torch.device) -> torch.Tensor:
         """Class indices, (B,). Only losses and figures may read them."""
         return self.domain.labels[list(self.positions)].to(device)
 
-    def _pixels(self, positions: Sequence[int], device: torch.device) -> torch.Tensor:
-        return self.domain.pixels(positions).to(device).float() / 255.0
+    def _pixels(self, place: int, device: torch.device) -> torch.Tensor:
+        found = self.pixels[place] if self.pixels else self.domain.pixels((self.positions, *self.earlier)[place])
+        return found.to(device, non_blocking=True).float() / 255.0
 
     def _shifted(self, images: torch.Tensor) -> torch.Tensor:
         return self.domain.preprocessing.normalise(images if self.shift is None else self.shift(images))
@@ -104,7 +111,7 @@ class EpisodeSampler:
         domain = rng.choice(list(self.domains))
         size = _log_uniform(rng, self.largest_batch)
         skewed = rng.random() < self.skewed
-        positions = _drawn(rng, domain, domain.train, size, skewed=skewed)
+        positions = _drawn(rng, domain.train, domain.train_by_class, size, skewed=skewed)
         at_home = rng.random() < self.at_home
         shift = other = None
         if rng.random() < self.shift_probability and not at_home:
@@ -115,7 +122,7 @@ class EpisodeSampler:
         if rng.random() < self.context:
             for _ in range(rng.randint(1, MOST_EARLIER)):
                 before = _log_uniform(rng, max(1, self.largest_batch // 4))
-                earlier.append(_drawn(rng, domain, domain.train, before, skewed=skewed))
+                earlier.append(_drawn(rng, domain.train, domain.train_by_class, before, skewed=skewed))
         single_pass = rng.random() < self.single_pass
         return Episode(domain, positions, shift, skewed, at_home, other, tuple(earlier), single_pass)
 
@@ -144,7 +151,7 @@ def validation_episodes(
             for number in range(batches * (1 + unshifted + at_home)):
                 rng = random.Random(derive_seed(seed, "validation", domain.name, size, number))
                 few = number % batches >= alike
-                chosen = _drawn(rng, domain, domain.validation, size, skewed=few)
+                chosen = _drawn(rng, domain.validation, domain.validation_by_class, size, skewed=few)
                 shift = draw_shift(rng, HELD_OUT_FAMILIES, strength) if number < batches else None
                 if chosen:
                     found.append(Episode(domain, chosen, shift, few, number >= batches * (1 + unshifted)))
@@ -157,17 +164,15 @@ def _log_uniform(rng: random.Random, most: int) -> int:
 
 
 def _drawn(
-    rng: random.Random, domain: LabelledDomain, pool: Sequence[int], size: int, *, skewed: bool
+    rng: random.Random, pool: Sequence[int], of_class: Mapping[int, Sequence[int]], size: int, *, skewed: bool
 ) -> tuple[int, ...]:
-    """At most `size` of `pool`, positions in `domain`: as they come, or with class shares that are drawn.
+    """At most `size` of `pool`, positions that `of_class` has by label: as they come, or with class shares that are
+    drawn.
 
     A class that runs out gives what it has.
     """
     if not skewed or not pool:
         return tuple(rng.sample(pool, min(size, len(pool))))
-    of_class: dict[int, list[int]] = {}
-    for position in pool:
-        of_class.setdefault(int(domain.labels[position]), []).append(position)
     low, high = (math.log(bound) for bound in CONCENTRATIONS)
     labels = sorted(of_class)
     wanted = Counter(rng.choices(labels, _dirichlet(rng, math.exp(rng.uniform(low, high)), len(labels)), k=size))

@@ -1,56 +1,140 @@
-"""Labelled source images, decoded, split and fingerprinted: what training reads."""
+"""Labelled source images: split, fingerprinted, and decoded when they are needed. What training reads.
+
+A set of images whose pixels fit into `CACHE_BYTES` is decoded once and kept. Of a larger one the headers are read, and
+nothing is kept: memory does not grow with the number of images.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from itertools import chain
+from pathlib import Path
 
 import torch
+from torch.utils.data import Dataset
 
+from gformer_cli.data.damage import Damage
+from gformer_cli.data.inventory import Inventory, Known, Statuses, within, write_inventory
+from gformer_cli.data.looking import Headers, Look, Pixels
 from gformer_cli.errors import InputError, WorkError
 from gformer_cli.folders.domains import Domain, ImageFile, nfc
-from gformer_cli.images.preprocessing import Decoded, Preprocessing, Skipped, read_image, read_images
+from gformer_cli.images.decoding import in_order
+from gformer_cli.images.headers import hash_file, status_of
+from gformer_cli.images.preprocessing import Preprocessing, Skipped, read_image
 from gformer_cli.seeding import derive_seed
 
 CACHE_BYTES = 2 << 30
-"""Decoded images are kept up to this size; beyond it they are decoded again when they are needed."""
+"""Images whose decoded pixels take more than this together are not kept in memory."""
 
 
 @dataclass
-class LabelledDomain:
-    """The readable images of one domain, N of them."""
+class LabelledDomain(Dataset[torch.Tensor]):
+    """The readable images of one domain, N of them: a data set of their pixels."""
 
     name: str
-    files: list[ImageFile]
+    files: Sequence[ImageFile]
     labels: torch.Tensor
     """(N,) indices into the class names."""
-    digests: list[str]
+    digests: list[str | None]
+    """SHA-256 of each file's content; None until somebody has asked: see `hash_all`."""
     train: list[int]
     validation: list[int]
     """Disjoint positions in `files`; `validation` images are never trained on."""
     preprocessing: Preprocessing
     cached: list[torch.Tensor | None]
+    root: Path = field(default_factory=Path)
+    statuses: Statuses = field(default_factory=Statuses)
+    """What each file was like when it was looked at first."""
+    samples: list[str] = field(default_factory=list)
+    """What each file's header tells of its samples: see `Known`."""
+    strict: bool = False
+    """Whether damage that no header shows is an error."""
+    damage: Damage = field(default_factory=Damage)
+    """What was met of it."""
 
-    def pixels(self, positions: Sequence[int]) -> torch.Tensor:
-        """uint8 (len(positions), 3, S, S). Raises `WorkError` for a file that has become unreadable."""
-        return torch.stack([self._one(position) for position in positions])
+    @property
+    def is_hashed(self) -> bool:
+        """Whether every digest is there."""
+        return None not in self.digests
 
-    def counts(self, classes: Sequence[str]) -> dict[str, int]:
-        """Images per class, by the names that `labels` index."""
-        return {name: int((self.labels == number).sum()) for number, name in enumerate(classes)}
+    @property
+    def in_memory(self) -> bool:
+        """Whether no image needs decoding any more."""
+        return all(kept is not None for kept in self.cached)
 
-    def _one(self, position: int) -> torch.Tensor:
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, position: int) -> torch.Tensor:
+        """uint8 (3, S, S); of an image whose damage its header does not show, the next one's that may stand for it.
+
+        That is one of the same class, trained on likewise or held out likewise. Raises `WorkError` where there is
+        none, or where the file has changed since it was looked at first.
+        """
         kept = self.cached[position]
         if kept is not None:
             return kept
-        item = read_image(self.files[position], self.preprocessing)
-        if isinstance(item, Skipped):
-            raise WorkError(
-                f"{self.files[position].path} was readable at the start and is not now: {item.reason}",
-                "Do not change the source folders during training; run again with --resume.",
-            )
-        return item.pixels
+        for other in chain([position], self._likes(position)):
+            file = self.files[other]
+            if self.damage.knows(str(file.path)):
+                continue
+            item = read_image(file, self.preprocessing)
+            if not isinstance(item, Skipped):
+                return item.pixels
+            found = Skipped(str(file.path), item.reason)
+            if self.is_changed(other):
+                raise WorkError(
+                    f"{found.path} was readable at the start and is not now: {found.reason}",
+                    "Do not change the source folders during training; run again with --resume.",
+                )
+            if self.strict:
+                raise unreadable([found])
+            self.damage.add(found)
+        raise WorkError(
+            f"every image that could stand for {self.files[position].path} is damaged", "See: gformer data check."
+        )
+
+    def pixels(self, positions: Sequence[int]) -> torch.Tensor:
+        """uint8 (len(positions), 3, S, S). Raises as `domain[position]` does."""
+        return torch.stack([self[position] for position in positions])
+
+    def counts(self, classes: Sequence[str]) -> dict[str, int]:
+        """Images per class, by the names that `labels` index."""
+        found = torch.bincount(self.labels, minlength=len(classes)).tolist()
+        return dict(zip(classes, found, strict=True))
+
+    def known(self, position: int) -> Known:
+        """What is known of a file's content."""
+        return Known(self.statuses[position], self.samples[position], self.digests[position])
+
+    @cached_property
+    def train_by_class(self) -> dict[int, list[int]]:
+        """`train` by label."""
+        return _by_class(self.labels, self.train)
+
+    @cached_property
+    def validation_by_class(self) -> dict[int, list[int]]:
+        """`validation` by label."""
+        return _by_class(self.labels, self.validation)
+
+    def _likes(self, position: int) -> list[int]:
+        """The others of its class on its side of the split, from the one that follows it on."""
+        label = int(self.labels[position])
+        alike = self.train_by_class.get(label, [])
+        if position not in alike:
+            alike = self.validation_by_class[label]
+        place = alike.index(position)
+        return alike[place + 1 :] + alike[:place]
+
+    def is_changed(self, position: int) -> bool:
+        """Whether a file is not what it was when it was looked at first."""
+        try:
+            return status_of(self.files[position]) != self.statuses[position]
+        except OSError:
+            return True
 
 
 def load_labelled(
@@ -62,41 +146,97 @@ def load_labelled(
     seed: int,
     workers: int,
     strict: bool = False,
+    inventory: Inventory | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> tuple[list[LabelledDomain], list[Skipped]]:
-    """Decode every image of `domains` once. Returns them and what was skipped (paths include the domain's root).
+    """The images of `domains`, and what was skipped (paths include the domain's root).
 
+    What fits into memory is decoded. Of the rest headers are read, unless `inventory` knows the file as it is now.
     `advance` is called after each file. Raises `InputError` for an unreadable image with `strict`, and for a
     class of a domain in which no readable image is left.
     """
     index = {name: number for number, name in enumerate(classes)}
     preprocessing = preprocessing.among(domains)
-    budget = CACHE_BYTES
+    look: Look = Headers(preprocessing, inventory or Inventory())
+    if fits_into_memory(sum(len(domain.files) for domain in domains), preprocessing.image_size):
+        look = Pixels(preprocessing)
     loaded: list[LabelledDomain] = []
     skipped: list[Skipped] = []
     for domain in domains:
+        own = LabelledDomain(domain.name, [], torch.empty(0), [], [], [], preprocessing, [], domain.root, strict=strict)
         files: list[ImageFile] = []
-        digests: list[str] = []
-        cached: list[torch.Tensor | None] = []
-        for file, item in zip(domain.files, read_images(domain.files, preprocessing, workers=workers), strict=True):
+        for file, item in zip(domain.files, in_order(look.within(domain), domain.files, workers=workers), strict=True):
             advance()
             if isinstance(item, Skipped):
                 skipped.append(Skipped(str(file.path), item.reason))
                 if strict:
                     raise unreadable(skipped)
                 continue
-            assert isinstance(item, Decoded)
-            budget -= item.pixels.nbytes
             files.append(file)
-            digests.append(item.digest)
-            cached.append(item.pixels if budget >= 0 else None)
+            own.digests.append(item.known.digest)
+            own.statuses.append(item.known.status)
+            own.samples.append(item.known.samples)
+            own.cached.append(item.pixels)
         _check_classes(domain, files)
-        labels = torch.tensor([index[str(file.label)] for file in files])
-        loaded.append(LabelledDomain(domain.name, files, labels, digests, [], [], preprocessing, cached))
+        own.files, own.labels = files, torch.tensor([index[str(file.label)] for file in files], dtype=torch.int64)
+        loaded.append(own)
     sides = split([domain.files for domain in loaded], validation_fraction, seed)
     for labelled, (train, validation) in zip(loaded, sides, strict=True):
         labelled.train, labelled.validation = train, validation
     return loaded, skipped
+
+
+def fits_into_memory(images: int, size: int) -> bool:
+    """Whether so many images of `size` x `size` pixels are kept once they are decoded."""
+    return images * 3 * size * size <= CACHE_BYTES
+
+
+def hash_all(
+    domains: Sequence[LabelledDomain], *, workers: int, advance: Callable[[], None] = lambda: None
+) -> list[str]:
+    """Compute the digests that are missing. Returns the paths of files that are not what they were at first.
+
+    `advance` is called after each file that was read. Raises `WorkError` for one that cannot be read any more.
+    """
+    changed: list[str] = []
+    for domain in domains:
+        missing = [position for position, digest in enumerate(domain.digests) if digest is None]
+        files = [domain.files[position] for position in missing]
+        for position, digest in zip(missing, in_order(_hashed, files, workers=workers), strict=True):
+            advance()
+            domain.digests[position] = digest
+            if domain.is_changed(position):
+                changed.append(str(domain.files[position].path))
+    return changed
+
+
+def _hashed(file: ImageFile) -> str:
+    try:
+        return hash_file(file)
+    except (OSError, ValueError) as error:
+        raise WorkError(
+            f"{file.path} was readable at the start and is not now: {error}",
+            "Do not change the source folders during training; run again with --resume.",
+        ) from None
+
+
+def write_known(path: Path, domains: Sequence[LabelledDomain]) -> None:
+    """Write to the inventory `path` what is known of every file."""
+    write_inventory(
+        path,
+        (
+            (domain.name, within(domain.root, file), domain.known(position))
+            for domain in domains
+            for position, file in enumerate(domain.files)
+        ),
+    )
+
+
+def _by_class(labels: torch.Tensor, positions: Sequence[int]) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for position, label in zip(positions, labels[list(positions)].tolist(), strict=True):
+        found.setdefault(label, []).append(position)
+    return found
 
 
 def split(domains: Sequence[Sequence[ImageFile]], fraction: float, seed: int) -> list[tuple[list[int], list[int]]]:
@@ -110,25 +250,30 @@ def split(domains: Sequence[Sequence[ImageFile]], fraction: float, seed: int) ->
     for number, files in enumerate(domains):
         for file in files:
             groups.setdefault((number, str(file.label)), set()).add(nfc(file.path.name))
-    held: dict[tuple[str, str], bool] = {}
+    held: dict[str, dict[str, bool]] = {label: {} for _, label in groups}
     for (_, label), names in sorted(groups.items(), key=lambda item: (len(item[1]), item[0])):
+        chosen = held[label]
         wanted = max(0, min(max(1, round(len(names) * fraction)), len(names) - 1))
-        wanted -= sum(held.get((label, name), False) for name in names)
-        for name in sorted(
-            names - {name for own, name in held if own == label}, key=lambda n: derive_seed(seed, label, n)
-        ):
-            held[label, name] = wanted > 0
+        wanted -= sum(chosen.get(name, False) for name in names)
+        for name in sorted(names - chosen.keys(), key=partial(derive_seed, seed, label)):
+            chosen[name] = wanted > 0
             wanted -= 1
     sides: list[tuple[list[int], list[int]]] = []
     for files in domains:
-        validation = [i for i, file in enumerate(files) if held[str(file.label), nfc(file.path.name)]]
-        train = [i for i, file in enumerate(files) if not held[str(file.label), nfc(file.path.name)]]
+        train: list[int] = []
+        validation: list[int] = []
+        for position, file in enumerate(files):
+            (validation if held[str(file.label)][nfc(file.path.name)] else train).append(position)
         sides.append((train, validation))
     return sides
 
 
 def fingerprint(domains: Sequence[LabelledDomain]) -> str:
-    """SHA-256 over the domain, class, name and content of every image: the names decide the split."""
+    """SHA-256 over the domain, class, name and content of every image: the names decide the split.
+
+    Every digest must be there: see `hash_all`.
+    """
+    assert all(domain.is_hashed for domain in domains)
     rows = sorted(
         f"{domain.name}/{file.label}/{file.path.name}/{digest}"
         for domain in domains

@@ -10,7 +10,7 @@ from gformer_cli.data.labelled import fingerprint
 from gformer_cli.folders.domains import Domain
 from gformer_cli.folders.targets import check_known_classes
 from gformer_cli.progress import Progress
-from gformer_cli.train.pretrain import read_source
+from gformer_cli.train.pretrain import hash_source, read_source
 
 
 def held_out(
@@ -27,6 +27,7 @@ def held_out(
     loaded, _ = read_source(
         domains, bundle.header.classes, bundle.header.settings, workers=workers, strict=strict, progress=progress
     )
+    hash_source(loaded, workers=workers, progress=progress)
     if fingerprint(loaded) != bundle.header.data.fingerprint:
         why = (
             "--source does not hold the images that this bundle was trained on"

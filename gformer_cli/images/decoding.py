@@ -172,13 +172,13 @@ def look_at_samples(path: Path) -> tuple[Kind, Reach] | None:
     None where there are none, where the file itself says what is white, and where it cannot be read.
     """
     try:
-        with _open(path) as stream, Image.open(stream, formats=FORMATS) as image:
+        with open_file(path) as stream, Image.open(stream, formats=FORMATS) as image:
             deep = describe_samples(image)
             if deep is None or deep.own is not None or image.width * image.height > _limit(image):
                 return None
             with _decoding.taking(image.width * image.height * PIXEL_LIMIT // _limit(image)):
                 image.load()
-                with _open(path) as again:
+                with open_file(path) as again:
                     low = _low_bytes(again) if deep.raw else None
                 return deep.kind, reach_of(image, deep, low)
     except MemoryError:
@@ -275,7 +275,7 @@ def read_bytes(path: Path) -> bytes:
     Raises `ValueError` for pipes, devices and files over `FILE_LIMIT`, whatever `decode` would for the header of a
     large file, and `OSError`.
     """
-    with _open(path) as stream:
+    with open_file(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         if size > FILE_LIMIT:
             raise ValueError(f"the file is larger than {FILE_LIMIT >> 30} GiB")
@@ -285,7 +285,8 @@ def read_bytes(path: Path) -> bytes:
         return stream.read(FILE_LIMIT)
 
 
-def _open(path: Path) -> BinaryIO:
+def open_file(path: Path) -> BinaryIO:
+    """A regular file; nothing else is waited for. Raises `ValueError` for pipes and devices, and `OSError`."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise ValueError("not a regular file")
     return open(path, "rb", opener=_without_waiting)  # Path.open takes no opener

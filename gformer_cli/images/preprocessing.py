@@ -76,7 +76,7 @@ class Preprocessing(Resizing):
 
     def network_input(self, pixels: torch.Tensor, device: torch.device) -> torch.Tensor:
         """Decoded uint8 images (B, 3, S, S) to the network's float32 input on `device`."""
-        if device.type == "cuda":  # from pinned memory the copy runs beside the work that is queued already
+        if device.type == "cuda" and not pixels.is_pinned():  # from there the copy runs beside what is queued already
             pixels = pixels.pin_memory()
         return self.normalise(pixels.to(device, non_blocking=True).float() / 255.0)
 

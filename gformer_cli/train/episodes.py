@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch.nn import functional as F
@@ -23,6 +23,7 @@ from gformer_cli.core.losses import (
 from gformer_cli.core.probe import prior_mix
 from gformer_cli.data.episodes import Episode, EpisodeSampler, validation_episodes
 from gformer_cli.data.labelled import LabelledDomain
+from gformer_cli.data.loader import Tensors
 from gformer_cli.errors import InputError
 from gformer_cli.settings import Settings
 from gformer_cli.train.divergence import Divergence
@@ -105,6 +106,10 @@ class EpisodeWork:
             strength=settings.shifts.strength,
             at_home=self.options.at_home > 0.0,
         )
+        self.read: Callable[[int], Tensors] | None = None
+        """Gives the pixels of a training episode, by its number; None where the episode itself reads them."""
+        self.read_held_out: Callable[[int], Tensors] | None = None
+        """Likewise of a validation episode."""
         if not self.validation:
             raise InputError(
                 "no validation images: every class of every source domain has a single readable image",
@@ -114,7 +119,7 @@ class EpisodeWork:
     def learned(self, number: int) -> Learned:
         """The share of episode `number` in its step's gradient."""
         options, parameters = self.options, list(self.model.generator.parameters())
-        episode = self.sampler.draw(number)
+        episode = self._with_pixels(self.sampler.draw(number), self.read, number)
         with self.pace.step(len(episode.positions) + _CALL):
             loss = self.loss(episode)
             total = loss.cross_entropy + options.huber_weight * loss.huber
@@ -128,6 +133,10 @@ class EpisodeWork:
         )
         figures = {"cross_entropy": loss.cross_entropy.item(), "huber": loss.huber.item(), "accuracy": loss.accuracy}
         return Learned(gradient, figures)
+
+    @staticmethod
+    def _with_pixels(episode: Episode, read: Callable[[int], Tensors] | None, number: int) -> Episode:
+        return episode if read is None else replace(episode, pixels=read(number))
 
     def loss(self, episode: Episode) -> EpisodeLoss:
         """The fit of f(x; θ_t) to y, and Huber(θ_t, θ*), both with gradients to the generator's weights."""
@@ -200,7 +209,7 @@ class EpisodeWork:
     @torch.no_grad()
     def accuracy_on(self, number: int, method: str) -> float:
         """Accuracy on validation episode `number`."""
-        episode = self.validation[number]
+        episode = self._with_pixels(self.validation[number], self.read_held_out, number)
         backbone = self.backbone_of(episode)
         images = episode.inputs(self.device)
         with self.pace.step(len(images) + _CALL):

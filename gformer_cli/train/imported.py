@@ -95,6 +95,7 @@ class Imports:
     loaded: Sequence[LabelledDomain]
     settings: Settings
     device: torch.device
+    workers: int
     cores: Cores | None
     progress: Progress
 
@@ -158,6 +159,7 @@ class Imports:
             self.run,
             len(self.run.source().classes),
             self.device,
+            self.workers,
             self.cores,
             self.progress,
         )

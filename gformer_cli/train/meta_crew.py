@@ -50,17 +50,19 @@ def train_generators(
     place: Place,
     pixels: Path,
     device: torch.device,
+    workers: int,
     cores: Cores | None,
     progress: Progress,
 ) -> Trained:
     """Train a generator for each of `wanted`, by its label, on the runs `sources`, which lie in the folders `roots`.
 
     On a CPU processes share the episodes; they find decoded images in files beside `pixels`. A guard is calibrated
-    where there is one run, and the settings want it: it is a network's own.
+    where there is one run, and the settings want it: it is a network's own. Where this process is alone, `workers` read
+    images ahead.
     """
     size = crew_size(cores, len(wanted) * episodes_of_step(settings, len(sources)), device)
     pace = pick_pace(cores, device, progress) if size == 1 else Pace(1)
-    trainers = _make_trainers(wanted, sources, settings, place, device, pace)
+    trainers = _make_trainers(wanted, sources, settings, place, device, pace, workers if size == 1 else 0)
     with ExitStack() as stack, stoppable() as stop:
         if size == 1:
             figures = {label: trainer.train(progress, stop) for label, trainer in trainers.items()}
@@ -84,6 +86,7 @@ def _make_trainers(
     place: Place,
     device: torch.device,
     pace: Pace,
+    workers: int,
 ) -> dict[str, MetaTrainer]:
     """A trainer of a generator for each of `wanted`, by its label; untrained but for a start that the settings name."""
     made: dict[str, MetaTrainer] = {}
@@ -93,7 +96,8 @@ def _make_trainers(
         if started:
             start = read_start(settings.meta_train.start, described, sources[0].models.full)
             model.generator.load_state_dict(start.state_dict())
-        made[label] = MetaTrainer(model, sources, settings, place, device, label=label, pace=pace, started=started)
+        own = model, sources, settings, place, device
+        made[label] = MetaTrainer(*own, label=label, pace=pace, started=started, workers=workers)
     return made
 
 

@@ -11,6 +11,7 @@ import torch
 from gformer_cli.bundle import constant_settings, save_bundle
 from gformer_cli.compute.device import make_deterministic, pick_pace
 from gformer_cli.compute.threads import Cores
+from gformer_cli.data.inventory import Inventory
 from gformer_cli.data.labelled import LabelledDomain
 from gformer_cli.errors import InputError
 from gformer_cli.files import check_appendable, check_fillable, check_writable
@@ -24,7 +25,7 @@ from gformer_cli.train.episode_sources import EpisodeSource
 from gformer_cli.train.imported import Imports, check_copies, labelled_by, present
 from gformer_cli.train.meta_crew import train_generators
 from gformer_cli.train.meta_trainer import CONSTANT, GENERATOR
-from gformer_cli.train.pretrain import read_source
+from gformer_cli.train.pretrain import hash_source, note_damage, read_source
 from gformer_cli.train.run_folder import RunFolder
 from gformer_cli.train.source_images import SourceImages
 from gformer_cli.train.source_models import SourceModels
@@ -86,20 +87,29 @@ def meta_train(
             pace=pick_pace(cores, device, progress),
             progress=progress,
         )
-    loaded, skipped = read_source(domains, source.classes, settings, workers=workers, strict=strict, progress=progress)
+    loaded, skipped = read_source(
+        *(domains, source.classes, settings),
+        workers=workers,
+        strict=strict,
+        inventory=Inventory(run.inventory_path),
+        progress=progress,
+    )
+    hash_source(loaded, workers=workers, progress=progress)
     if imported is not None:
-        source = Imports(run, loaded, settings, device, cores, progress).take_in(models.full, resume=resume)
+        source = Imports(run, loaded, settings, device, workers, cores, progress).take_in(models.full, resume=resume)
         models = SourceModels(run, source, settings, device)
     else:
         recorded_images(run).require(SourceImages.of(loaded), OTHER_IMAGES)
+    run.write_inventory(loaded)
     if not resume:  # an earlier bundle stays until the new one takes its place
         run.meta_train_log.unlink(missing_ok=True)
         run.drop_checkpoints()
+    damage = note_damage(loaded, run.damaged_path)
     wanted = {GENERATOR: settings.generator}
     if settings.meta_train.constant and settings.generator.kind != "constant":
         wanted[CONSTANT] = constant_settings(settings.generator)
     origin = EpisodeSource(run.root.name, models, loaded, settings, source.leave_one_domain_out, source.fingerprint)
-    own = settings, run, run.pixels_path, device, cores, progress
+    own = settings, run, run.pixels_path, device, workers, cores, progress
     trained = train_generators(wanted, [origin], [run.place], *own)
     validation = dict(trained.figures[GENERATOR])
     if CONSTANT in trained.figures:
@@ -120,6 +130,7 @@ def meta_train(
         origin=None if imported is None else imported.origin,
         class_map=None if imported is None else imported.class_map,
     )
+    skipped += damage.all()
     run.drop_checkpoints()
     return MetaTrainResult(validation, sum(p.numel() for p in generators[GENERATOR].parameters()), skipped)
 

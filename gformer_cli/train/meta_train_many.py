@@ -15,6 +15,8 @@ from gformer_cli.bundle.card import Card, Figures, LearntRun, learnt_run
 from gformer_cli.bundle.generator_file import fits_its_own_alone, save_generator
 from gformer_cli.compute.device import make_deterministic
 from gformer_cli.compute.threads import Cores
+from gformer_cli.data.damage import Damage
+from gformer_cli.data.inventory import Inventory
 from gformer_cli.data.labelled import LabelledDomain
 from gformer_cli.errors import InputError
 from gformer_cli.files import check_appendable, check_fillable, check_writable, remove_tree
@@ -28,7 +30,7 @@ from gformer_cli.train.episode_sources import EpisodeSource, episodes_of_step
 from gformer_cli.train.meta_crew import train_generators
 from gformer_cli.train.meta_train import OTHER_IMAGES, check_images, recorded_images
 from gformer_cli.train.meta_trainer import GENERATOR, MetaTrainer
-from gformer_cli.train.pretrain import read_source
+from gformer_cli.train.pretrain import hash_source, note_damage, read_source
 from gformer_cli.train.run_folder import RunFolder, SourceData
 from gformer_cli.train.source_images import SourceImages
 from gformer_cli.train.source_models import SourceModels
@@ -95,7 +97,7 @@ def meta_train_many(
     alone = settings.meta_train.model_copy(update={"constant": False, "guard_batches": 0})
     settings = settings.model_copy(update={"meta_train": alone})
     make_deterministic(settings.seed)
-    reader = _Reader(settings, device, workers, strict, progress)
+    reader = _Reader(settings, device, workers, strict, progress, place.checkpoints / "damaged.jsonl")
     names = names_of([run for run, _ in runs])
     sources = [reader.read(name, run, domains) for name, (run, domains) in zip(names, runs, strict=True)]
     if not resume:
@@ -110,6 +112,7 @@ def meta_train_many(
         place,
         place.checkpoints / "pixels.bin",
         device,
+        workers,
         cores,
         progress,
     )
@@ -118,7 +121,7 @@ def meta_train_many(
         validation=trained.figures[GENERATOR],
         of_runs=trainer.figures_of_runs(),
         generator_parameters=sum(p.numel() for p in trainer.model.generator.parameters()),
-        skipped=reader.skipped,
+        skipped=reader.skipped + reader.damage.all(),
     )
     learnt = _learnt(sources, [run for run, _ in runs])
     save_generator(out, trainer.model.generator, settings.generator, _card(learnt, trainer, result, start))
@@ -197,9 +200,12 @@ class _Reader:
     workers: int
     strict: bool
     progress: Progress
+    notes: Path
+    """Where processes note the images that turn out to be damaged."""
 
     def __post_init__(self) -> None:
         self.skipped: list[Skipped] = []
+        self.damage = Damage(self.notes)
         self._images: dict[object, list[LabelledDomain]] = {}
 
     def read(self, name: str, run: RunFolder, domains: Sequence[Domain]) -> EpisodeSource:
@@ -208,20 +214,29 @@ class _Reader:
         models = SourceModels(run, source, own, self.device)
         try_generating(models.full, _for_run(own, self.settings), len(source.classes), self.device)
         check_start(self.settings, models.full)
-        loaded = self._loaded(domains, own, source)
+        loaded = self._loaded(domains, own, source, Inventory(run.inventory_path))
         images = SourceImages.of(loaded)
         recorded_images(run).require(images, OTHER_IMAGES)
         digest = hashlib.sha256(f"{images.fingerprint} {tensors_hash(models.full.network.state_dict())}".encode())
         settings = _for_run(own, self.settings)
         return EpisodeSource(name, models, loaded, settings, source.leave_one_domain_out, digest.hexdigest())
 
-    def _loaded(self, domains: Sequence[Domain], own: Settings, source: SourceData) -> list[LabelledDomain]:
+    def _loaded(
+        self, domains: Sequence[Domain], own: Settings, source: SourceData, inventory: Inventory
+    ) -> list[LabelledDomain]:
         files = tuple((domain.name, file.path) for domain in domains for file in domain.files)
         key = files, tuple(source.classes), own.data, own.seed
         if key not in self._images:
-            self._images[key], skipped = read_source(
-                domains, source.classes, own, workers=self.workers, strict=self.strict, progress=self.progress
+            loaded, skipped = read_source(
+                *(domains, source.classes, own),
+                workers=self.workers,
+                strict=self.strict,
+                inventory=inventory,
+                progress=self.progress,
             )
+            hash_source(loaded, workers=self.workers, progress=self.progress)
+            self.damage = note_damage(loaded, self.notes)
+            self._images[key] = loaded
             self.skipped += skipped
         return self._images[key]
 

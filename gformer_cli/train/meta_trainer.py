@@ -15,6 +15,7 @@ from gformer_cli.compute.crew import Alone, Crew, map_in_order
 from gformer_cli.compute.pace import Pace
 from gformer_cli.config import to_yaml, validate
 from gformer_cli.core.generalizeformer import GeneralizeFormer
+from gformer_cli.data.loader import Reader
 from gformer_cli.errors import InputError
 from gformer_cli.metrics import mean
 from gformer_cli.preset_files import parse_yaml
@@ -22,6 +23,7 @@ from gformer_cli.progress import Progress, StopRequest
 from gformer_cli.settings import Settings
 from gformer_cli.train.checkpoint import Checkpoint
 from gformer_cli.train.divergence import Divergence
+from gformer_cli.train.episode_reading import read_ahead
 from gformer_cli.train.episode_sources import EpisodeSource, averaged, episodes_of, runs_of_step
 from gformer_cli.train.episodes import Works, flat, learn, look, put
 from gformer_cli.train.loop import Loop
@@ -74,8 +76,12 @@ class MetaTrainer:
         label: str,
         pace: Pace | None = None,
         started: bool = False,
+        workers: int = 0,
     ) -> None:
-        """`started` says that the generator has been trained before; else it is an untrained one."""
+        """`started` says that the generator has been trained before; else it is an untrained one.
+
+        Images that are not in memory are read ahead by so many `workers`.
+        """
         self.model = model
         self.sources = sources
         self.settings = settings
@@ -90,6 +96,9 @@ class MetaTrainer:
         self.average, self.kept = averaged(model, self.options.ema)
         self.works = episodes_of(model, self.kept, sources, settings, device, label=label, pace=self.pace)
         """The episodes of each run."""
+        self.readers: Sequence[Reader[tuple[int, int]]] = ()
+        if not all(domain.in_memory for source in sources for domain in source.domains):
+            self.readers = read_ahead(self.works, self._onwards, workers=workers, pinned=device.type == "cuda")
         self.optimizer = torch.optim.AdamW(
             model.generator.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay
         )
@@ -132,6 +141,8 @@ class MetaTrainer:
         loop.train(progress, stop or StopRequest())
         if loop.best_score == self.untrained:
             progress.warning(self._kept_start())
+        for reader in self.readers:
+            reader.close()
         self.steps = loop.step
         self.model.generator.load_state_dict(loop.best)
         return {"gformer": self.best.accuracy, **self.references}
@@ -255,6 +266,11 @@ class MetaTrainer:
         runs = runs_of_step(self.settings.seed, step, len(self.works), self.options.runs_per_step)
         numbers = itertools.count(step * self.works[0].per_step)
         return ((run, next(numbers)) for run in runs for _ in range(self.options.episodes_per_step))
+
+    def _onwards(self, key: tuple[int, int]) -> Iterator[tuple[int, int]]:
+        """The episodes from one on, to the last."""
+        steps = range(key[1] // self.works[0].per_step, self.options.steps)
+        return itertools.dropwhile(key.__ne__, itertools.chain.from_iterable(map(self._episodes, steps)))
 
     def accuracy(self, method: str) -> float:
         """Mean over runs of the mean accuracy over a run's validation episodes, of `gformer`, `source` or `bn`."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from gformer_cli.compute.device import make_deterministic
 from gformer_cli.compute.threads import Cores
-from gformer_cli.data.labelled import LabelledDomain, load_labelled
+from gformer_cli.data.damage import Damage
+from gformer_cli.data.inventory import Inventory
+from gformer_cli.data.labelled import LabelledDomain, fits_into_memory, hash_all, load_labelled
 from gformer_cli.errors import InputError
 from gformer_cli.folders.domains import Domain, check_names, class_names
 from gformer_cli.images.preprocessing import Skipped
@@ -102,14 +105,28 @@ def pretrain(
     make_deterministic(settings.seed)
     for remark in try_backbone(settings, len(classes), len(domains), device):  # before anything is written
         progress.message(remark)
-    loaded, skipped = read_source(domains, classes, settings, workers=workers, strict=strict, progress=progress)
+    inventory = Inventory(run.inventory_path)
+    loaded, skipped = read_source(
+        domains, classes, settings, workers=workers, strict=strict, inventory=inventory, progress=progress
+    )
     parts = {ALL: [domain.name for domain in loaded]}
     if settings.pretrain.leave_one_domain_out:
         parts |= {f"without-{left}": [name for name in parts[ALL] if name != left] for left in parts[ALL]}
     _check_validation(parts, loaded)
     images = SourceImages.of(loaded)
+    before = run.images() if resume else None
+    if before is not None and not before.fingerprint:
+        before.require(images, OTHER_IMAGES)
+        before.require_files(inventory, loaded, OTHER_IMAGES)
     run.claim(settings, resume=resume, overwrite=overwrite, images=images)
-    accuracies = train_source_models(parts, loaded, settings, run, len(classes), device, cores, progress)
+    run.write_inventory(loaded)
+    damage = note_damage(loaded, run.damaged_path)
+    accuracies = train_source_models(parts, loaded, settings, run, len(classes), device, workers, cores, progress)
+    if not images.fingerprint:
+        hash_source(loaded, workers=workers, progress=progress)
+        images = SourceImages.of(loaded)
+        run.write_images(images)
+        run.write_inventory(loaded)
     source = SourceData(
         classes=classes,
         domains={domain.name: domain.counts(classes) for domain in loaded},
@@ -119,6 +136,7 @@ def pretrain(
         still_rising=still_rising(logged(run.pretrain_log, ALL), settings.pretrain),
     )
     run.write_source(source)
+    skipped += damage.all()
     run.finish()
     return PretrainResult(source, accuracies, skipped)
 
@@ -142,9 +160,15 @@ def read_source(
     workers: int,
     strict: bool,
     progress: Progress,
+    inventory: Inventory | None = None,
 ) -> tuple[list[LabelledDomain], list[Skipped]]:
-    """Decode and split the source images as the settings say: the same way for both training stages."""
-    progress.begin("reading images", sum(len(domain.files) for domain in domains))
+    """Look at the source images and split them as the settings say: the same way for both training stages.
+
+    What fits into memory is decoded; `inventory` tells of what is too much for it.
+    """
+    count = sum(len(domain.files) for domain in domains)
+    kept = fits_into_memory(count, settings.data.image_size)
+    progress.begin("reading images" if kept else "reading headers of images", count)
     loaded = load_labelled(
         domains,
         classes,
@@ -153,12 +177,36 @@ def read_source(
         seed=settings.seed,
         workers=workers,
         strict=strict,
+        inventory=inventory,
         advance=progress.advance,
     )
     progress.end()
     for line in loaded[0][0].preprocessing.depth.news():
         progress.message(f"{line}; data.white_level sets another")
     return loaded
+
+
+def hash_source(loaded: Sequence[LabelledDomain], *, workers: int, progress: Progress) -> None:
+    """Read the files whose content nobody has hashed yet, and warn of those that have changed since the start."""
+    missing = sum(domain.digests.count(None) for domain in loaded)
+    if not missing:
+        return
+    progress.begin("hashing images", missing)
+    changed = hash_all(loaded, workers=workers, advance=progress.advance)
+    progress.end()
+    if changed:
+        progress.warning(
+            f"{len(changed)} source images have changed since the start, such as {changed[0]}; "
+            "what is recorded of them is what they are now"
+        )
+
+
+def note_damage(loaded: Sequence[LabelledDomain], notes: Path) -> Damage:
+    """Where all processes that train on `loaded` note the images that turn out to be damaged."""
+    damage = Damage(notes)
+    for domain in loaded:
+        domain.damage = damage
+    return damage
 
 
 def try_backbone(

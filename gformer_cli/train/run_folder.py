@@ -2,6 +2,7 @@
 
 RUN/settings.yaml           resolved settings
 RUN/images.json             which source images it is trained on, from the start
+RUN/inventory.csv           sizes, times and hashes of their files: the next start need not look into them again
 RUN/source.json             when pretrain is done: classes, domains, counts, fingerprint of the source images
 RUN/imported.json           of an imported source model: its classes, and where it came from
 RUN/models/*.safetensors    `all` and, per source domain, `without-DOMAIN` (see `labelled_file` for other names)
@@ -14,7 +15,7 @@ RUN/next/                   the run that is to replace this one, unfinished
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from torch import nn
 
 from gformer_cli.bundle import DataHeader, OriginHeader, read_header
 from gformer_cli.config import to_yaml, validate
+from gformer_cli.data.labelled import LabelledDomain, write_known
 from gformer_cli.errors import InputError
 from gformer_cli.files import (
     MIB,
@@ -109,6 +111,7 @@ class RunFolder:
         """Where its files lie: `root`, or a folder in it while a run is trained that is to replace another."""
         self.settings_path = root / "settings.yaml"
         self.images_path = root / "images.json"
+        self.inventory_path = root / "inventory.csv"
         self.source_path = root / "source.json"
         self.imported_path = root / "imported.json"
         self.models = root / "models"
@@ -118,6 +121,8 @@ class RunFolder:
         self.bundle = root / "model.gformer"
         self.pixels_path = self.checkpoints / "pixels.bin"
         """Decoded images, while several processes train."""
+        self.damaged_path = self.checkpoints / "damaged.jsonl"
+        """Images that turned out to be damaged when they were decoded."""
 
     @property
     def started(self) -> bool:
@@ -210,7 +215,7 @@ class RunFolder:
         if not self.settings_path.is_file():
             write_text(self.settings_path, to_yaml(settings))
         if images is not None and not self.images_path.is_file():
-            write_json(self.images_path, asdict(images))
+            self.write_images(images)
 
     def images(self) -> SourceImages | None:
         """What the run is trained on; None before it is claimed, and in an older one until `pretrain` was done."""
@@ -249,6 +254,13 @@ class RunFolder:
             return Imported.model_validate_json(read_regular(self.imported_path, _LARGEST))
         except (OSError, ValueError):
             raise self._not_a_run() from None
+
+    def write_images(self, images: SourceImages) -> None:
+        write_json(self.images_path, asdict(images))
+
+    def write_inventory(self, loaded: Sequence[LabelledDomain]) -> None:
+        """Write what is known of the files: an `Inventory`."""
+        write_known(self.inventory_path, loaded)
 
     def write_imported(self, imported: Imported) -> None:
         write_json(self.imported_path, imported.model_dump(mode="json"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,15 +51,18 @@ class SourceWork:
     pace: Pace
     by_legs: bool
     """Stop at each checkpoint, so that another process may go on with the model."""
+    workers: int = 0
+    """Processes that read images ahead."""
 
     def leg(self, label: str) -> Leg:
         """Train the model `label` on from where it stands; a finished one is only measured."""
         own = self.settings, self.run, self.num_classes, self.device
-        trainer = SourceTrainer(label, self.parts[label], *own, pace=self.pace)
+        trainer = SourceTrainer(label, self.parts[label], *own, pace=self.pace, workers=self.workers)
         step, written = self.settings.pretrain.steps, self.run.model_path(label)
-        if not written.is_file():
-            step = trainer.train(self.progress, self.stop, to_checkpoint=self.by_legs)
-        return Leg(step, trainer.final_accuracy() if written.is_file() else None)
+        with closing(trainer):
+            if not written.is_file():
+                step = trainer.train(self.progress, self.stop, to_checkpoint=self.by_legs)
+            return Leg(step, trainer.final_accuracy() if written.is_file() else None)
 
 
 class _Told(Silent):
@@ -104,10 +108,14 @@ def train_source_models(
     run: RunFolder,
     num_classes: int,
     device: torch.device,
+    workers: int,
     cores: Cores | None,
     progress: Progress,
 ) -> dict[str, float]:
-    """Train the models of `parts`, which names the domains of each; returns their accuracies."""
+    """Train the models of `parts`, which names the domains of each; returns their accuracies.
+
+    Where this process trains them all, images are read ahead by `workers`; several processes read their own.
+    """
     crew: Crew[SourceWork]
     with stoppable() as stop:
         size = crew_size(cores, len(parts), device)
@@ -115,7 +123,8 @@ def train_source_models(
             domains = {domain.name: domain for domain in loaded}
             mine = {label: [domains[name] for name in names] for label, names in parts.items()}
             pace = pick_pace(cores, device, progress)
-            crew = Alone(SourceWork(settings, run, num_classes, device, mine, progress, stop, pace, by_legs=False))
+            here = settings, run, num_classes, device, mine, progress, stop, pace
+            crew = Alone(SourceWork(*here, by_legs=False, workers=workers))
             return _share_out(crew, parts, settings.pretrain.steps, stop, Silent())
         assert cores is not None
         threads, steps = cores.count // size, settings.pretrain.steps

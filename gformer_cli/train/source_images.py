@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from gformer_cli.data.inventory import Inventory
 from gformer_cli.data.labelled import LabelledDomain, fingerprint
 from gformer_cli.errors import InputError
 from gformer_cli.folders.domains import Domain
+from gformer_cli.images.headers import hash_file
 
 _SHOWN = 3
 """Changes that an error names."""
@@ -32,12 +35,15 @@ class SourceImages:
     """The readable images of every class of every domain."""
 
     fingerprint: str
-    """Of all of them."""
+    """Of all of them; empty as long as not all were read."""
     domains: dict[str, dict[str, ClassImages]]
 
     @classmethod
     def of(cls, loaded: Sequence[LabelledDomain]) -> SourceImages:
-        return cls(fingerprint(loaded), {domain.name: _classes(domain) for domain in loaded})
+        if all(domain.is_hashed for domain in loaded):
+            return cls(fingerprint(loaded), {domain.name: _classes(domain) for domain in loaded})
+        counts = {domain.name: Counter(str(file.label) for file in domain.files) for domain in loaded}
+        return cls.of_counts("", {name: dict(sorted(labels.items())) for name, labels in counts.items()})
 
     @classmethod
     def of_counts(cls, fingerprint: str, domains: Mapping[str, Mapping[str, int]]) -> SourceImages:
@@ -55,14 +61,33 @@ class SourceImages:
     def require(self, now: SourceImages, hint: str) -> None:
         """Raises `InputError`, which ends with `hint`, for other images, other contents and other names."""
         self._require(now.domains, hint)
-        if now.fingerprint != self.fingerprint:
-            changed = [
-                f"{name}/{label} ({before.images} images before, {now.domains[name][label].images} now)"
-                for name, classes in self.domains.items()
-                for label, before in classes.items()
-                if _differ(before, now.domains[name][label])
-            ]
+        known = bool(self.fingerprint and now.fingerprint)
+        changed = [
+            f"{name}/{label} ({before.images} images before, {now.domains[name][label].images} now)"
+            for name, classes in self.domains.items()
+            for label, before in classes.items()
+            if _differ(before, now.domains[name][label])
+        ]
+        if now.fingerprint != self.fingerprint if known else changed:
             raise _changed(f"changed images in {_list(changed)}" if changed else "their contents differ", hint)
+
+    @staticmethod
+    def require_files(before: Inventory, loaded: Sequence[LabelledDomain], hint: str) -> None:
+        """Raises `InputError`, which ends with `hint`, for files that are not what `before` knows of them.
+
+        A file that is of the same size and time is taken for the same; of another, its content decides, if it is known.
+        """
+        changed: list[str] = []
+        for domain in loaded:
+            for position, file in enumerate(domain.files):
+                known = before.get(domain.name, domain.root, file)
+                if known is None or (
+                    known.status != domain.statuses[position]
+                    and (known.digest is None or hash_file(file) != known.digest)
+                ):
+                    changed.append(str(file.path))
+        if changed:
+            raise _changed(f"changed images: {_list(changed)}", hint)
 
     def _require(self, now: Mapping[str, Mapping[str, object]], hint: str) -> None:
         changes: list[str] = []
@@ -92,7 +117,8 @@ def _digest(rows: Sequence[str]) -> str:
 
 
 def _differ(before: ClassImages, now: ClassImages) -> bool:
-    return before.images != now.images or (before.digest is not None and before.digest != now.digest)
+    known = before.digest is not None and now.digest is not None
+    return before.images != now.images or (known and before.digest != now.digest)
 
 
 def _names(names: Iterable[str]) -> set[str]:

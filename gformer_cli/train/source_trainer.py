@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from gformer_cli.compute.pace import Pace
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.data.augment import augment, make_augmentation
 from gformer_cli.data.labelled import LabelledDomain
+from gformer_cli.data.loader import Reader
 from gformer_cli.data.samplers import EndlessShuffle, shares
 from gformer_cli.networks.norms import AdaptiveNorm
 from gformer_cli.progress import Progress, StopRequest
@@ -46,7 +47,9 @@ class SourceTrainer:
         device: torch.device,
         *,
         pace: Pace | None = None,
+        workers: int = 0,
     ) -> None:
+        """Images are read ahead by so many `workers`, where there is work for them."""
         self.label, self.title, self.task = label, f"model {label}", f"training {label}"
         self.domains = domains
         self.settings = settings
@@ -63,6 +66,18 @@ class SourceTrainer:
         self.streams = [
             EndlessShuffle(domain.train, derive_seed(settings.seed, "order", domain.name)) for domain in domains
         ]
+        steps, pinned = self.options.steps, device.type == "cuda"
+        kept = all(domain.in_memory for domain in domains)
+        # a GPU waits for what is augmented; where pixels lie in memory, a CPU has nothing better to do
+        ahead = 0 if kept and not pinned else workers
+        self.batches = Reader(self._batch, lambda number: range(number, steps), workers=ahead, pinned=pinned)
+        held_out = list(self._held_out())
+        self.validation = Reader(
+            lambda number: (held_out[number][0].pixels(held_out[number][1]),),
+            lambda number: range(number, len(held_out)),
+            workers=0 if kept else workers,
+            pinned=pinned,
+        )
         self.loss = 0.0
         """Of the last step."""
         self.accuracy = 0.0
@@ -106,6 +121,11 @@ class SourceTrainer:
         self.run.put_model(self.label, self.network)
         return self.validate()
 
+    def close(self) -> None:
+        """End the processes that read images."""
+        self.batches.close()
+        self.validation.close()
+
     def start(self) -> float:
         return -1.0  # whatever is trained is better than what is not
 
@@ -133,7 +153,7 @@ class SourceTrainer:
         """One update from a batch that holds the domains alike; returns its loss."""
         options = self.options
         with self.pace.step():
-            images, labels = self._batch(number)
+            images, labels = self.batches.get(number)
             set_learning_rate(self.optimizer, self._rate(number))
             self.network.train()
             # dropout draws from torch's own generator: a step must not depend on what came before it in this process
@@ -173,19 +193,22 @@ class SourceTrainer:
         seed = derive_seed(self.settings.seed, self.label, "augment", number)
         return augment(transform, torch.cat(pixels), seed), torch.cat(labels)
 
+    def _held_out(self) -> Iterator[tuple[LabelledDomain, list[int]]]:
+        """Batches of validation images: positions in a domain."""
+        for domain in self.domains:
+            for start in range(0, len(domain.validation), self.options.batch_size):
+                yield domain, domain.validation[start : start + self.options.batch_size]
+
     @torch.no_grad()
     def validate(self) -> float:
         """Mean over the domains of the accuracy on their validation images."""
         self.network.eval()
-        accuracies: list[float] = []
-        for domain in self.domains:
-            correct = 0
-            for start in range(0, len(domain.validation), self.options.batch_size):
-                chosen = domain.validation[start : start + self.options.batch_size]
-                inputs = self.preprocessing.network_input(domain.pixels(chosen), self.device)
-                logits = self.divergence.check_logits(self.network(inputs))
-                correct += int((logits.argmax(dim=1).cpu() == domain.labels[chosen]).sum())
-            if domain.validation:
-                accuracies.append(correct / len(domain.validation))
+        correct = dict.fromkeys((domain.name for domain in self.domains), 0)
+        for number, (domain, chosen) in enumerate(self._held_out()):
+            (pixels,) = self.validation.get(number)
+            inputs = self.preprocessing.network_input(pixels, self.device)
+            logits = self.divergence.check_logits(self.network(inputs))
+            correct[domain.name] += int((logits.argmax(dim=1).cpu() == domain.labels[chosen]).sum())
+        accuracies = [correct[domain.name] / len(domain.validation) for domain in self.domains if domain.validation]
         self.accuracy = sum(accuracies) / len(accuracies) if accuracies else 0.0
         return self.accuracy

@@ -120,12 +120,14 @@ def test_without_room_in_the_cache_pixels_are_the_same(
     assert torch.equal(cached.pixels(range(4)), uncached.pixels(range(4)))
 
 
-def test_the_cache_is_filled_up_to_its_size_over_all_domains(
+def test_images_are_kept_in_memory_all_or_none(
     make_folder: Any, preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(labelled, "CACHE_BYTES", 5 * 3 * 8 * 8)
-    loaded, _ = _load([make_folder("a", {"cat": 3}), make_folder("b", {"cat": 3})], preprocessing)
-    assert [sum(kept is not None for kept in domain.cached) for domain in loaded] == [3, 2]
+    folders = [make_folder("a", {"cat": 3}), make_folder("b", {"cat": 3})]
+    for images, kept in ((5, False), (6, True)):
+        monkeypatch.setattr(labelled, "CACHE_BYTES", images * 3 * 8 * 8)
+        loaded, _ = _load(folders, preprocessing)
+        assert [domain.in_memory for domain in loaded] == [kept, kept]
 
 
 def test_a_file_that_became_unreadable_is_an_error(
