@@ -35,7 +35,7 @@ def model(run: Path, label: str = "all") -> bytes:
 
 def test_a_run_holds_settings_source_models_and_log(finished_pretrain: Path, contents: Callable[..., Any]) -> None:
     models = [f"models/{label}.safetensors" for label in LABELS]
-    files = ["settings.yaml", "images.json", "source.json", "pretrain.jsonl"]
+    files = ["settings.yaml", "images.json", "inventory.csv", "source.json", "pretrain.jsonl"]
     assert sorted(contents(finished_pretrain)) == sorted([*files, *models])
 
 
