@@ -6,7 +6,8 @@ Exit status: 0 done; 1 the work failed; 2 wrong usage or input; 130 interrupted.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Annotated
 
 import typer
@@ -25,6 +26,7 @@ from gformer_cli.commands import (
     freeze,
     import_model,
     inspect,
+    launch,
     meta_train,
     presets,
     pretrain,
@@ -35,9 +37,10 @@ from gformer_cli.commands import (
     watch,
 )
 from gformer_cli.commands.options import remember_command, wants_traceback
+from gformer_cli.compute.launched import SHARED, Seat, seat
 from gformer_cli.compute.threads import short_spin
 from gformer_cli.console import one_line
-from gformer_cli.errors import GformerError
+from gformer_cli.errors import GformerError, InputError
 
 app = typer.Typer(
     name="gformer",
@@ -63,6 +66,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(presets.app, name="presets")
 app.command("inspect")(inspect.inspect)
 app.command("diff")(diff.diff)
+app.command("launch", context_settings=launch.TAKES_ALL, options_metavar=launch.USAGE)(launch.launch)
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
 
@@ -87,21 +91,42 @@ def _options(
     pass
 
 
-def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line (without the program's name) and return its exit status."""
-    remember_command(sys.argv[1:] if arguments is None else arguments)
+def run(arguments: Sequence[str] | None = None, place: Seat = Seat()) -> int:  # noqa: B008 - it cannot be changed
+    """Run one command line (without the program's name) and return its exit status.
+
+    `place` says whether other processes run the same and share its work.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    remember_command(words)
     try:
-        status = app(args=None if arguments is None else list(arguments), prog_name="gformer", standalone_mode=False)
-        stdio.finish()
+        with _among_others(place, words) if place.size > 1 else nullcontext():
+            status = app(args=None if arguments is None else words, prog_name="gformer", standalone_mode=False)
+            stdio.finish()
     except (KeyboardInterrupt, typer.Abort):
-        return _interrupted()
+        return _interrupted(quiet=place.rank > 0)
     except Exception as error:
         if interrupts.seen() and not isinstance(error, GformerError):
-            return _interrupted()
+            return _interrupted(quiet=place.rank > 0)
         if wants_traceback() and not isinstance(error, _UsageErrorBase):
             raise
-        return _explain(error)
+        return _explain(error) if place.size == 1 else _explain_once(error)
     return status if isinstance(status, int) else 0
+
+
+@contextmanager
+def _among_others(place: Seat, words: Sequence[str]) -> Iterator[None]:
+    """Within the block the processes know each other, and the first one alone is heard."""
+    from gformer_cli.compute import ranks
+
+    with stdio.silent() if place.rank else nullcontext():
+        ranks.join(place)
+        if not words or words[0] not in SHARED:
+            raise InputError(
+                f"each of {place.size} processes would do the whole of: {' '.join(['gformer', *words[:1]])}",
+                f"Run it without torchrun. What processes share is {', '.join(SHARED)}.",
+            )
+        yield
+        ranks.leave()
 
 
 def main() -> None:
@@ -109,14 +134,24 @@ def main() -> None:
     short_spin()
     interrupts.install()
     stdio.prepare()
-    status = run()
+    status = run(place=seat())
     interrupts.at_exit()
     sys.exit(status)
 
 
-def _interrupted() -> int:
-    _complain("interrupted", "")
+def _interrupted(*, quiet: bool = False) -> int:
+    if not quiet:
+        _complain("interrupted", "")
     return interrupts.STATUS
+
+
+def _explain_once(error: Exception) -> int:
+    """Like `_explain`, in one of several processes: what has ended them is told by one."""
+    from gformer_cli.compute import ranks
+
+    if not ranks.may_tell(error):
+        return error.exit_status if isinstance(error, GformerError) else 1
+    return _explain(ranks.signed(error) if isinstance(error, GformerError) else error)
 
 
 def _explain(error: Exception) -> int:

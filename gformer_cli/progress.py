@@ -98,6 +98,10 @@ class StopRequest:
     signal: int | None = None
     """Which signal asked."""
 
+    def agree(self) -> bool:
+        """Whether to stop now; asked once a step. Processes that take their steps together come to the same answer."""
+        return self.requested
+
 
 @contextmanager
 def stoppable() -> Iterator[StopRequest]:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO
 
 from gformer_cli.errors import WorkError
@@ -57,6 +58,18 @@ def writing(stream: Any) -> Iterator[None]:
             f"cannot write to standard output: {error.strerror or error}",
             "Files that the command wrote are whole. Free some space, or send its output elsewhere.",
         ) from error
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Within the block what is written to stdout and stderr goes nowhere."""
+    before = sys.stdout, sys.stderr
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        sys.stdout = sys.stderr = nowhere
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = before
 
 
 class Output(io.TextIOWrapper):

@@ -201,7 +201,9 @@ def _go(
         return
     pretrained = training.train() if first else None
     if imported is not None:  # what was said of folders now holds for the bundle's targets as well
-        folder.write_imported(imported)
+        from gformer_cli.compute import ranks
+
+        ranks.from_first(lambda: folder.write_imported(imported))
     done = _train(training, settings)
     unlabelled = any(not domain.classes for domain in domains)
     _show(terminal, folder, done, pretrained, left_aside, settings.backbone.name, unlabelled=unlabelled)

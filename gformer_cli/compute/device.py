@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 
 import torch
 
+from gformer_cli.compute import launched, ranks
 from gformer_cli.compute.pace import Pace
 from gformer_cli.compute.threads import Cores, usable_cores
 from gformer_cli.errors import InputError
@@ -16,7 +17,10 @@ _KNOWN = "--device cpu, cuda, cuda:1, mps or auto"
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is the first CUDA or MPS device, else the CPU. Raises `InputError` for one that is not there."""
+    """`auto` is the first CUDA or MPS device, else the CPU. Raises `InputError` for one that is not there.
+
+    Of several processes that torchrun has started on a machine each has a GPU of its own.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -32,7 +36,23 @@ def pick_device(name: str) -> torch.device:
             f"cannot use device {name!r}: this machine, or its PyTorch, has none",
             "Use --device cpu; see: gformer doctor",
         ) from None
-    return device
+    return own_gpu(device, launched.seat().local) if ranks.size() > 1 else device
+
+
+def own_gpu(device: torch.device, number: int) -> torch.device:
+    """The GPU of the process that has this number among those of its machine; all of them were told `device`.
+
+    Raises `InputError` where that leaves it none of its own: processes that share one cannot reach each other by it.
+    """
+    count = torch.cuda.device_count()
+    if device.type != "cuda" or (device.index is not None and number == 0):
+        return device
+    if device.index is not None or number >= count:
+        raise InputError(
+            f"process {number} of this machine has no GPU of its own: {device} is what all of them were told",
+            f"Start at most as many processes on a machine as it has GPUs (here {count}), and name none: --device cuda",
+        )
+    return torch.device("cuda", number)
 
 
 def pick_workers(workers: int | None) -> int:
@@ -45,8 +65,9 @@ def pick_workers(workers: int | None) -> int:
 
 
 def crew_size(cores: Cores | None, pieces: int, device: torch.device) -> int:
-    """How many processes share work of so many independent pieces: one on a GPU, which is kept busy by one."""
-    return 1 if cores is None or device.type != "cpu" else max(1, min(cores.count, pieces))
+    """How many processes share work of so many independent pieces: one on a GPU, which is kept busy by one, and one
+    where torchrun has started this process and others."""
+    return 1 if cores is None or device.type != "cpu" or ranks.size() > 1 else max(1, min(cores.count, pieces))
 
 
 def pick_pace(cores: Cores | None, device: torch.device, progress: Progress) -> Pace:

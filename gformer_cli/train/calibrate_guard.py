@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 import torch
 
 from gformer_cli.bundle import GuardHeader
+from gformer_cli.compute import ranks
 from gformer_cli.compute.crew import Crew
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
@@ -83,14 +84,18 @@ class GuardCalibration:
     def run(self, progress: Progress, crew: Crew[Works] | None = None) -> GuardHeader:
         """The guard fitted on all batches, with figures of guards that had not seen the batches they are taken on.
 
-        The workers of a `crew` hold the trainer of the generator, and share the batches.
+        The workers of a `crew` hold the trainer of the generator, and share the batches; so do processes of torchrun.
         """
-        progress.begin("calibrating the guard", len(self.batches))
+        progress.begin("calibrating the guard", len(ranks.mine(self.batches)))
         measured: list[_Measured] = []
         if crew is None:
-            for batch in self.batches:
-                measured.append(self._measure(batch))
+            found = []
+            for batch in ranks.mine(self.batches):
+                one = self._measure(batch)
+                found.append((one.calibration, one.source))
                 progress.advance()
+            everything = ranks.in_order(ranks.gathered(found))
+            measured = [_Measured(batch, *one) for batch, one in zip(self.batches, everything, strict=True)]
         else:
             weights, starts = flat(self.model.generator), range(0, len(self.batches), _PIECE)
             for future in [crew.submit(measure, weights, start) for start in starts]:

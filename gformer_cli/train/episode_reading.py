@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
+from gformer_cli.compute import ranks
 from gformer_cli.data.loader import Reader, Tensors
 from gformer_cli.train.episodes import EpisodeWork
 
@@ -23,7 +24,8 @@ def read_ahead(
 
     `onwards` gives the training episodes from one on. Validation episodes come run by run. Returns what reads them.
     """
-    held_out = [(run, number) for run, work in enumerate(works) for number in range(len(work.validation))]
+    every = [(run, number) for run, work in enumerate(works) for number in range(len(work.validation))]
+    held_out = ranks.mine(every)  # as validation deals them out
 
     def drawn(key: Numbered) -> Tensors:
         return works[key[0]].sampler.draw(key[1]).read()

@@ -35,6 +35,10 @@ SMALL_BATCH = 8
 """Validation episodes come in the largest batch size and in this one."""
 
 
+FIGURES = ("cross_entropy", "huber", "accuracy")
+"""What is told of each episode of a step."""
+
+
 @dataclass(frozen=True)
 class Learned:
     """What one episode teaches."""
@@ -131,8 +135,8 @@ class EpisodeWork:
                 for parameter, one in zip(parameters, gradients, strict=True)
             ]
         )
-        figures = {"cross_entropy": loss.cross_entropy.item(), "huber": loss.huber.item(), "accuracy": loss.accuracy}
-        return Learned(gradient, figures)
+        values = loss.cross_entropy.item(), loss.huber.item(), loss.accuracy
+        return Learned(gradient, dict(zip(FIGURES, values, strict=True)))
 
     @staticmethod
     def _with_pixels(episode: Episode, read: Callable[[int], Tensors] | None, number: int) -> Episode:

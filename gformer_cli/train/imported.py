@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 import torch
 
 from gformer_cli.bundle import tensors_hash
+from gformer_cli.compute import ranks
 from gformer_cli.compute.pace import Pace
 from gformer_cli.compute.threads import Cores
 from gformer_cli.core.backbone import Backbone
@@ -106,12 +107,7 @@ class Imports:
         longer the one that was imported.
         """
         images = SourceImages.of(self.loaded)
-        before = self.run.images() if resume else None
-        if before is not None:
-            before.require(images, OTHER_IMAGES)
-        else:
-            self.run.forget_images()
-            write_json(self.run.images_path, asdict(images))
+        ranks.from_first(lambda: self._begin(images, resume=resume))
         self._record(backbone)
         steps = self.settings.meta_train.leave_one_domain_out
         if steps:
@@ -130,17 +126,25 @@ class Imports:
             fingerprint=images.fingerprint,
             leave_one_domain_out=bool(steps),
         )
-        self.run.write_source(source)
+        ranks.from_first(lambda: self.run.write_source(source))
         return source
+
+    def _begin(self, images: SourceImages, *, resume: bool) -> None:
+        """Record the images, or compare them with those that the run was begun with."""
+        before = self.run.images() if resume else None
+        if before is not None:
+            before.require(images, OTHER_IMAGES)
+        else:
+            self.run.forget_images()
+            write_json(self.run.images_path, asdict(images))
 
     def _record(self, backbone: Backbone) -> None:
         """Record what layers without statistics of their own show of the images, and keep it with the model."""
         if all(layer.of_batch for layer in backbone.layers):
             return
         backbone.record(plain_batches(self.loaded, _BATCH, self.device))
-        saved = self.run.load_model(ALL)
         state = backbone.network.state_dict()
-        self.run.save_model(ALL, {name: state[name] for name in saved})
+        ranks.from_first(lambda: self.run.save_model(ALL, {name: state[name] for name in self.run.load_model(ALL)}))
 
     def _fine_tune(self, steps: int) -> None:
         """Copies of the model, each trained on the other domains for `steps` steps."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
+from gformer_cli.compute import ranks
 from gformer_cli.compute.pace import Pace
 from gformer_cli.errors import Interrupted
 from gformer_cli.files import append_json_line
@@ -69,8 +70,10 @@ class Loop:
         steps: int,
         validate_every: int,
         patience: int | None = None,
+        together: bool = False,
     ) -> None:
-        """`patience` is the number of validations without a better one that end a training.
+        """`patience` is the number of validations without a better one that end a training. `together` says that the
+        processes of torchrun, if there are any, take each step together: then the first of them keeps the files.
 
         Raises `InputError` where the checkpoint is of something else.
         """
@@ -80,11 +83,12 @@ class Loop:
         self.steps = steps
         self.validate_every = validate_every
         self.patience = patience
+        self.writes = ranks.first() or not together
         self.step = 0
         """Steps that are done."""
         self.idle = 0
         """Validations since the best one."""
-        saved = checkpoint.load()
+        saved = ranks.from_first(checkpoint.load) if together else checkpoint.load()
         if saved is None:
             self.best_score = training.start()
             self.best = _copy(training.kept_weights())
@@ -117,9 +121,10 @@ class Loop:
                 self._validate(time.monotonic() - began)
             rate = (self.step - before) / (time.monotonic() - began)
             progress.advance(f"loss {loss:.3f}, {training.note(self.best_score, rate)}")
-            if validated or stop.requested:
+            stopping = stop.agree()
+            if validated or stopping:
                 self._save()
-            if stop.requested:
+            if stopping:
                 raise Interrupted(
                     f"stopped after step {self.step} of {self.steps} of {training.title}",
                     "Go on with the same command and --resume.",
@@ -139,13 +144,16 @@ class Loop:
             self.best_score, self.best, self.idle = score, _copy(training.kept_weights()), 0
         place = {"model": training.label, "step": self.step}
         how = {"threads": training.pace.threads, "seconds": round(seconds, 3)}
-        append_json_line(self.log, {**place, **training.figures(), **how})
+        line = {**place, **training.figures(), **how}
+        if self.writes:
+            append_json_line(self.log, line)
 
     def _save(self) -> None:
         training = self.training
         training.divergence.check_state(self.step, training.weights())
         own = {"step": self.step, "best_accuracy": self.best_score, "best_state": self.best, "idle": self.idle}
-        self.checkpoint.save({**training.state(), **own})
+        if self.writes:
+            self.checkpoint.save({**training.state(), **own})
 
 
 def _copy(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -14,12 +14,13 @@ from gformer_cli.bundle import GuardHeader, build_generator, build_model
 from gformer_cli.compute.crew import Line, Processes
 from gformer_cli.compute.device import crew_size, make_deterministic, pick_pace
 from gformer_cli.compute.pace import Pace
+from gformer_cli.compute.ranks import stoppable_together
 from gformer_cli.compute.threads import Cores
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.data.labelled import LabelledDomain
 from gformer_cli.data.shared import SharedImages
 from gformer_cli.errors import Interrupted
-from gformer_cli.progress import Progress, StopRequest, Together, stoppable
+from gformer_cli.progress import Progress, StopRequest, Together
 from gformer_cli.seeding import derive_seed
 from gformer_cli.settings import GeneratorSettings, Settings
 from gformer_cli.train.calibrate_guard import calibration_of
@@ -56,14 +57,14 @@ def train_generators(
 ) -> Trained:
     """Train a generator for each of `wanted`, by its label, on the runs `sources`, which lie in the folders `roots`.
 
-    On a CPU processes share the episodes; they find decoded images in files beside `pixels`. A guard is calibrated
-    where there is one run, and the settings want it: it is a network's own. Where this process is alone, `workers` read
-    images ahead.
+    On a CPU processes share the episodes; they find decoded images in files beside `pixels`. Where torchrun has started
+    this process and others, those share them instead. A guard is calibrated where there is one run, and the settings
+    want it: it is a network's own. Where this process has no crew, `workers` read images ahead.
     """
     size = crew_size(cores, len(wanted) * episodes_of_step(settings, len(sources)), device)
     pace = pick_pace(cores, device, progress) if size == 1 else Pace(1)
     trainers = _make_trainers(wanted, sources, settings, place, device, pace, workers if size == 1 else 0)
-    with ExitStack() as stack, stoppable() as stop:
+    with ExitStack() as stack, stoppable_together() as stop:
         if size == 1:
             figures = {label: trainer.train(progress, stop) for label, trainer in trainers.items()}
         else:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from gformer_cli.bundle import constant_settings, save_bundle
+from gformer_cli.compute import ranks
 from gformer_cli.compute.device import make_deterministic, pick_pace
 from gformer_cli.compute.threads import Cores
 from gformer_cli.data.inventory import Inventory
@@ -77,15 +78,18 @@ def meta_train(
     check_start(settings, models.full)
     lineage = lineage_of(settings)  # before a bundle that it starts from is replaced
     if imported is not None:
-        domains = labelled_by(
-            models.full,
-            present(domains),
-            source.classes,
-            settings,
-            device=device,
-            workers=workers,
-            pace=pick_pace(cores, device, progress),
-            progress=progress,
+        given = present(domains)
+        domains = ranks.from_first(
+            lambda: labelled_by(
+                models.full,
+                given,
+                source.classes,
+                settings,
+                device=device,
+                workers=workers,
+                pace=pick_pace(cores, device, progress),
+                progress=progress,
+            )
         )
     loaded, skipped = read_source(
         *(domains, source.classes, settings),
@@ -100,8 +104,9 @@ def meta_train(
         models = SourceModels(run, source, settings, device)
     else:
         recorded_images(run).require(SourceImages.of(loaded), OTHER_IMAGES)
-    run.write_inventory(loaded)
-    if not resume:  # an earlier bundle stays until the new one takes its place
+    if ranks.first():
+        run.write_inventory(loaded)
+    if not resume and ranks.first():  # an earlier bundle stays until the new one takes its place
         run.meta_train_log.unlink(missing_ok=True)
         run.drop_checkpoints()
     damage = note_damage(loaded, run.damaged_path)
@@ -115,23 +120,24 @@ def meta_train(
     if CONSTANT in trained.figures:
         validation["constant"] = trained.figures[CONSTANT]["gformer"]
     generators = {label: trainer.model.generator for label, trainer in trained.trainers.items()}
-    save_bundle(
-        run.bundle,
-        backbone=models.full,
-        generator=generators[GENERATOR],
-        constant=generators.get(CONSTANT),
-        settings=_without_place(settings),
-        classes=source.classes,
-        data=source.header(),
-        validation=validation,
-        guard=trained.guard,
-        levels=_levels(loaded),
-        lineage=lineage,
-        origin=None if imported is None else imported.origin,
-        class_map=None if imported is None else imported.class_map,
-    )
     skipped += damage.all()
-    run.drop_checkpoints()
+    if ranks.first():
+        save_bundle(
+            run.bundle,
+            backbone=models.full,
+            generator=generators[GENERATOR],
+            constant=generators.get(CONSTANT),
+            settings=_without_place(settings),
+            classes=source.classes,
+            data=source.header(),
+            validation=validation,
+            guard=trained.guard,
+            levels=_levels(loaded),
+            lineage=lineage,
+            origin=None if imported is None else imported.origin,
+            class_map=None if imported is None else imported.class_map,
+        )
+        run.drop_checkpoints()
     return MetaTrainResult(validation, sum(p.numel() for p in generators[GENERATOR].parameters()), skipped)
 
 
@@ -148,7 +154,12 @@ def _levels(loaded: Sequence[LabelledDomain]) -> dict[Kind, tuple[float, float]]
 
 
 def check_claim(run: RunFolder, *, resume: bool, overwrite: bool) -> None:
-    """Raises `InputError` where meta-training `run` would overwrite something unasked; touches nothing."""
+    """Raises `InputError` where meta-training `run` would overwrite something unasked; touches nothing.
+
+    Of several processes the first one looks: the others might see what it has begun to write.
+    """
+    if not ranks.first():
+        return
     started = run.meta_trained or run.checkpoint(GENERATOR).exists or run.takes_in
     if started and not (resume or overwrite):
         raise InputError(

@@ -13,6 +13,7 @@ import torch
 from gformer_cli.bundle import tensors_hash
 from gformer_cli.bundle.card import Card, Figures, LearntRun, learnt_run
 from gformer_cli.bundle.generator_file import fits_its_own_alone, save_generator
+from gformer_cli.compute import ranks
 from gformer_cli.compute.device import make_deterministic
 from gformer_cli.compute.threads import Cores
 from gformer_cli.data.damage import Damage
@@ -100,7 +101,7 @@ def meta_train_many(
     reader = _Reader(settings, device, workers, strict, progress, place.checkpoints / "damaged.jsonl")
     names = names_of([run for run, _ in runs])
     sources = [reader.read(name, run, domains) for name, (run, domains) in zip(names, runs, strict=True)]
-    if not resume:
+    if not resume and ranks.first():
         place.meta_train_log.unlink(missing_ok=True)
         _drop(place)
     start = lineage_of(settings).parent  # before `out` may take its place
@@ -124,13 +125,19 @@ def meta_train_many(
         skipped=reader.skipped + reader.damage.all(),
     )
     learnt = _learnt(sources, [run for run, _ in runs])
-    save_generator(out, trainer.model.generator, settings.generator, _card(learnt, trainer, result, start))
-    _drop(place)
+    if ranks.first():
+        save_generator(out, trainer.model.generator, settings.generator, _card(learnt, trainer, result, start))
+        _drop(place)
     return result
 
 
 def check_place(place: GeneratorPlace, *, resume: bool, overwrite: bool) -> None:
-    """Raises `InputError` where training into `place` would overwrite something unasked; touches nothing."""
+    """Raises `InputError` where training into `place` would overwrite something unasked; touches nothing.
+
+    Of several processes the first one looks.
+    """
+    if not ranks.first():
+        return
     begun = place.checkpoint(GENERATOR).exists
     if (place.root.exists() or begun) and not (resume or overwrite):
         state = "is there already" if place.root.exists() else "has been trained in part"

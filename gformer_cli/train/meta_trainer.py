@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 import yaml
 
+from gformer_cli.compute import ranks
 from gformer_cli.compute.crew import Alone, Crew, map_in_order
 from gformer_cli.compute.pace import Pace
 from gformer_cli.config import to_yaml, validate
@@ -25,7 +26,7 @@ from gformer_cli.train.checkpoint import Checkpoint
 from gformer_cli.train.divergence import Divergence
 from gformer_cli.train.episode_reading import read_ahead
 from gformer_cli.train.episode_sources import EpisodeSource, averaged, episodes_of, runs_of_step
-from gformer_cli.train.episodes import Works, flat, learn, look, put
+from gformer_cli.train.episodes import FIGURES, Works, flat, learn, look, put
 from gformer_cli.train.loop import Loop
 from gformer_cli.train.schedule import learning_rate_at, set_learning_rate
 
@@ -136,6 +137,7 @@ class MetaTrainer:
             steps=options.steps,
             validate_every=options.validate_every,
             patience=options.patience,
+            together=True,
         )
         progress.message("validation episodes: source {source:.1%}, bn {bn:.1%}".format_map(self.references))
         loop.train(progress, stop or StopRequest())
@@ -243,11 +245,13 @@ class MetaTrainer:
         """One update from several episodes; returns the mean of their cross-entropies."""
         options, generator = self.options, self.model.generator
         weights = flat(generator)
-        pieces = [(self.label, run, weights, episode) for run, episode in self._episodes(number)]
+        pieces = [(self.label, run, weights, episode) for run, episode in self._own_episodes(number)]
         means, gradient = _Means(), torch.zeros_like(weights)
         for learned in map_in_order(self.crew, learn, pieces):  # summed in the order of episodes, whoever was first
             gradient += learned.gradient
             means.add(**learned.figures)
+        if ranks.size() > 1:
+            gradient, means = _over_ranks(gradient, means)
         self.optimizer.zero_grad(set_to_none=True)
         put(gradient, [_gradient_of(parameter) for parameter in generator.parameters()])
         rate = learning_rate_at(number, steps=options.steps, peak=options.learning_rate, warmup=options.warmup)
@@ -267,10 +271,14 @@ class MetaTrainer:
         numbers = itertools.count(step * self.works[0].per_step)
         return ((run, next(numbers)) for run in runs for _ in range(self.options.episodes_per_step))
 
+    def _own_episodes(self, step: int) -> Sequence[tuple[int, int]]:
+        """Those that this process shows: all, unless torchrun has started others."""
+        return ranks.mine([*self._episodes(step)])
+
     def _onwards(self, key: tuple[int, int]) -> Iterator[tuple[int, int]]:
-        """The episodes from one on, to the last."""
+        """This process's episodes from one on, to the last."""
         steps = range(key[1] // self.works[0].per_step, self.options.steps)
-        return itertools.dropwhile(key.__ne__, itertools.chain.from_iterable(map(self._episodes, steps)))
+        return itertools.dropwhile(key.__ne__, itertools.chain.from_iterable(map(self._own_episodes, steps)))
 
     def accuracy(self, method: str) -> float:
         """Mean over runs of the mean accuracy over a run's validation episodes, of `gformer`, `source` or `bn`."""
@@ -286,7 +294,7 @@ class MetaTrainer:
             for run, work in enumerate(self.works)
             for number in range(len(work.validation))
         ]
-        found = iter(map_in_order(self.crew, look, pieces))
+        found = iter(ranks.in_order(ranks.gathered(map_in_order(self.crew, look, ranks.mine(pieces)))))
         return [list(itertools.islice(found, len(work.validation))) for work in self.works]
 
     def worst_loss(self) -> float:
@@ -311,6 +319,14 @@ def _same_settings(saved: object, settings: Settings) -> bool:
 def _gradient_of(parameter: torch.nn.Parameter) -> torch.Tensor:
     parameter.grad = torch.empty_like(parameter)
     return parameter.grad
+
+
+def _over_ranks(gradient: torch.Tensor, means: _Means) -> tuple[torch.Tensor, _Means]:
+    """The sums over all processes of a step's gradient, (P,), and of its figures: in one message."""
+    own = [means.sums.get(name, 0.0) for name in FIGURES]
+    both = ranks.summed(torch.cat([gradient, gradient.new_tensor([*own, means.count])]))
+    *sums, count = both[len(gradient) :].tolist()
+    return both[: len(gradient)], _Means(dict(zip(FIGURES, sums, strict=True)), round(count))
 
 
 class _Means:

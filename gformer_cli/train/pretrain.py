@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from gformer_cli.compute import ranks
 from gformer_cli.compute.device import make_deterministic
 from gformer_cli.compute.threads import Cores
 from gformer_cli.data.damage import Damage
@@ -97,6 +98,7 @@ def pretrain(
     """Train on `domains` into `run`. Raises `Interrupted` after Ctrl-C, with everything kept for `resume`.
 
     On a CPU the models share `cores`, a process each. Without, one process trains all on the threads that torch has.
+    Processes that torchrun has started share the models instead.
     """
     progress = progress or Silent()
     run.check_claim(settings, resume=resume, overwrite=overwrite)
@@ -119,24 +121,27 @@ def pretrain(
         before.require(images, OTHER_IMAGES)
         before.require_files(inventory, loaded, OTHER_IMAGES)
     run.claim(settings, resume=resume, overwrite=overwrite, images=images)
-    run.write_inventory(loaded)
+    if ranks.first():
+        run.write_inventory(loaded)
     damage = note_damage(loaded, run.damaged_path)
     accuracies = train_source_models(parts, loaded, settings, run, len(classes), device, workers, cores, progress)
     if not images.fingerprint:
         hash_source(loaded, workers=workers, progress=progress)
         images = SourceImages.of(loaded)
-        run.write_images(images)
-        run.write_inventory(loaded)
+        if ranks.first():
+            run.write_images(images)
+            run.write_inventory(loaded)
     source = SourceData(
         classes=classes,
         domains={domain.name: domain.counts(classes) for domain in loaded},
         fingerprint=images.fingerprint,
         leave_one_domain_out=settings.pretrain.leave_one_domain_out,
         validation_accuracy=accuracies[ALL],
-        still_rising=still_rising(logged(run.pretrain_log, ALL), settings.pretrain),
+        still_rising=ranks.from_first(lambda: still_rising(logged(run.pretrain_log, ALL), settings.pretrain)),
     )
-    run.write_source(source)
     skipped += damage.all()
+    if ranks.first():
+        run.write_source(source)
     run.finish()
     return PretrainResult(source, accuracies, skipped)
 

@@ -29,6 +29,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from gformer_cli.bundle import DataHeader, OriginHeader, read_header
+from gformer_cli.compute import ranks
 from gformer_cli.config import to_yaml, validate
 from gformer_cli.data.labelled import LabelledDomain, write_known
 from gformer_cli.errors import InputError
@@ -151,12 +152,16 @@ class RunFolder:
         return self.imported_path.is_file() and self.images_path.is_file() and not self.source_path.is_file()
 
     def check_claim(self, settings: Settings, *, resume: bool, overwrite: bool) -> None:
-        """Raises `InputError` where `claim` would; touches nothing."""
+        """Raises `InputError` where `claim` would; touches nothing. The first of several processes looks for all."""
+        self._use(ranks.from_first(lambda: self._checked(settings, resume=resume, overwrite=overwrite)))
+
+    def _checked(self, settings: Settings, *, resume: bool, overwrite: bool) -> Path:
+        """Where the run lies that is begun, or gone on with."""
         if self.root.exists() and not self.root.is_dir():
             raise InputError(f"{self.root} is a file, not a folder", "Name another --run.")
         check_fillable(self.root)
         if not self.root.is_dir() or not any(self.root.iterdir()):
-            return
+            return self.place
         ours = self.started or RunFolder(self.root / _NEXT).started  # the latter where `finish` was killed
         if resume and RunFolder(self.root / _NEXT).settings_path.is_file():
             self._use(self.root / _NEXT)
@@ -173,6 +178,7 @@ class RunFolder:
                 f"{self.root} is not a run of gformer, so --overwrite does not clear it",
                 "Name another --run, or empty the folder yourself.",
             )
+        return self.place
 
     def _taken(self) -> InputError:
         if self.imported_path.is_file():
@@ -199,9 +205,19 @@ class RunFolder:
         A finished run is not cleared before `finish`: until then the new one lies in a folder of its own.
 
         Raises `InputError` for a non-empty folder without `resume` or `overwrite`, one that is not a run, and
-        a resume with other settings or images.
+        a resume with other settings or images. The first of several processes does it for all.
         """
-        self.check_claim(settings, resume=resume, overwrite=overwrite)
+        self._use(ranks.from_first(lambda: self._claimed(settings, resume, overwrite, images, imported)))
+
+    def _claimed(
+        self,
+        settings: Settings,
+        resume: bool,
+        overwrite: bool,
+        images: SourceImages | None,
+        imported: Imported | None,
+    ) -> Path:
+        self._use(self._checked(settings, resume=resume, overwrite=overwrite))
         before = self.images() if resume else None
         if before is not None and images is not None:
             before.require(images, OTHER_IMAGES)
@@ -216,6 +232,7 @@ class RunFolder:
             write_text(self.settings_path, to_yaml(settings))
         if images is not None and not self.images_path.is_file():
             self.write_images(images)
+        return self.place
 
     def images(self) -> SourceImages | None:
         """What the run is trained on; None before it is claimed, and in an older one until `pretrain` was done."""
@@ -307,7 +324,11 @@ class RunFolder:
         return Checkpoint(next((path for path in paths if path.is_file()), paths[0]))
 
     def finish(self) -> None:
-        """The run is complete: it takes the place of the one before it."""
+        """The run is complete: it takes the place of the one before it. The first of several processes sees to it."""
+        ranks.from_first(self._finish)
+        self._use(self.root)
+
+    def _finish(self) -> None:
         self.drop_checkpoints()
         if self.place == self.root:
             return
@@ -316,7 +337,6 @@ class RunFolder:
             for path in self.place.iterdir():
                 path.rename(self.root / path.name)
             self.place.rmdir()
-        self._use(self.root)
 
     def forget_images(self) -> None:
         """Of an imported model: what it was meta-trained on, and the copies that were fine-tuned for that."""

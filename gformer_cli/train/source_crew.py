@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from gformer_cli.compute import ranks
 from gformer_cli.compute.crew import Alone, Asked, Crew, Line, Processes
 from gformer_cli.compute.device import crew_size, make_deterministic, pick_pace
 from gformer_cli.compute.pace import Pace
@@ -17,7 +18,7 @@ from gformer_cli.compute.threads import Cores
 from gformer_cli.data.labelled import LabelledDomain
 from gformer_cli.data.shared import SharedImages
 from gformer_cli.errors import Interrupted
-from gformer_cli.progress import Progress, Silent, StopRequest, stoppable
+from gformer_cli.progress import Progress, Silent, StopRequest
 from gformer_cli.settings import Settings
 from gformer_cli.train.run_folder import RunFolder
 from gformer_cli.train.source_trainer import SourceTrainer
@@ -117,7 +118,7 @@ def train_source_models(
     Where this process trains them all, images are read ahead by `workers`; several processes read their own.
     """
     crew: Crew[SourceWork]
-    with stoppable() as stop:
+    with ranks.stoppable_apart() as stop:
         size = crew_size(cores, len(parts), device)
         if size == 1:
             domains = {domain.name: domain for domain in loaded}
@@ -125,15 +126,18 @@ def train_source_models(
             pace = pick_pace(cores, device, progress)
             here = settings, run, num_classes, device, mine, progress, stop, pace
             crew = Alone(SourceWork(*here, by_legs=False, workers=workers))
-            return _share_out(crew, parts, settings.pretrain.steps, stop, Silent())
+            own = ranks.mine(list(parts))  # each model is trained, and its files are written, by one process
+            found = ranks.gathered(_share_out(crew, own, settings.pretrain.steps, stop, Silent()))
+            accuracies = {label: accuracy for one in found for label, accuracy in one.items()}
+            return {label: accuracies[label] for label in parts}
         assert cores is not None
         threads, steps = cores.count // size, settings.pretrain.steps
         progress.detail(f"{size} processes of {threads} threads each train the models")
         done = sum(_steps_done(run, label, steps) for label in parts)
         progress.begin(f"training {len(parts)} models, {size} at a time", steps * len(parts), done)
         with SharedImages.of(loaded, run.pixels_path) as shared:
-            own = settings, run.place, num_classes, shared, parts, threads, cores.fixed
-            with Processes(size, threads, build_source_work, *own) as crew:
+            given = settings, run.place, num_classes, shared, parts, threads, cores.fixed
+            with Processes(size, threads, build_source_work, *given) as crew:
                 accuracies = _share_out(crew, parts, steps, stop, progress)
         progress.end()
         return accuracies

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from gformer_cli.compute import ranks
+from gformer_cli.compute.ranks import Agreed
+from gformer_cli.progress import StopRequest
+
+PROGRAM = """
+import json, sys
+import torch
+from gformer_cli.compute import launched, ranks
+from gformer_cli.progress import StopRequest
+
+ranks.join(launched.seat())
+own = StopRequest()
+own.requested = ranks.rank() == 2
+agreed = ranks.Agreed(own)
+tensors = [torch.full((2,), float(ranks.rank() + 5)), torch.full((1,), float(ranks.rank()))]
+ranks.spread(tensors)
+found = {
+    "sum": ranks.summed(torch.tensor([1.0, float(ranks.rank())])).tolist(),
+    "spread": [tensor.tolist() for tensor in tensors],
+    "from first": ranks.from_first(lambda: f"made by {ranks.rank()}"),
+    "mine": ranks.gathered(list(ranks.mine(range(7)))),
+    "agreed": [agreed.requested, agreed.agree(), agreed.requested],
+}
+everyone = ranks.gathered(found)
+if ranks.first():
+    open(sys.argv[1], "w").write(json.dumps(everyone))
+ranks.leave()
+"""
+
+
+@pytest.mark.slow
+def test_three_processes_tell_each_other(tmp_path: Path) -> None:
+    program, out = tmp_path / "program.py", tmp_path / "out.json"
+    program.write_text(PROGRAM)
+    launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3"]
+    subprocess.run([*launched, program, out], check=True, timeout=240)
+    everyone = json.loads(out.read_text())
+    assert len(everyone) == 3 and everyone[0] == everyone[1] == everyone[2]
+    assert everyone[0] == {
+        "sum": [3.0, 3.0],
+        "spread": [[5.0, 5.0], [0.0]],
+        "from first": "made by 0",
+        "mine": [[0, 3, 6], [1, 4], [2, 5]],
+        "agreed": [False, True, True],  # one was asked: all stop, and at the same moment
+    }
+
+
+def test_alone_each_call_is_what_one_process_does() -> None:
+    tensor = torch.ones(2)
+    ranks.spread([tensor])
+    assert ranks.summed(tensor) is tensor and tensor.tolist() == [1.0, 1.0]
+    assert ranks.from_first(lambda: 3) == 3
+    assert ranks.gathered("x") == ["x"]
+    assert list(ranks.mine("abc")) == ["a", "b", "c"]
+    assert ranks.first() and (ranks.rank(), ranks.size()) == (0, 1)
+    own = StopRequest()
+    request = Agreed(own)
+    own.requested = True
+    assert request.requested is False and request.agree() is True and request.requested is True
