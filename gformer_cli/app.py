@@ -27,6 +27,7 @@ from gformer_cli.commands import (
     import_model,
     inspect,
     launch,
+    merge,
     meta_train,
     presets,
     pretrain,
@@ -58,6 +59,7 @@ app.command("watch")(watch.watch)
 app.command("serve")(serve.serve)
 app.command("audit")(audit.audit)
 app.command("evaluate")(evaluate.evaluate)
+app.command("merge")(merge.merge)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.command("freeze")(freeze.freeze)

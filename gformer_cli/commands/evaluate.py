@@ -54,6 +54,7 @@ def evaluate(
     workers: options.Workers = None,
     threads: options.Threads = None,
     jobs: own.Jobs = 1,
+    shard: own.Shard = None,
     strict: options.Strict = False,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
@@ -72,12 +73,14 @@ def evaluate(
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
     own.check_choice(target, source, streams, shifts=shifts, tune=tune)
     out = pick_results(terminal, out, model, run)
+    part = own.read_shard(shard, out, jobs, (fail_under, fail_harm is not None, baseline, report))
     if resume and out is None:
         raise InputError("--resume needs the --out folder of the evaluation to go on with", "Add --out DIR.")
     model = pick_model(terminal, model, run)
     for named in (target, source):  # each by itself: the same images may be both
         check_folders_exist(named or [])
 
+    from gformer_cli.compute import ranks
     from gformer_cli.compute.device import pick_device, pick_workers
     from gformer_cli.evaluate import limits, plan
     from gformer_cli.evaluate.output import check_output
@@ -104,6 +107,7 @@ def evaluate(
         limit=limit,
         examine=examine,
         reported=report is not None,
+        shard=part,
     )
     planned = plan.make_plan(wish, bundle, targets, has_source=bool(sources))
     wanted = limits.read_limits(planned, fail_under=fail_under or [], fail_harm=fail_harm, baseline=baseline)
@@ -111,7 +115,7 @@ def evaluate(
     most = max((len(domain.files) for domain in [*planned.targets, *sources]), default=0)
     bundle.check_memory(min(batch_size, most) * (jobs or 1), where)
     output = None if out is None else check_output(out, overwrite=overwrite, resume=resume)
-    if report is not None:
+    if report is not None and ranks.first():
         check_report(report, overwrite=overwrite)
     exported = is_graph_file(model)
     remarks = plan.remarks(planned, has_source=bool(sources), static=bundle.header.static, exported=exported)
@@ -126,6 +130,8 @@ def evaluate(
     given = {"label_skew": label_skew, "limit": limit, "tune": tune, "device": str(where)}
     run_as = {"command": options.command_line(), **planned.choices, **given}
     results = _measure(terminal, bundle, planned, sources, model, backbone, output, how, run_as)
+    if not ranks.first():
+        return
     changes = limits.compare(results, wanted.baseline)
     _show(terminal, results, changes, output, report, left_aside)
     limits.require(results, wanted.least, wanted.most_harm, changes)

@@ -8,8 +8,12 @@ from typing import Annotated
 
 import typer
 
+from gformer_cli.compute.launched import seat
 from gformer_cli.errors import InputError
 from gformer_cli.seeding import LARGEST_SEED
+
+WHOLE = (1, 1)
+
 
 Targets = Annotated[
     list[Path] | None,
@@ -126,6 +130,43 @@ Jobs = Annotated[
         help="Streams at once, each in a process with its share of the threads: faster for small networks.",
     ),
 ]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Measure the I-th of N parts, on any machine: gformer merge puts the results of all together.",
+        show_default=False,
+    ),
+]
+SHARDED = ("--fail-under", "--fail-harm", "--baseline", "--report")
+"""What looks at all results, so that a part of them says nothing."""
+
+
+def read_shard(text: str | None, out: Path | None, jobs: int, given: Sequence[object]) -> tuple[int, int]:
+    """I and N. Raises `InputError` for what is none, and for options that a part of an evaluation cannot have; `given`
+    are the values of `SHARDED`."""
+    processes = seat().size
+    if processes > 1 and jobs > 1:
+        raise InputError(
+            f"--jobs is for one process, and torchrun has started {processes}", "They share the streams: leave it out."
+        )
+    if text is None:
+        return WHOLE
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise InputError(f"--shard {text} is not I/N with I from 1 to N", "For example: --shard 2/8")
+    if out is None:
+        raise InputError(
+            "--shard needs a folder for what is to be merged", "Add --out DIR, another one for each shard."
+        )
+    for option, value in zip(SHARDED, given, strict=True):
+        if value:
+            raise InputError(
+                f"{option} looks at the whole evaluation, and --shard measures a part",
+                "Leave it out: see gformer merge.",
+            )
+    return int(number), int(count)
 
 
 def check_choice(

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar, cast
@@ -84,6 +84,8 @@ class Line:
     """A queue of notes."""
     stopped: Any
     """An event."""
+    number: int = 0
+    """Of the worker, from 0."""
 
     def say(self, note: str) -> None:
         self.said.put(note)
@@ -109,8 +111,11 @@ class Processes(Generic[Worker]):
         self._line = Line(context.Queue(), context.Event())
         # pickled here, without torch's own way for tensors, which needs shared memory that containers have little of
         packed = pickle.dumps((build, arguments))
+        numbers = context.Queue()
+        for number in range(size):
+            numbers.put(number)
         self._pool = ProcessPoolExecutor(
-            size, mp_context=context, initializer=_start, initargs=(threads, self._line, packed)
+            size, mp_context=context, initializer=_start, initargs=(threads, self._line, numbers, packed)
         )
 
     def __enter__(self) -> Processes[Worker]:
@@ -187,12 +192,12 @@ def begin_process(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _start(threads: int, line: Line, packed: bytes) -> None:
+def _start(threads: int, line: Line, numbers: Any, packed: bytes) -> None:
     global _worker
     begin_process(threads)
     build, arguments = pickle.loads(packed)
     try:
-        _worker = build(line, *arguments)
+        _worker = build(replace(line, number=numbers.get()), *arguments)
     except Exception as error:  # raised here it would be told as a process that died
         _worker = error
 

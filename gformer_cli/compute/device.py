@@ -55,6 +55,13 @@ def own_gpu(device: torch.device, number: int) -> torch.device:
     return torch.device("cuda", number)
 
 
+def gpu_in_turn(device: torch.device, number: int) -> torch.device:
+    """The device of worker `number` of a crew: the GPUs in turn, unless one of them was named."""
+    if device.type != "cuda" or device.index is not None:
+        return device
+    return torch.device("cuda", number % torch.cuda.device_count())
+
+
 def pick_workers(workers: int | None) -> int:
     """Threads that decode images: by default one a core that this process may use, at most eight; none on one core.
 

@@ -90,14 +90,6 @@ def summed(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
-def spread(tensors: Sequence[torch.Tensor]) -> None:
-    """Give `tensors` the values that they have in the first process."""
-    if size() > 1:
-        with _together():
-            for tensor in tensors:
-                dist.broadcast(tensor, src=0)
-
-
 def from_first(make: Callable[[], Value]) -> Value:
     """What `make` gives in the first process; it runs in no other."""
     if size() == 1:
@@ -118,14 +110,19 @@ def gathered(value: Value) -> list[Value]:
     return found
 
 
+def to_first(value: Value) -> list[Value]:
+    """What each process gives, by rank, in the first one; nothing in the others."""
+    if size() == 1:
+        return [value]
+    found: list[Any] | None = [None] * size() if first() else None
+    with _together():
+        dist.gather_object(value, found, dst=0)
+    return found or []
+
+
 def in_order(shares: Sequence[Sequence[Value]]) -> list[Value]:
     """What `mine` has dealt out, by rank, in one list again."""
     return [shares[place % len(shares)][place // len(shares)] for place in range(sum(map(len, shares)))]
-
-
-def wait() -> None:
-    """Go on once all processes are here: what the first one has written is on the disk then."""
-    gathered(None)
 
 
 class Agreed(StopRequest):

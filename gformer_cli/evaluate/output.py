@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from gformer_cli.compute import ranks
 from gformer_cli.errors import InputError
 from gformer_cli.evaluate.results import Results
 from gformer_cli.files import check_appendable, check_writable, make_folder, write_json, write_text
@@ -44,8 +45,10 @@ class Output:
 
 def check_output(folder: Path, *, overwrite: bool, resume: bool) -> Output:
     """Where results go; raises `InputError` for a non-empty folder without `overwrite` or `resume`, and
-    where nothing can be written."""
+    where nothing can be written. Of several processes the first one looks."""
     output = Output(folder)
+    if not ranks.first():
+        return output
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file, not a folder", "Name a folder with --out; results.json goes inside.")
     if resume and not output.cells.is_file():

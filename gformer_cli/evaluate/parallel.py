@@ -13,8 +13,9 @@ from contextlib import ExitStack
 import torch
 
 from gformer_cli.bundle import Bundle
+from gformer_cli.compute import ranks
 from gformer_cli.compute.crew import Line, Processes
-from gformer_cli.compute.device import make_deterministic
+from gformer_cli.compute.device import gpu_in_turn, make_deterministic
 from gformer_cli.compute.pace import Pace
 from gformer_cli.compute.threads import Cores
 from gformer_cli.data.streams import Stream
@@ -57,10 +58,9 @@ def measure_in_parallel(
     """
     threads = share_of(cores, jobs)
     fixed = cores is None or cores.fixed
-    longest_first = sorted(waiting, key=lambda item: -sum(len(b.items) + _CALL for b in item[1].batches))
     with Processes(jobs, threads, _harness, load, plan, device, workers, strict, threads, fixed) as crew:
         futures: dict[Future[Measurement], tuple[int, Stream]] = {
-            crew.submit(_run, *item): item for item in longest_first
+            crew.submit(_run, *item): item for item in _longest_first(waiting)
         }
         for future in as_completed(futures):
             if not future.cancelled():
@@ -69,8 +69,34 @@ def measure_in_parallel(
                 crew.cancel()
 
 
+def measure_over_ranks(
+    harness: Harness,
+    waiting: list[tuple[int, Stream]],
+    add: Callable[[int, Stream, Measurement], None],
+    stop: StopRequest,
+) -> None:
+    """Share the streams of `waiting` among the processes of torchrun; the first is told what each gave.
+
+    They go in rounds of a stream each, the longest first, so that those of a round are about as long as each other.
+    After `stop` was requested the streams of the round are finished and no other begins.
+    """
+    ordered, size = _longest_first(waiting), ranks.size()
+    with harness.ready() as run:
+        for start in range(0, len(ordered), size):
+            if stop.agree():
+                return
+            dealt = ordered[start : start + size]
+            own = [run(*item, Silent()) for item in ranks.mine(dealt)]
+            for item, found in zip(dealt, ranks.in_order(ranks.to_first(own)), strict=False):
+                add(*item, found)
+
+
+def _longest_first(waiting: list[tuple[int, Stream]]) -> list[tuple[int, Stream]]:
+    return sorted(waiting, key=lambda item: -sum(len(batch.items) + _CALL for batch in item[1].batches))
+
+
 def _harness(
-    _line: Line,
+    line: Line,
     load: Callable[[], Bundle | GraphModel],
     plan: Plan,
     device: torch.device,
@@ -82,7 +108,8 @@ def _harness(
     """What a process measures a stream with."""
     make_deterministic(plan.seeds[0])
     pace = Pace(threads, fixed=fixed or device.type != "cpu")
-    harness = Harness(load(), plan, device=device, workers=workers, strict=strict, pace=pace)
+    own = gpu_in_turn(device, line.number)
+    harness = Harness(load(), plan, device=own, workers=workers, strict=strict, pace=pace)
     return _ready.enter_context(harness.ready())
 
 

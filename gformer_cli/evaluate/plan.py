@@ -40,6 +40,8 @@ class Plan:
     """Held-out source images, for `forgetting`, `shifts` and methods that look at the source."""
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Per method keyword settings other than its defaults, as --tune found them."""
+    shard: tuple[int, int] = (1, 1)
+    """Which of how many parts of the streams are measured here, from 1."""
     examine: bool = False
     """Whether to keep what a report shows of the inside of `gformer`, and images whose label changed."""
 
@@ -61,6 +63,11 @@ class Plan:
     def drawn(self) -> list[tuple[int, Stream]]:
         """Every stream with its seed."""
         return [(seed, stream) for seed in self.seeds for name in self.streams for stream in self._streams(name, seed)]
+
+    def own(self) -> list[tuple[int, Stream]]:
+        """Those of them that are this shard's."""
+        number, count = self.shard
+        return self.drawn()[number - 1 :: count]
 
     def _streams(self, name: str, seed: int) -> list[Stream]:
         if name == SHIFTS:
@@ -85,6 +92,7 @@ class Wish:
     examine: bool
     reported: bool
     """Whether there will be a report, which shows what `examine` keeps."""
+    shard: tuple[int, int] = (1, 1)
 
 
 def make_plan(wish: Wish, bundle: Bundle | GraphModel, targets: Sequence[Domain], *, has_source: bool) -> Plan:
@@ -101,6 +109,7 @@ def make_plan(wish: Wish, bundle: Bundle | GraphModel, targets: Sequence[Domain]
         seeds=list(dict.fromkeys(wish.seeds)),
         skew=wish.skew,
         examine=wish.examine or wish.reported,
+        shard=wish.shard,
     )
     check_plan(plan, bundle)
     if wish.examine and EXAMINED not in plan.methods:

@@ -47,7 +47,7 @@ class Records:
         evaluation.
         """
         records = cls(path)
-        mark = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        mark = marked(identity)
         if resume:
             records._read(mark)
         else:
@@ -110,6 +110,11 @@ class Records:
                 self._take(tuple(line["key"]), cells, skipped)
             except (ValueError, KeyError, TypeError):
                 raise _damaged(self.path, number) from None
+
+
+def marked(identity: dict[str, Any]) -> str:
+    """What tells an evaluation from others: SHA-256 over its `identity`."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
 def _parsed(path: Path, number: int, text: bytes) -> dict[str, Any]:

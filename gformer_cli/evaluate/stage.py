@@ -11,13 +11,14 @@ from typing import Any
 import torch
 
 from gformer_cli.bundle import Bundle
+from gformer_cli.compute import ranks
 from gformer_cli.compute.threads import Cores
-from gformer_cli.errors import WorkError
+from gformer_cli.errors import InputError, WorkError
 from gformer_cli.evaluate.measuring import measure
 from gformer_cli.evaluate.output import Output
 from gformer_cli.evaluate.parallel import share_of
 from gformer_cli.evaluate.plan import Plan
-from gformer_cli.evaluate.records import Records, describe_bundle, identity
+from gformer_cli.evaluate.records import Records, describe_bundle, identity, marked
 from gformer_cli.evaluate.results import Results
 from gformer_cli.evaluate.source import held_out
 from gformer_cli.evaluate.tune import tune as choose_settings
@@ -48,7 +49,8 @@ def evaluate(
 
     `jobs` streams run at once, each in a process of its own. `source` holds the source domains whole; what training
     held out of them goes into the plan. With `output` every finished stream is on disk at once, and the results at the
-    end; `run` goes into them and says how they came about. Raises `WorkError` where no image can be read, `InputError`
+    end; `run` goes into them and says how they came about. Of several processes that torchrun has started the first one
+    alone has them whole. Raises `WorkError` where no image can be read, `InputError`
     for an unreadable image with `strict` and for an `output` that cannot be resumed, `Interrupted` after Ctrl-C.
     """
     progress = progress or Silent()
@@ -59,23 +61,34 @@ def evaluate(
         plan = replace(plan, source=kept)
     white = bundle.header.preprocessing.white_level
     described = describe_bundle(model, bundle)
-    records = Records()
-    if output is not None:
-        output.begin(resume=resume)
-        records = Records.open(output.cells, identity(described, plan, tune=tune, white_level=white), resume=resume)
+    known = identity(described, plan, tune=tune, white_level=white)
+    if not plan.own():
+        raise InputError(
+            f"shard {plan.shard[0]}/{plan.shard[1]} has nothing to measure: there are {len(plan.drawn())} streams",
+            f"Cut the evaluation into at most {len(plan.drawn())} shards.",
+        )
+    shard = {} if plan.shard == (1, 1) else {"shard": list(plan.shard), "evaluation": marked(known)}
+    records = ranks.from_first(lambda: _begun(output, {**known, **shard}, resume=resume))
+    if not ranks.first():
+        records.path = None
+    run = {**(run or {}), **shard}
     if tune:
         assert isinstance(bundle, Bundle)  # see `plan.check_graph`
         waiting = [name for name in plan.methods if name not in records.choices]
         choose_settings(
             bundle,
             plan.source,
-            waiting,
+            ranks.mine(waiting),
             batch_size=plan.batch_size,
             device=device,
             workers=workers,
             keep=records.choose,
             progress=progress,
         )
+        for choices in ranks.gathered(dict(records.choices)):
+            for name, choice in choices.items():
+                if name not in records.choices:
+                    records.choose(name, choice)
         plan = replace(plan, settings={name: choice.settings for name, choice in records.choices.items()})
     again = partial(load_model, model, threads=share_of(cores, jobs), own_backbone=own_backbone, white_level=white)
     measure(
@@ -90,7 +103,15 @@ def evaluate(
         progress=progress,
     )
     skipped = list(records.skipped.values())
-    results = Results(described, plan.methods, records.cells, skipped, records.choices, run or {})
-    if output is not None:
+    methods = plan.measured if shard else plan.methods  # merging compares with the source model, asked for or not
+    results = Results(described, methods, records.cells, skipped, records.choices, run)
+    if output is not None and ranks.first():
         output.write(results)
     return results
+
+
+def _begun(output: Output | None, known: dict[str, Any], *, resume: bool) -> Records:
+    if output is None:
+        return Records()
+    output.begin(resume=resume)
+    return Records.open(output.cells, known, resume=resume)

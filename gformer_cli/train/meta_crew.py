@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 
 from gformer_cli.bundle import GuardHeader, build_generator, build_model
+from gformer_cli.compute import ranks
 from gformer_cli.compute.crew import Line, Processes
 from gformer_cli.compute.device import crew_size, make_deterministic, pick_pace
 from gformer_cli.compute.pace import Pace
-from gformer_cli.compute.ranks import stoppable_together
 from gformer_cli.compute.threads import Cores
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.data.labelled import LabelledDomain
@@ -61,10 +61,11 @@ def train_generators(
     this process and others, those share them instead. A guard is calibrated where there is one run, and the settings
     want it: it is a network's own. Where this process has no crew, `workers` read images ahead.
     """
+    _tell_idle(episodes_of_step(settings, len(sources)), progress)
     size = crew_size(cores, len(wanted) * episodes_of_step(settings, len(sources)), device)
     pace = pick_pace(cores, device, progress) if size == 1 else Pace(1)
     trainers = _make_trainers(wanted, sources, settings, place, device, pace, workers if size == 1 else 0)
-    with ExitStack() as stack, stoppable_together() as stop:
+    with ExitStack() as stack, ranks.stoppable_together() as stop:
         if size == 1:
             figures = {label: trainer.train(progress, stop) for label, trainer in trainers.items()}
         else:
@@ -78,6 +79,16 @@ def train_generators(
                 trainer.crew = crew
             figures = _train_together(trainers, progress, stop)
         return Trained(trainers, figures, _guard(trainers[GENERATOR], progress))
+
+
+def _tell_idle(episodes: int, progress: Progress) -> None:
+    """Where torchrun has started more processes than a step has `episodes`."""
+    idle = ranks.size() - episodes
+    if idle > 0:
+        progress.warning(
+            f"{idle} of {ranks.size()} processes will wait for the others: a step has {episodes} "
+            f"episode{'' if episodes == 1 else 's'}. More of them are another training: meta_train.episodes_per_step"
+        )
 
 
 def _make_trainers(

@@ -35,6 +35,7 @@ COMMANDS = [
     ("inspect",),
     ("diff",),
     ("launch",),
+    ("merge",),
     ("doctor",),
     ("demo",),
 ]

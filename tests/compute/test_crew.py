@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -43,6 +44,15 @@ def wait_for_the_end(scales: Scales) -> str:
     while not stop.requested:
         time.sleep(0.01)
     return "ended"
+
+
+def meet(scales: Scales, folder: Path) -> int:
+    """The number of this worker, once another one is here as well."""
+    assert scales.line is not None
+    (folder / str(os.getpid())).touch()
+    while len(list(folder.iterdir())) < 2:
+        time.sleep(0.01)
+    return scales.line.number
 
 
 @pytest.fixture
@@ -91,3 +101,7 @@ def test_workers_say_what_they_do_and_end_when_they_are_asked(processes: Process
     assert said == ["waiting"] and not future.done()
     processes.stop()
     assert future.result(timeout=60) == "ended"
+
+
+def test_each_worker_has_a_number_of_its_own(processes: Processes[Scales], tmp_path: Path) -> None:
+    assert sorted(map_in_order(processes, meet, [(tmp_path,), (tmp_path,)])) == [0, 1]

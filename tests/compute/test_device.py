@@ -6,7 +6,17 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from gformer_cli.compute.device import autocast, make_deterministic, pick_device, pick_workers
+from gformer_cli.compute import ranks
+from gformer_cli.compute.device import (
+    autocast,
+    crew_size,
+    gpu_in_turn,
+    make_deterministic,
+    own_gpu,
+    pick_device,
+    pick_workers,
+)
+from gformer_cli.compute.threads import Cores
 from gformer_cli.errors import InputError
 
 CPU = torch.device("cpu")
@@ -83,3 +93,30 @@ def test_make_deterministic_seeds_torch_and_asks_for_deterministic_kernels() -> 
     assert torch.equal(torch.rand(4), first)
     make_deterministic(4)
     assert not torch.equal(torch.rand(4), first)
+
+
+def test_each_process_of_a_machine_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    cuda = torch.device("cuda")
+    assert [own_gpu(cuda, number) for number in (0, 1)] == [torch.device("cuda:0"), torch.device("cuda:1")]
+    assert own_gpu(torch.device("cpu"), 5) == torch.device("cpu")
+    assert own_gpu(torch.device("cuda:1"), 0) == torch.device("cuda:1")  # the only process here may choose
+    with pytest.raises(InputError, match="process 2 of this machine has no GPU of its own"):
+        own_gpu(cuda, 2)
+    with pytest.raises(InputError, match="cuda:1 is what all of them were told"):
+        own_gpu(torch.device("cuda:1"), 1)
+
+
+def test_workers_of_a_crew_take_the_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    found = [gpu_in_turn(torch.device("cuda"), number) for number in range(3)]
+    assert found == [torch.device("cuda:0"), torch.device("cuda:1"), torch.device("cuda:0")]
+    assert gpu_in_turn(torch.device("cuda:1"), 0) == torch.device("cuda:1")
+    assert gpu_in_turn(torch.device("cpu"), 1) == torch.device("cpu")
+
+
+def test_processes_of_torchrun_have_no_crews(monkeypatch: pytest.MonkeyPatch) -> None:
+    cores = Cores(4, True, "--threads")
+    assert crew_size(cores, 8, torch.device("cpu")) == 4
+    monkeypatch.setattr(ranks, "size", lambda: 2)
+    assert crew_size(cores, 8, torch.device("cpu")) == 1

@@ -22,13 +22,12 @@ ranks.join(launched.seat())
 own = StopRequest()
 own.requested = ranks.rank() == 2
 agreed = ranks.Agreed(own)
-tensors = [torch.full((2,), float(ranks.rank() + 5)), torch.full((1,), float(ranks.rank()))]
-ranks.spread(tensors)
 found = {
     "sum": ranks.summed(torch.tensor([1.0, float(ranks.rank())])).tolist(),
-    "spread": [tensor.tolist() for tensor in tensors],
     "from first": ranks.from_first(lambda: f"made by {ranks.rank()}"),
     "mine": ranks.gathered(list(ranks.mine(range(7)))),
+    "in order": ranks.in_order(ranks.gathered(ranks.mine("abcdefg"))),
+    "to first": ranks.from_first(lambda told=ranks.to_first(ranks.rank()): told),
     "agreed": [agreed.requested, agreed.agree(), agreed.requested],
 }
 everyone = ranks.gathered(found)
@@ -48,16 +47,16 @@ def test_three_processes_tell_each_other(tmp_path: Path) -> None:
     assert len(everyone) == 3 and everyone[0] == everyone[1] == everyone[2]
     assert everyone[0] == {
         "sum": [3.0, 3.0],
-        "spread": [[5.0, 5.0], [0.0]],
         "from first": "made by 0",
         "mine": [[0, 3, 6], [1, 4], [2, 5]],
+        "in order": list("abcdefg"),
+        "to first": [0, 1, 2],
         "agreed": [False, True, True],  # one was asked: all stop, and at the same moment
     }
 
 
 def test_alone_each_call_is_what_one_process_does() -> None:
     tensor = torch.ones(2)
-    ranks.spread([tensor])
     assert ranks.summed(tensor) is tensor and tensor.tolist() == [1.0, 1.0]
     assert ranks.from_first(lambda: 3) == 3
     assert ranks.gathered("x") == ["x"]
