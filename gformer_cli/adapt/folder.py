@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 
-from gformer_cli.adapt.predictor import Predictor, Sink
-from gformer_cli.adapt.rows import Rows
+from gformer_cli.adapt.dealing import Round, dealt
+from gformer_cli.adapt.predictor import Outcome, Predictor, Sink
+from gformer_cli.adapt.rows import Row, Rows
 from gformer_cli.bundle import Bundle
+from gformer_cli.compute import ranks
 from gformer_cli.compute.device import pick_pace
 from gformer_cli.compute.threads import Cores
 from gformer_cli.data.labelled import unreadable
@@ -19,7 +21,7 @@ from gformer_cli.export.model import GraphModel
 from gformer_cli.folders.domains import Domain, ImageFile
 from gformer_cli.folders.targets import check_batch_size
 from gformer_cli.guard.rule import DECISIONS, GENERATED, Guard, Verdict
-from gformer_cli.images.preprocessing import Skipped, read_batches
+from gformer_cli.images.preprocessing import Preprocessing, Skipped, read_batches
 from gformer_cli.progress import Progress, Silent
 
 
@@ -74,6 +76,8 @@ def adapt(
     or only says so unless `obeyed`. `rows` takes in what is predicted, in the order of domains, then names.
     `sinks` are given each batch's outcome, one after another, before its rows count.
 
+    Processes that torchrun has started share the batches: the first one has all rows, `sinks` see their own process's.
+
     Raises `WorkError` when nothing is readable, and `InputError` for an unreadable image with `strict`.
     """
     progress = progress or Silent()
@@ -87,40 +91,57 @@ def adapt(
     skipped: list[Skipped] = []
     progress.begin("adapting", sum(-(-len(domain.files) // batch_size) for domain in domains))
     for domain in domains:
-        stream = read_batches(
-            _ordered(domain, order, seed),
-            bundle.preprocessing,
-            batch_size=batch_size,
-            workers=workers,
-            skipped=skipped,
-        )
+        files = _ordered(domain, order, seed)
         earlier = len(skipped)
-        for batch in stream:
+        for turn in _rounds(files, bundle.preprocessing, batch_size, workers, skipped):
             if strict and skipped:
                 raise unreadable(skipped)
-            outcome = predictor.predict(batch, domain.name)
-            if guard is not None:
-                decisions[outcome.verdict.decision] += 1
-            if outcome.verdict.decision != GENERATED:
-                flagged.append((outcome.number, domain.name, outcome.verdict))
+            told = []
+            first = predictor.batches
+            if turn.own is not None:
+                predictor.batches += ranks.rank()  # its number among all
+                outcome = predictor.predict(turn.own, domain.name)
+                for sink in sinks:
+                    sink(outcome)
+                told.append(_told(outcome, bundle.header.classes, probabilities=rows.keeps))
+            predictor.batches = first + turn.batches
             for line in bundle.depth.news():
                 progress.message(f"{line}; --white-level sets another")
-            for sink in sinks:
-                sink(outcome)
-            for row in outcome.rows(bundle.header.classes):
-                rows.add(row)
-            progress.advance()
+            for number, verdict, predicted in ranks.in_order(ranks.to_first(told)):
+                if guard is not None:
+                    decisions[verdict.decision] += 1
+                if verdict.decision != GENERATED:
+                    flagged.append((number, domain.name, verdict))
+                for row in predicted:
+                    rows.add(row)
+                progress.advance()
         if strict and skipped:
             raise unreadable(skipped)
         rows.end_target()
         skipped[earlier:] = sorted(skipped[earlier:], key=lambda item: item.path)
     progress.end()
-    if not len(rows):
+    if ranks.first() and not len(rows):
         raise WorkError(
             f"no readable image: {len(skipped)} skipped, such as {skipped[0].path} ({skipped[0].reason})",
             "See: gformer data check DIR",
         )
     return AdaptResult(rows, predictor.batches, skipped, decisions, flagged, bundle.depth.found())
+
+
+def _rounds(
+    files: Sequence[ImageFile], preprocessing: Preprocessing, batch_size: int, workers: int, skipped: list[Skipped]
+) -> Iterator[Round]:
+    """Batches, one after another or one for each process at a time."""
+    if ranks.size() > 1:
+        return dealt(files, preprocessing, batch_size=batch_size, workers=workers, skipped=skipped)
+    stream = read_batches(files, preprocessing, batch_size=batch_size, workers=workers, skipped=skipped)
+    return (Round(batch, 1) for batch in stream)
+
+
+def _told(outcome: Outcome, classes: list[str], *, probabilities: bool) -> tuple[int, Verdict, list[Row]]:
+    """What the process that writes needs of a batch: its number, the guard's verdict, its rows."""
+    rows = outcome.rows(classes)
+    return outcome.number, outcome.verdict, rows if probabilities else [replace(row, probabilities=()) for row in rows]
 
 
 def _ordered(domain: Domain, order: str, seed: int) -> list[ImageFile]:

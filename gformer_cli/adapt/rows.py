@@ -47,7 +47,8 @@ class Rows:
         """Images per predicted class."""
         self.changed = 0
         """Images whose label differs from the source model's."""
-        self._keeps = probabilities
+        self.keeps = probabilities
+        """Whether probabilities are kept."""
         self._place = Path(tempfile.gettempdir()) if folder is None else folder
         self._positions = array("q")
         self._waiting: list[tuple[str, int]] = []
@@ -60,7 +61,7 @@ class Rows:
 
     def add(self, row: Row) -> None:
         """Take in a row of the present target."""
-        kept = array("f", row.probabilities if self._keeps else ()).tobytes()  # they come from float32
+        kept = array("f", row.probabilities if self.keeps else ()).tobytes()  # they come from float32
         told = [row.target, row.path, row.label, row.confidence, row.batch, row.source_label, row.decision, len(kept)]
         content = json.dumps(told).encode() + b"\n" + kept
         try:

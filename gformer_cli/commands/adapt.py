@@ -16,6 +16,7 @@ from gformer_cli.commands.found import known_of
 from gformer_cli.commands.locations import STDOUT, pick_model, pick_predictions
 from gformer_cli.commands.prediction import Prediction
 from gformer_cli.commands.targets import check_targets, find_targets
+from gformer_cli.compute.launched import seat
 from gformer_cli.console import Terminal, amount, differing, table
 from gformer_cli.errors import InputError
 from gformer_cli.folders.domains import Layout, count_suffixes
@@ -132,6 +133,7 @@ def adapt(
         strict=strict,
         overwrite=overwrite,
     )
+    _check_shared(context=context, audit=audit, save_parameters=save_parameters, report=report)
     trusted = trust.Trust(guard, guard_limit or [], audit, audit_append, save_parameters)
     _predict(terminal, how, job, trusted, dry_run=dry_run)
 
@@ -141,9 +143,11 @@ def _predict(terminal: Terminal, how: Prediction, job: _Job, trusted: trust.Trus
     check_targets(job.targets)
 
     from gformer_cli import adapt as stage
+    from gformer_cli.compute import ranks
     from gformer_cli.compute.device import make_deterministic
 
-    _check_outputs(job)
+    if ranks.first():
+        _check_outputs(job)
     bundle, device, workers, cores = how.load(terminal)
     classes = bundle.header.classes
     known = known_of(bundle.header)
@@ -162,7 +166,7 @@ def _predict(terminal: Terminal, how: Prediction, job: _Job, trusted: trust.Trus
     make_deterministic(job.seed)
     sample = None if job.report is None else stage.Sample(classes)
     with (
-        stage.reserved(None if job.out == STDOUT else job.out) as ours,
+        stage.reserved(job.out if job.out != STDOUT and ranks.first() else None) as ours,
         terminal.progress() as progress,
         kept.open() as sinks,
     ):
@@ -184,6 +188,8 @@ def _predict(terminal: Terminal, how: Prediction, job: _Job, trusted: trust.Trus
             sinks=[*sinks, *([sample] if sample is not None else [])],
             progress=progress,
         )
+        if not ranks.first():
+            return
         if not ours:  # a file may have come meanwhile
             stage.check_output(job.out, overwrite=job.overwrite)
         _write(terminal, job, classes, done, name_targets=len(domains) > 1)
@@ -192,6 +198,17 @@ def _predict(terminal: Terminal, how: Prediction, job: _Job, trusted: trust.Trus
         _write_page(job.report, sample, bundle, how.model, made)
     _tell_doubts(terminal, trusted, done)
     _sum_up(terminal, how.model, job, trusted.mode(guard), done, left_aside)
+
+
+def _check_shared(**options: object) -> None:
+    """Raises `InputError` where several processes are to share the batches, and one has to see them all, in order."""
+    for name, value in options.items():
+        if value and seat().size > 1:
+            raise InputError(
+                f"--{name.replace('_', '-')} wants every batch in one process, one after another, and torchrun has "
+                f"started {seat().size}",
+                "Leave it out, or run gformer adapt by itself.",
+            )
 
 
 def _check_outputs(job: _Job) -> None:

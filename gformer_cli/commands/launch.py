@@ -24,8 +24,9 @@ TAKES_ALL = {"ignore_unknown_options": True, "allow_extra_args": True, "allow_in
 def launch(context: typer.Context) -> None:
     """Run a command in several processes, on one machine or on many, that share its work.
 
-    COMMAND is pretrain or meta-train. The options before it are torchrun's, and torchrun --help tells them. The first
-    process alone prints. Where an option's value is called like a command, write it with =, as in --rdzv-id=pretrain.
+    COMMAND is pretrain, meta-train, evaluate or adapt. The options before it are torchrun's, and torchrun --help tells
+    them. The first process alone prints. Where an option's value is called like a command, write it with =, as in
+    --rdzv-id=pretrain.
     See docs/scale.md.
 
     Example: gformer launch --standalone --nproc-per-node 4 meta-train --source data/sources

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-SHARED = ("pretrain", "meta-train")
+SHARED = ("pretrain", "meta-train", "evaluate", "adapt")
 """Commands whose work several processes share. Of any other, each process would do the whole."""
 
 
