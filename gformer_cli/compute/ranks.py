@@ -19,7 +19,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from gformer_cli.compute.launched import Seat
 from gformer_cli.errors import GformerError, WorkError
-from gformer_cli.progress import StopRequest, stoppable
+from gformer_cli.progress import Progress, StopRequest, stoppable
 
 Value = TypeVar("Value")
 PATIENCE = timedelta(minutes=30)
@@ -80,6 +80,36 @@ def first() -> bool:
 def mine(items: Sequence[Value]) -> Sequence[Value]:
     """Every size-th of `items`, from the rank-th on: this process's share."""
     return items[rank() :: size()]
+
+
+def fair_shares(costs: Sequence[int]) -> list[list[int]]:
+    """The pieces of work of each process, by their numbers, so that all have about as much of the `costs`.
+
+    Each piece, the dearest first, goes to who has least. The same in every process.
+    """
+    spent, shares = [0] * size(), [list[int]() for _ in range(size())]
+    for number in sorted(range(len(costs)), key=lambda number: -costs[number]):
+        least = spent.index(min(spent))
+        spent[least] += costs[number]
+        shares[least].append(number)
+    return [sorted(share) for share in shares]
+
+
+def together(shares: Sequence[Sequence[int]], own: Sequence[Value]) -> list[Value]:
+    """What all processes have made of their `fair_shares`, in the order of the pieces; this one gives its `own`."""
+    found = {
+        number: value
+        for share, values in zip(shares, gathered(own), strict=True)
+        for number, value in zip(share, values, strict=True)
+    }
+    return [found[number] for number in sorted(found)]
+
+
+def tell_idle(pieces: int, why: str, progress: Progress) -> None:
+    """Warn where there are more processes than `pieces` of work at a time."""
+    idle = size() - pieces
+    if idle > 0:
+        progress.warning(f"{idle} of {size()} processes will wait for the others: {why}")
 
 
 def summed(tensor: torch.Tensor) -> torch.Tensor:

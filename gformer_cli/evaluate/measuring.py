@@ -56,6 +56,7 @@ def measure(
 
     with ranks.stoppable_together() as stop:
         if ranks.size() > 1:
+            ranks.tell_idle(len(waiting), f"streams to measure: {len(waiting)}", progress)
             pace = pick_pace(cores, device, Silent())
             harness = Harness(load(), plan, device=device, workers=workers, strict=strict, pace=pace)
             measure_over_ranks(harness, waiting, add, stop)

@@ -86,15 +86,16 @@ class GuardCalibration:
 
         The workers of a `crew` hold the trainer of the generator, and share the batches; so do processes of torchrun.
         """
-        progress.begin("calibrating the guard", len(ranks.mine(self.batches)))
+        shares = ranks.fair_shares([batch.size for batch in self.batches])
+        progress.begin("calibrating the guard", len(shares[ranks.rank()]))
         measured: list[_Measured] = []
         if crew is None:
             found = []
-            for batch in ranks.mine(self.batches):
-                one = self._measure(batch)
+            for number in shares[ranks.rank()]:
+                one = self._measure(self.batches[number])
                 found.append((one.calibration, one.source))
                 progress.advance()
-            everything = ranks.in_order(ranks.gathered(found))
+            everything = ranks.together(shares, found)
             measured = [_Measured(batch, *one) for batch, one in zip(self.batches, everything, strict=True)]
         else:
             weights, starts = flat(self.model.generator), range(0, len(self.batches), _PIECE)

@@ -7,7 +7,7 @@ from functools import partial
 
 from gformer_cli.compute import ranks
 from gformer_cli.data.loader import Reader, Tensors
-from gformer_cli.train.episodes import EpisodeWork
+from gformer_cli.train.episodes import EpisodeWork, validation_shares
 
 Numbered = tuple[int, int]
 """A run, and the number of one of its episodes."""
@@ -25,7 +25,7 @@ def read_ahead(
     `onwards` gives the training episodes from one on. Validation episodes come run by run. Returns what reads them.
     """
     every = [(run, number) for run, work in enumerate(works) for number in range(len(work.validation))]
-    held_out = ranks.mine(every)  # as validation deals them out
+    held_out = [every[place] for place in validation_shares(works)[ranks.rank()]]
 
     def drawn(key: Numbered) -> Tensors:
         return works[key[0]].sampler.draw(key[1]).read()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch.nn import functional as F
 
+from gformer_cli.compute import ranks
 from gformer_cli.compute.device import autocast
 from gformer_cli.compute.pace import Pace
 from gformer_cli.core.backbone import Backbone
@@ -226,6 +227,16 @@ class EpisodeWork:
         watch = self.divergence if method == "gformer" else source_divergence(self.settings)
         right = watch.check_logits(logits).argmax(dim=1) == episode.labels(self.device)
         return float(right.float().mean())
+
+
+def cost_of(episode: Episode) -> int:
+    """About how long a generator takes over it, in images."""
+    return sum(len(positions) + _CALL for positions in (episode.positions, *episode.earlier))
+
+
+def validation_shares(works: Sequence[EpisodeWork]) -> list[list[int]]:
+    """Which validation episodes each process of torchrun looks at; they are numbered run by run."""
+    return ranks.fair_shares([cost_of(episode) for work in works for episode in work.validation])
 
 
 Works = Mapping[str, Sequence[EpisodeWork]]

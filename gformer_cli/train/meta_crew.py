@@ -61,8 +61,9 @@ def train_generators(
     this process and others, those share them instead. A guard is calibrated where there is one run, and the settings
     want it: it is a network's own. Where this process has no crew, `workers` read images ahead.
     """
-    _tell_idle(episodes_of_step(settings, len(sources)), progress)
-    size = crew_size(cores, len(wanted) * episodes_of_step(settings, len(sources)), device)
+    episodes = episodes_of_step(settings, len(sources))
+    ranks.tell_idle(episodes, f"episodes of a step: {episodes} (meta_train.episodes_per_step)", progress)
+    size = crew_size(cores, len(wanted) * episodes, device)
     pace = pick_pace(cores, device, progress) if size == 1 else Pace(1)
     trainers = _make_trainers(wanted, sources, settings, place, device, pace, workers if size == 1 else 0)
     with ExitStack() as stack, ranks.stoppable_together() as stop:
@@ -79,16 +80,6 @@ def train_generators(
                 trainer.crew = crew
             figures = _train_together(trainers, progress, stop)
         return Trained(trainers, figures, _guard(trainers[GENERATOR], progress))
-
-
-def _tell_idle(episodes: int, progress: Progress) -> None:
-    """Where torchrun has started more processes than a step has `episodes`."""
-    idle = ranks.size() - episodes
-    if idle > 0:
-        progress.warning(
-            f"{idle} of {ranks.size()} processes will wait for the others: a step has {episodes} "
-            f"episode{'' if episodes == 1 else 's'}. More of them are another training: meta_train.episodes_per_step"
-        )
 
 
 def _make_trainers(

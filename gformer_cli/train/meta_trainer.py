@@ -26,7 +26,7 @@ from gformer_cli.train.checkpoint import Checkpoint
 from gformer_cli.train.divergence import Divergence
 from gformer_cli.train.episode_reading import read_ahead
 from gformer_cli.train.episode_sources import EpisodeSource, averaged, episodes_of, runs_of_step
-from gformer_cli.train.episodes import FIGURES, Works, flat, learn, look, put
+from gformer_cli.train.episodes import FIGURES, Works, cost_of, flat, learn, look, put, validation_shares
 from gformer_cli.train.loop import Loop
 from gformer_cli.train.schedule import learning_rate_at, set_learning_rate
 
@@ -273,7 +273,11 @@ class MetaTrainer:
 
     def _own_episodes(self, step: int) -> Sequence[tuple[int, int]]:
         """Those that this process shows: all, unless torchrun has started others."""
-        return ranks.mine([*self._episodes(step)])
+        episodes = [*self._episodes(step)]
+        if ranks.size() == 1:
+            return episodes
+        costs = [cost_of(self.works[run].sampler.draw(number)) for run, number in episodes]
+        return [episodes[place] for place in ranks.fair_shares(costs)[ranks.rank()]]
 
     def _onwards(self, key: tuple[int, int]) -> Iterator[tuple[int, int]]:
         """This process's episodes from one on, to the last."""
@@ -294,7 +298,9 @@ class MetaTrainer:
             for run, work in enumerate(self.works)
             for number in range(len(work.validation))
         ]
-        found = iter(ranks.in_order(ranks.gathered(map_in_order(self.crew, look, ranks.mine(pieces)))))
+        shares = validation_shares(self.works)
+        own = [pieces[number] for number in shares[ranks.rank()]]
+        found = iter(ranks.together(shares, map_in_order(self.crew, look, own)))
         return [list(itertools.islice(found, len(work.validation))) for work in self.works]
 
     def worst_loss(self) -> float:

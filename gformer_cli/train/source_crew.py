@@ -120,6 +120,7 @@ def train_source_models(
     crew: Crew[SourceWork]
     with ranks.stoppable_apart() as stop:
         size = crew_size(cores, len(parts), device)
+        ranks.tell_idle(len(parts), f"models to train: {len(parts)}", progress)
         if size == 1:
             domains = {domain.name: domain for domain in loaded}
             mine = {label: [domains[name] for name in names] for label, names in parts.items()}

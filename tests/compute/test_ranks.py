@@ -10,7 +10,7 @@ import torch
 
 from gformer_cli.compute import ranks
 from gformer_cli.compute.ranks import Agreed
-from gformer_cli.progress import StopRequest
+from gformer_cli.progress import Silent, StopRequest
 
 PROGRAM = """
 import json, sys
@@ -25,6 +25,9 @@ agreed = ranks.Agreed(own)
 found = {
     "sum": ranks.summed(torch.tensor([1.0, float(ranks.rank())])).tolist(),
     "from first": ranks.from_first(lambda: f"made by {ranks.rank()}"),
+    "together": ranks.together(
+        ranks.fair_shares([1, 9, 2, 8, 3]), [10 * place for place in ranks.fair_shares([1, 9, 2, 8, 3])[ranks.rank()]]
+    ),
     "mine": ranks.gathered(list(ranks.mine(range(7)))),
     "in order": ranks.in_order(ranks.gathered(ranks.mine("abcdefg"))),
     "to first": ranks.from_first(lambda told=ranks.to_first(ranks.rank()): told),
@@ -48,6 +51,7 @@ def test_three_processes_tell_each_other(tmp_path: Path) -> None:
     assert everyone[0] == {
         "sum": [3.0, 3.0],
         "from first": "made by 0",
+        "together": [0, 10, 20, 30, 40],
         "mine": [[0, 3, 6], [1, 4], [2, 5]],
         "in order": list("abcdefg"),
         "to first": [0, 1, 2],
@@ -66,3 +70,27 @@ def test_alone_each_call_is_what_one_process_does() -> None:
     request = Agreed(own)
     own.requested = True
     assert request.requested is False and request.agree() is True and request.requested is True
+
+
+def test_more_processes_than_work_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Told(Silent):
+        def __init__(self) -> None:
+            self.lines: list[str] = []
+
+        def warning(self, text: str) -> None:
+            self.lines.append(text)
+
+    told = Told()
+    monkeypatch.setattr(ranks, "size", lambda: 4)
+    ranks.tell_idle(4, "models to train: 4", told)
+    assert told.lines == []
+    ranks.tell_idle(3, "models to train: 3", told)
+    assert told.lines == ["1 of 4 processes will wait for the others: models to train: 3"]
+
+
+def test_fair_shares_cost_about_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ranks.fair_shares([5, 1, 3]) == [[0, 1, 2]]
+    monkeypatch.setattr(ranks, "size", lambda: 2)
+    assert ranks.fair_shares([64, 8, 64, 8, 8]) == [[0, 1, 4], [2, 3]]  # every second one would give 136 and 16
+    assert ranks.fair_shares([7]) == [[0], []]
+    assert ranks.fair_shares([1, 2, 3, 4]) == [[0, 3], [1, 2]]
