@@ -266,7 +266,7 @@ def _read(
 
 def _has(file: ImageFile, sha256: str) -> bool:
     try:
-        return hashlib.sha256(read_bytes(file.path)).hexdigest() == sha256
+        return hashlib.sha256(read_bytes(file)).hexdigest() == sha256
     except (OSError, ValueError):  # told when it is read
         return False
 

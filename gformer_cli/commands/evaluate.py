@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gformer_cli.commands import evaluate_options as own
 from gformer_cli.commands import options
 from gformer_cli.commands.dry_run import show_prediction_plan
-from gformer_cli.commands.found import find_images, known_of
+from gformer_cli.commands.found import SOURCE_SPLITS, TARGET_SPLITS, find_images, known_of
 from gformer_cli.commands.locations import pick_model, pick_results
 from gformer_cli.console import Terminal
 from gformer_cli.errors import InputError
@@ -94,7 +94,8 @@ def evaluate(
         device = "cpu"
     bundle = load_model(model, threads=cores.count, own_backbone=backbone, white_level=white_level)
     known = known_of(bundle.header, options.read_class_map(class_map, bundle.header.classes))
-    found = [_found(terminal, folders, layout, known, strict=strict) for folders in (target, source)]
+    given = ((target, TARGET_SPLITS), (source, SOURCE_SPLITS))
+    found = [_found(terminal, folders, layout, known, splits, strict=strict) for folders, splits in given]
     targets, sources = (part.domains for part in found)
     left_aside = count_suffixes(file for part in found for file in part.aside)
     wish = plan.Wish(
@@ -127,8 +128,8 @@ def evaluate(
         show_prediction_plan(terminal, domains, where, decoders, files, planned.choices | {"tune": tune}, left_aside)
         return
     how = _How(tune=tune, resume=resume, strict=strict, device=where, workers=decoders, cores=cores, jobs=jobs)
-    given = {"label_skew": label_skew, "limit": limit, "tune": tune, "device": str(where)}
-    run_as = {"command": options.command_line(), **planned.choices, **given}
+    rest = {"label_skew": label_skew, "limit": limit, "tune": tune, "device": str(where)}
+    run_as = {"command": options.command_line(), **planned.choices, **rest}
     results = _measure(terminal, bundle, planned, sources, model, backbone, output, how, run_as)
     if not ranks.first():
         return
@@ -150,8 +151,18 @@ class _How:
     jobs: int
 
 
-def _found(terminal: Terminal, folders: list[Path] | None, layout: Layout, known: Known, *, strict: bool) -> Found:
-    return find_images(terminal, folders, layout, strict=strict, known=known) if folders else Found()
+def _found(
+    terminal: Terminal,
+    folders: list[Path] | None,
+    layout: Layout,
+    known: Known,
+    splits: Collection[str],
+    *,
+    strict: bool,
+) -> Found:
+    if not folders:
+        return Found()
+    return find_images(terminal, folders, layout, strict=strict, known=known, splits=splits)
 
 
 def _measure(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,11 @@ from gformer_cli.folders.domains import find_images as find
 
 if TYPE_CHECKING:
     from gformer_cli.bundle import BundleHeader
+
+
+SOURCE_SPLITS = ("train", "validation")
+"""What is learnt from, where a table or shards name splits."""
+TARGET_SPLITS = ("test",)
 
 
 def known_of(header: BundleHeader, class_map: Mapping[str, str] | None = None) -> Known:
@@ -28,13 +33,14 @@ def find_images(
     unlabelled: bool = False,
     strict: bool = False,
     known: Known | None = None,
+    splits: Collection[str] = (),
 ) -> Found:
     """`data.folders.find_images`, and a line on stderr for whatever a user might miss.
 
     With `strict`, also raises `InputError` for an image in a format that is not read and for a folder that was not
     looked into.
     """
-    found = find(folders, layout, unlabelled=unlabelled, known=known)
+    found = find(folders, layout, unlabelled=unlabelled, known=known, splits=splits)
     if strict:
         check_all_read(found.aside, found.unseen)
     if found.empty:
@@ -44,6 +50,9 @@ def find_images(
         terminal.warning("folders that were not looked into:")
         terminal.listed([f"{shortened(str(path))}: {reason}" for path, reason in found.unseen])
     _tell_aside(terminal, found)
+    if found.left_out:
+        one = "image is" if found.left_out == 1 else "images are"
+        terminal.message(f"{found.left_out} {one} left out: of another split than {' and '.join(splits)}")
     if layout is Layout.auto and not unlabelled and not (known and known.classes):
         _tell_reading(terminal, found)
     return found

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from gformer_cli.commands import caching, options
 from gformer_cli.commands import meta_train_options as own
-from gformer_cli.commands import options
 from gformer_cli.commands.dry_run import show_training_plan
-from gformer_cli.commands.found import find_images
+from gformer_cli.commands.found import SOURCE_SPLITS, find_images
 from gformer_cli.commands.locations import again, pick_run
 from gformer_cli.commands.meta_train_start import begun_with, with_start
 from gformer_cli.commands.several_runs import by_run, meta_train_several
@@ -48,6 +48,8 @@ def meta_train(
     seed: options.Seed = None,
     device: options.Device = "auto",
     workers: options.Workers = None,
+    cache: caching.Folder = None,
+    cache_size: caching.Size = None,
     threads: options.Threads = None,
     strict: options.Strict = False,
     resume: options.Resume = False,
@@ -71,6 +73,7 @@ def meta_train(
     data/b --out both.safetensors
     """
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
+    kept = caching.Cache(cache, cache_size)
     if len(run or ()) > 1:
         meta_train_several(
             terminal,
@@ -90,6 +93,7 @@ def meta_train(
             layout=layout,
             device=device,
             workers=workers,
+            cache=kept,
             cores=options.pick_cores(terminal, threads),
             strict=strict,
             resume=resume,
@@ -125,7 +129,15 @@ def meta_train(
     source_data = None if first else folder.source()
     classes_of = _class_map(imported, class_map)
     known = Known() if source_data is None else Known(source_data.classes, source_data.domains, classes_of)
-    found = find_images(terminal, source, layout, strict=strict, known=known, unlabelled=imported is not None)
+    found = find_images(
+        terminal,
+        source,
+        layout,
+        strict=strict,
+        known=known,
+        unlabelled=imported is not None,
+        splits=SOURCE_SPLITS,
+    )
     training = SourceTraining(
         terminal,
         found.domains,
@@ -133,6 +145,7 @@ def meta_train(
         folder,
         device=pick_device(device),
         workers=pick_workers(workers),
+        cache=kept,
         cores=options.pick_cores(terminal, threads),
         strict=strict,
         resume=resume,
@@ -264,6 +277,7 @@ def _train(training: SourceTraining, settings: Settings) -> MetaTrainResult:
             training.run,
             device=training.device,
             workers=training.workers,
+            store=training.cache.open(),
             cores=training.cores,
             strict=training.strict,
             resume=training.resume,

@@ -87,7 +87,8 @@ Source = Annotated[
     typer.Option(
         "--source",
         metavar="DIR",
-        help="Labelled images: a domain (DIR/class/image) or a root of domains (DIR/domain/class/image). Repeatable.",
+        help="Labelled images: a domain (DIR/class/image), a root of domains (DIR/domain/class/image), a table (.csv, "
+        ".parquet) or shards ('NAME-{000..127}.tar'). Repeatable.",
         show_default=False,
     ),
 ]
@@ -217,7 +218,7 @@ Workers = Annotated[
         "--workers",
         parser=_workers,
         metavar="N|auto",
-        help="Threads that decode images; 0 decodes in the main one. Default: auto, one a core, at most eight.",
+        help="Threads or processes that read images; 0: the main one does. Default: auto, one a core, at most eight.",
         show_default=False,
     ),
 ]

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from gformer_cli.commands import options
+from gformer_cli.commands import caching, options
 from gformer_cli.commands.dry_run import show_training_plan
-from gformer_cli.commands.found import find_images
+from gformer_cli.commands.found import SOURCE_SPLITS, find_images
 from gformer_cli.commands.locations import again, pick_run
 from gformer_cli.console import Terminal
 from gformer_cli.folders.domains import Layout, count_suffixes
@@ -38,6 +38,8 @@ def pretrain(
     seed: options.Seed = None,
     device: options.Device = "auto",
     workers: options.Workers = None,
+    cache: caching.Folder = None,
+    cache_size: caching.Size = None,
     threads: options.Threads = None,
     strict: options.Strict = False,
     resume: options.Resume = False,
@@ -55,6 +57,7 @@ def pretrain(
     from gformer_cli import config
 
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
+    kept = caching.Cache(cache, cache_size)
     settings = config.resolve(
         preset=preset,
         assignments=set_ or (),
@@ -67,7 +70,7 @@ def pretrain(
             "seed": seed,
         },
     )
-    found = find_images(terminal, source, layout, strict=strict)
+    found = find_images(terminal, source, layout, strict=strict, splits=SOURCE_SPLITS)
     domains, left_aside = found.domains, count_suffixes(found.aside)
     folder = pick_run(terminal, run)
     terminal.details(config.to_yaml(settings))
@@ -84,6 +87,7 @@ def pretrain(
         RunFolder(folder),
         device=where,
         workers=decoders,
+        cache=kept,
         cores=options.pick_cores(terminal, threads),
         strict=strict,
         resume=resume,

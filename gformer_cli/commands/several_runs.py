@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperCommand
 
-from gformer_cli.commands.found import find_images
+from gformer_cli.commands.caching import Cache
+from gformer_cli.commands.found import SOURCE_SPLITS, find_images
 from gformer_cli.commands.meta_train_start import begun_with, with_start
 from gformer_cli.commands.options import DOMAIN_COLUMNS, domain_rows
 from gformer_cli.console import Terminal, percent, table
@@ -73,6 +74,7 @@ class SeveralRuns:
     out: Path
     device: torch.device
     workers: int
+    cache: Cache
     cores: Cores
     strict: bool
     resume: bool
@@ -121,6 +123,7 @@ class SeveralRuns:
                 self.out,
                 device=self.device,
                 workers=self.workers,
+                store=self.cache.open(),
                 cores=self.cores,
                 strict=self.strict,
                 resume=self.resume,
@@ -168,6 +171,7 @@ def meta_train_several(
     layout: Layout,
     device: str,
     workers: int | None,
+    cache: Cache,
     cores: Cores,
     strict: bool,
     resume: bool,
@@ -207,7 +211,14 @@ def meta_train_several(
     for root, sources in groups:
         run = RunFolder(root)
         source = run.source()
-        found = find_images(terminal, sources, layout, strict=strict, known=Known(source.classes, source.domains, {}))
+        found = find_images(
+            terminal,
+            sources,
+            layout,
+            strict=strict,
+            known=Known(source.classes, source.domains, {}),
+            splits=SOURCE_SPLITS,
+        )
         left_aside += found.aside
         runs.append((run, found.domains))
     several = SeveralRuns(
@@ -217,6 +228,7 @@ def meta_train_several(
         out,
         device=pick_device(device),
         workers=pick_workers(workers),
+        cache=cache,
         cores=cores,
         strict=strict,
         resume=resume,

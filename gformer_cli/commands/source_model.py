@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gformer_cli.commands.caching import Cache
 from gformer_cli.compute.threads import Cores
 from gformer_cli.console import Terminal, percent, table
 from gformer_cli.folders.domains import Domain
@@ -30,6 +31,7 @@ class SourceTraining:
     run: RunFolder
     device: torch.device
     workers: int
+    cache: Cache
     cores: Cores
     strict: bool
     resume: bool
@@ -79,6 +81,7 @@ class SourceTraining:
                 self.run,
                 device=self.device,
                 workers=self.workers,
+                store=self.cache.open(),
                 cores=self.cores,
                 strict=self.strict,
                 resume=self.resume,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gformer_cli.commands.found import find_images
+from gformer_cli.commands.found import TARGET_SPLITS, find_images
 from gformer_cli.commands.locations import STDOUT
 from gformer_cli.console import Terminal
 from gformer_cli.errors import InputError
@@ -32,7 +32,7 @@ def find_targets(
     """What lies in `targets`; `-` alone is the list on stdin. Raises `InputError`; see `found.find_images`."""
     check_targets(targets)
     if STDOUT not in targets:
-        return find_images(terminal, targets, layout, unlabelled=True, strict=strict, known=known)
+        return find_images(terminal, targets, layout, unlabelled=True, strict=strict, known=known, splits=TARGET_SPLITS)
     stream: Any = sys.stdin
     domain = listed_domain(stream.buffer)
     terminal.message(f"{len(domain.files)} files named on standard input")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import NamedTuple
 from gformer_cli.errors import InputError
 from gformer_cli.files import atomic_path, open_regular
 from gformer_cli.folders.domains import ImageFile
-from gformer_cli.images.headers import Status
+from gformer_cli.images.opening import Status
 
 _COLUMNS = ["domain", "path", "size", "mtime_ns", "samples", "sha256"]
 _NAMES = "surrogateescape"
@@ -57,7 +58,9 @@ class Inventory:
             with io.TextIOWrapper(io.FileIO(open_regular(path)), "utf-8", errors=_NAMES, newline="") as file:
                 for row in csv.DictReader(file):
                     status = Status(int(row["size"]), int(row["mtime_ns"]))
-                    self._known[row["domain"], row["path"]] = Known(status, row["samples"], row["sha256"] or None)
+                    self._known[row["domain"], row["path"]] = Known(
+                        status, sys.intern(row["samples"]), row["sha256"] or None
+                    )
         except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
             raise InputError(f"cannot read {path}: {error}", "Remove it: the images are looked at again.") from None
 

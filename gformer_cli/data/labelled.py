@@ -21,9 +21,12 @@ from gformer_cli.data.inventory import Inventory, Known, Statuses, within, write
 from gformer_cli.data.looking import Headers, Look, Pixels
 from gformer_cli.errors import InputError, WorkError
 from gformer_cli.folders.domains import Domain, ImageFile, nfc
+from gformer_cli.folders.gathering import VALIDATION
 from gformer_cli.images.decoding import in_order
-from gformer_cli.images.headers import hash_file, status_of
+from gformer_cli.images.headers import hash_file
+from gformer_cli.images.opening import status_of
 from gformer_cli.images.preprocessing import Preprocessing, Skipped, read_image
+from gformer_cli.images.store import PixelStore
 from gformer_cli.seeding import derive_seed
 
 CACHE_BYTES = 2 << 30
@@ -54,6 +57,8 @@ class LabelledDomain(Dataset[torch.Tensor]):
     """Whether damage that no header shows is an error."""
     damage: Damage = field(default_factory=Damage)
     """What was met of it."""
+    store: PixelStore | None = None
+    """Where decoded images are kept on disk."""
 
     @property
     def is_hashed(self) -> bool:
@@ -81,7 +86,7 @@ class LabelledDomain(Dataset[torch.Tensor]):
             file = self.files[other]
             if self.damage.knows(str(file.path)):
                 continue
-            item = read_image(file, self.preprocessing)
+            item = read_image(file, self.preprocessing, self.store)
             if not isinstance(item, Skipped):
                 return item.pixels
             found = Skipped(str(file.path), item.reason)
@@ -147,23 +152,26 @@ def load_labelled(
     workers: int,
     strict: bool = False,
     inventory: Inventory | None = None,
+    store: PixelStore | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> tuple[list[LabelledDomain], list[Skipped]]:
     """The images of `domains`, and what was skipped (paths include the domain's root).
 
     What fits into memory is decoded. Of the rest headers are read, unless `inventory` knows the file as it is now.
-    `advance` is called after each file. Raises `InputError` for an unreadable image with `strict`, and for a
-    class of a domain in which no readable image is left.
+    `store` keeps what is decoded on disk. `advance` is called after each file. Raises `InputError` for an unreadable
+    image with `strict`, and for a class of a domain in which no readable image is left.
     """
     index = {name: number for number, name in enumerate(classes)}
     preprocessing = preprocessing.among(domains)
     look: Look = Headers(preprocessing, inventory or Inventory())
     if fits_into_memory(sum(len(domain.files) for domain in domains), preprocessing.image_size):
-        look = Pixels(preprocessing)
+        look = Pixels(preprocessing, store)
     loaded: list[LabelledDomain] = []
     skipped: list[Skipped] = []
     for domain in domains:
-        own = LabelledDomain(domain.name, [], torch.empty(0), [], [], [], preprocessing, [], domain.root, strict=strict)
+        own = LabelledDomain(
+            domain.name, [], torch.empty(0), [], [], [], preprocessing, [], domain.root, strict=strict, store=store
+        )
         files: list[ImageFile] = []
         for file, item in zip(domain.files, in_order(look.within(domain), domain.files, workers=workers), strict=True):
             advance()
@@ -240,7 +248,7 @@ def _by_class(labels: torch.Tensor, positions: Sequence[int]) -> dict[int, list[
 
 
 def split(domains: Sequence[Sequence[ImageFile]], fraction: float, seed: int) -> list[tuple[list[int], list[int]]]:
-    """Per domain the positions for training and for validation: `fraction` of each class, by hashed file name.
+    """Per domain the positions for training and for validation: as files say, else `fraction` of each class, by name.
 
     The same class and file name goes the same way in every domain, so that one object photographed under
     several conditions is never on both sides; that comes before the exact share. Small groups choose first.
@@ -249,6 +257,8 @@ def split(domains: Sequence[Sequence[ImageFile]], fraction: float, seed: int) ->
     groups: dict[tuple[int, str], set[str]] = {}
     for number, files in enumerate(domains):
         for file in files:
+            if file.split:
+                continue
             groups.setdefault((number, str(file.label)), set()).add(nfc(file.path.name))
     held: dict[str, dict[str, bool]] = {label: {} for _, label in groups}
     for (_, label), names in sorted(groups.items(), key=lambda item: (len(item[1]), item[0])):
@@ -263,7 +273,8 @@ def split(domains: Sequence[Sequence[ImageFile]], fraction: float, seed: int) ->
         train: list[int] = []
         validation: list[int] = []
         for position, file in enumerate(files):
-            (validation if held[str(file.label)][nfc(file.path.name)] else train).append(position)
+            held_out = file.split == VALIDATION if file.split else held[str(file.label)][nfc(file.path.name)]
+            (validation if held_out else train).append(position)
         sides.append((train, validation))
     return sides
 
@@ -275,7 +286,7 @@ def fingerprint(domains: Sequence[LabelledDomain]) -> str:
     """
     assert all(domain.is_hashed for domain in domains)
     rows = sorted(
-        f"{domain.name}/{file.label}/{file.path.name}/{digest}"
+        f"{domain.name}/{file.label}/{file.path.name}/{digest}" + (f"/{file.split}" if file.split else "")
         for domain in domains
         for file, digest in zip(domain.files, domain.digests, strict=True)
     )

@@ -6,6 +6,7 @@ on reads what it would have read.
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -66,15 +67,16 @@ class Reader(Generic[Key]):
 
     def _start(self, key: Key) -> Iterator[tuple[Key, Any]]:
         if self._loader is None:
-            shared = self._pinned and _shared_memory() >= _SHARED
+            shared = _shared_memory() >= _SHARED
             self._loader = DataLoader(
                 _Results(self._read, shared),
                 batch_size=None,
                 sampler=self._keys,
                 num_workers=self._workers,
-                pin_memory=shared,
+                pin_memory=shared and self._pinned,
                 multiprocessing_context="fork",
                 persistent_workers=True,  # to go on elsewhere takes no new ones
+                worker_init_fn=_leave_shared,
             )
         self._keys.keys = self._onwards(key)
         with interrupts.held_back():  # Ctrl-C is for the process that trains
@@ -111,6 +113,11 @@ class _Results(Dataset[Any]):
             return key, _Failed(error)
         # arrays go through a pipe, tensors through shared memory
         return key, tensors if self._shared else tuple(tensor.numpy() for tensor in tensors)
+
+
+def _leave_shared(_worker: int) -> None:
+    """Keep the garbage collector from writing to what this process shares with the one that it was forked off."""
+    gc.freeze()
 
 
 def _unpacked(found: Any) -> Tensors:

@@ -12,8 +12,10 @@ import torch
 from gformer_cli.data.inventory import Inventory, Known
 from gformer_cli.folders.domains import Domain, ImageFile
 from gformer_cli.images.depth import STANDARD
-from gformer_cli.images.headers import Status, check_header, status_of
+from gformer_cli.images.headers import check_header
+from gformer_cli.images.opening import Status, status_of
 from gformer_cli.images.preprocessing import Preprocessing, Skipped, read_image
+from gformer_cli.images.store import PixelStore
 
 EIGHT_BITS = "8 bits"
 """What an inventory says of files whose samples need no levels."""
@@ -39,6 +41,7 @@ class Pixels:
     """Decodes them."""
 
     preprocessing: Preprocessing
+    store: PixelStore | None
 
     def within(self, _domain: Domain) -> Callable[[ImageFile], Seen | Skipped]:
         return self._look
@@ -48,7 +51,7 @@ class Pixels:
             status = status_of(file)
         except OSError as error:
             return Skipped(file.relative, error.strerror or str(error))
-        item = read_image(file, self.preprocessing)
+        item = read_image(file, self.preprocessing, self.store)
         return item if isinstance(item, Skipped) else Seen(Known(status, digest=item.digest), item.pixels)
 
 

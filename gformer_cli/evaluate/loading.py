@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import torch
 
 from gformer_cli.bundle import Described
 from gformer_cli.data.cache import ImageCache
 from gformer_cli.data.corruptions import CORRUPTIONS
+from gformer_cli.data.inventory import within
 from gformer_cli.data.labelled import unreadable
 from gformer_cli.data.streams import Condition, StreamBatch
 from gformer_cli.folders.domains import Domain, ImageFile
@@ -43,7 +45,10 @@ class Loader:
         self.depth = bundle.depth
         self.preprocessing = bundle.preprocessing
         self.index = {name: number for number, name in enumerate(bundle.header.classes)}
-        self.domains = domains
+        self._owners: dict[Path, Domain] = {}
+        for domain in domains:
+            for file in domain.files:
+                self._owners.setdefault(file.path, domain)
         self.device = device
         self.strict = strict
         self.images = ImageCache(bundle.preprocessing, workers=workers)
@@ -83,5 +88,5 @@ class Loader:
 
     def place(self, file: ImageFile) -> str:
         """Domain and path inside it: results name no place on this machine."""
-        owner = next(domain for domain in self.domains if file.path.is_relative_to(domain.root))
-        return f"{owner.name}/{file.path.relative_to(owner.root).as_posix()}"
+        owner = self._owners[file.path]
+        return f"{owner.name}/{within(owner.root, file)}"

@@ -11,10 +11,11 @@ are those of the files.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from gformer_cli.errors import InputError
 from gformer_cli.folders.nesting import LABELS_WANTED, Known, Layout, choose_layout, nfc
@@ -37,16 +38,32 @@ __all__ = [
     "nfc",
 ]
 
+TABLES = (".csv", ".parquet")
+"""Suffixes of tables of images."""
+SHARDS = (".tar",)
+"""Those of archives of images."""
 _ACCESS = "Check its permissions, and that nothing moves it meanwhile."
 
 
-@dataclass(frozen=True)
+class Part(NamedTuple):
+    """The bytes of a file within an archive."""
+
+    archive: Path
+    start: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class ImageFile:
     """One image: where it lies, its name relative to the folder the user gave, and its class if known."""
 
     path: Path
     relative: str
     label: str | None
+    split: str = ""
+    """`train`, `validation` or `test`, where the user has said so."""
+    part: Part | None = None
+    """Where it lies in an archive; its path is then that of the archive, with its own behind."""
 
 
 @dataclass(frozen=True)
@@ -86,15 +103,23 @@ class Found:
     """Folders that were not looked into, and why: they lie too deep."""
     empty: list[Path] = field(default_factory=list)
     """Folders in the place of a domain that hold no image."""
+    left_out: int = 0
+    """Images of other splits than those that were asked for."""
 
 
 def find_images(
-    folders: Sequence[Path], layout: Layout = Layout.auto, *, unlabelled: bool = False, known: Known | None = None
+    folders: Sequence[Path],
+    layout: Layout = Layout.auto,
+    *,
+    unlabelled: bool = False,
+    known: Known | None = None,
+    splits: Collection[str] = (),
 ) -> Found:
     """What lies below `folders`, domains in the order given (those of one root sorted by name).
 
     `unlabelled` also admits flat folders: every image below one is taken, with no label. `known` tells which nesting is
-    meant, how names are spelled, and of which class folders of other names are.
+    meant, how names are spelled, and of which class folders of other names are. In the place of a folder there may be a
+    table (`tables`) or a pattern of shards (`shards`); of both the images of `splits` are taken, or all.
 
     Raises `InputError` for a missing folder, one without images (where it is the only one or labels are wanted), a
     nesting that can be read two ways, two spellings of one name, and two domains of one name.
@@ -103,6 +128,14 @@ def find_images(
     known = known or Known()
     found = Found()
     for folder in folders:
+        if is_named_one_by_one(folder):
+            from gformer_cli.folders.gathering import gather  # which builds on this module
+
+            gathering = gather(folder, known, splits, unlabelled=unlabelled)
+            found.domains += gathering.domains()
+            found.aside += gathering.aside
+            found.left_out += gathering.left_out
+            continue
         listing = _list(folder)
         found.aside += listing.aside
         found.unseen += listing.unseen
@@ -128,16 +161,34 @@ def find_domains(
 def check_folders_exist(folders: Sequence[Path]) -> None:
     """Raises `InputError` for a folder that is not there, is no folder, or is named twice."""
     for number, folder in enumerate(folders):
+        if is_named_one_by_one(folder):
+            _check_named(folder, folders[:number])
+            continue
         try:
             if not folder.exists():
                 raise InputError(f"no such folder: {folder}", "Check the path; it must be a folder of images.")
         except OSError as error:
             raise InputError(f"cannot read folder {folder}: {error.strerror}", _ACCESS) from None
         if not folder.is_dir():
-            raise InputError(f"not a folder: {folder}", "Give the folder that holds the images, not a file.")
+            raise InputError(
+                f"not a folder: {folder}",
+                "Give the folder that holds the images, a table (.csv, .parquet), or shards (.tar).",
+            )
         for other in folders[:number]:
             if _own_name(other) == _own_name(folder) and _are_one(other, folder):
                 raise InputError(f"folder given twice: {folder}", "Leave out one of the two.")
+
+
+def is_named_one_by_one(path: Path) -> bool:
+    """Whether `path` is no folder of images, but by its name a table of them or a pattern of shards."""
+    return path.suffix.lower() in (*TABLES, *SHARDS) and not path.is_dir()
+
+
+def _check_named(path: Path, before: Sequence[Path]) -> None:
+    if path.suffix.lower() in TABLES and not path.exists():
+        raise InputError(f"no such file: {path}", "Check the path; it must be a table of images.")
+    if path in before:
+        raise InputError(f"{path} is given twice", "Leave out one of the two.")
 
 
 def class_names(domains: Sequence[Domain]) -> list[str]:
@@ -210,7 +261,7 @@ def _domains(listing: _Listing, layout: Layout, unlabelled: bool, known: Known, 
         if not unlabelled:
             raise InputError(f"labels are needed, but {folder} is to be read as a flat folder", LABELS_WANTED)
         files = tuple(ImageFile(folder / name, name, None) for name in images)
-        return [Domain(_known_name(_own_name(folder), known.domains), folder, files, ())]
+        return [Domain(known_name(_own_name(folder), known.domains), folder, files, ())]
     depth = 1 if layout is Layout.domain else 2
     # deeper is fine once the layout is named: folders inside a class folder belong to the class
     astray = [name for name in images if name.count("/") < depth]
@@ -238,9 +289,9 @@ def _domain(name: str, root: Path, prefix: str, listing: _Listing, known: Known)
         if not path.startswith(prefix) or "/" in below:
             continue
         if nfc(below) in mapped:  # several folders may be of one class
-            labels[below] = _known_name(mapped[nfc(below)], known.classes)
+            labels[below] = known_name(mapped[nfc(below)], known.classes)
             continue
-        label = _known_name(below, known.classes)
+        label = known_name(below, known.classes)
         if label in classes:
             raise InputError(
                 f"{root} has two class folders called {label!r}, spelled {classes[label]!a} and {below!a}",
@@ -253,10 +304,10 @@ def _domain(name: str, root: Path, prefix: str, listing: _Listing, known: Known)
         for image in listing.images
         if image.startswith(prefix)
     )
-    return Domain(_known_name(name, known.domains), root, files, tuple(sorted({*labels.values()})))
+    return Domain(known_name(name, known.domains), root, files, tuple(sorted({*labels.values()})))
 
 
-def _known_name(name: str, known: Iterable[str]) -> str:
+def known_name(name: str, known: Iterable[str]) -> str:
     """How `name` is spelled where it is known; else its composed spelling."""
     composed = nfc(name)
     return composed if composed in known else next((other for other in known if nfc(other) == composed), composed)

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
-import stat
 import struct
 import warnings
 from collections import deque
@@ -18,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO, TypeVar
+from typing import IO, TypeVar
 
 from PIL import Image, ImageFile, ImageOps, Jpeg2KImagePlugin, JpegImagePlugin, UnidentifiedImageError
 
@@ -28,6 +26,7 @@ from gformer_cli.folders.formats import FORMATS
 from gformer_cli.images.budget import Budget
 from gformer_cli.images.colour import Refused, to_rgb
 from gformer_cli.images.depth import Kind, Levels, Reach
+from gformer_cli.images.opening import open_file, size_of
 from gformer_cli.images.repair import digest, filled_up, repair
 from gformer_cli.images.samples import Deep, ask_for_low_bytes, describe_samples, mend_transparency, reach_of
 
@@ -166,19 +165,19 @@ def _low_bytes(stream: IO[bytes]) -> Image.Image:
         return made
 
 
-def look_at_samples(path: Path) -> tuple[Kind, Reach] | None:
+def look_at_samples(file: FoundFile) -> tuple[Kind, Reach] | None:
     """What kind of deep samples a file holds, and how far they go.
 
     None where there are none, where the file itself says what is white, and where it cannot be read.
     """
     try:
-        with open_file(path) as stream, Image.open(stream, formats=FORMATS) as image:
+        with open_file(file) as stream, Image.open(stream, formats=FORMATS) as image:
             deep = describe_samples(image)
             if deep is None or deep.own is not None or image.width * image.height > _limit(image):
                 return None
             with _decoding.taking(image.width * image.height * PIXEL_LIMIT // _limit(image)):
                 image.load()
-                with open_file(path) as again:
+                with open_file(file) as again:
                     low = _low_bytes(again) if deep.raw else None
                 return deep.kind, reach_of(image, deep, low)
     except MemoryError:
@@ -255,8 +254,8 @@ _reading = Budget(_FILES)
 def attempt(file: FoundFile, work: Callable[[bytes], Result]) -> Result | Skipped:
     """What `work` makes of the file's bytes, or the reason why the file cannot be used."""
     try:
-        with _reading.taking(min(_size(file.path), _FILES)):
-            data = read_bytes(file.path)
+        with _reading.taking(min(_size(file), _FILES)):
+            data = read_bytes(file)
             if not data:
                 return Skipped(file.relative, "the file is empty")
             return work(data)
@@ -264,37 +263,25 @@ def attempt(file: FoundFile, work: Callable[[bytes], Result]) -> Result | Skippe
         return Skipped(file.relative, describe(error, file.path))
 
 
-def _size(path: Path) -> int:
-    status = path.stat()
-    return status.st_size if stat.S_ISREG(status.st_mode) and status.st_size > _SMALL_FILE else 0
+def _size(file: FoundFile) -> int:
+    size = size_of(file)
+    return size if size > _SMALL_FILE else 0
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(file: FoundFile) -> bytes:
     """The content of a regular file; nothing else is waited for, and no file is read that cannot be an image.
 
     Raises `ValueError` for pipes, devices and files over `FILE_LIMIT`, whatever `decode` would for the header of a
     large file, and `OSError`.
     """
-    with open_file(path) as stream:
-        size = os.fstat(stream.fileno()).st_size
+    with open_file(file) as stream:
+        size = size_of(file)
         if size > FILE_LIMIT:
             raise ValueError(f"the file is larger than {FILE_LIMIT >> 30} GiB")
         if size > _LARGE_FILE:
             Image.open(stream, formats=FORMATS)
             stream.seek(0)
         return stream.read(FILE_LIMIT)
-
-
-def open_file(path: Path) -> BinaryIO:
-    """A regular file; nothing else is waited for. Raises `ValueError` for pipes and devices, and `OSError`."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise ValueError("not a regular file")
-    return open(path, "rb", opener=_without_waiting)  # Path.open takes no opener
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    # what was a file a moment ago may be a pipe now, whose opening waits for a writer
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def describe(error: Exception, path: Path) -> str:

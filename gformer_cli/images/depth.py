@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gformer_cli.folders.domains import Domain
+from gformer_cli.folders.domains import Domain, ImageFile
 
 Kind = Literal["integer", "float"]
 SAMPLE = 32
@@ -55,7 +55,7 @@ class Reach:
     """The largest sample that such a file can hold; infinite for floats."""
 
 
-Look = Callable[[Path], tuple[Kind, Reach] | None]
+Look = Callable[[ImageFile], tuple[Kind, Reach] | None]
 """What kind of samples a file holds and how far they go; None where it has 8 bits, says it itself, or is unreadable."""
 
 
@@ -158,7 +158,7 @@ class Depth:
         assert self._look is not None
         left = SAMPLE
         for file in sorted(domain.files, key=lambda file: (zlib.crc32(_name(file.relative)), file.relative)):
-            seen = self._look(file.path)
+            seen = self._look(file)
             if seen is not None and seen[0] == kind:
                 yield seen[1]
                 left -= 1

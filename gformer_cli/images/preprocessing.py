@@ -6,6 +6,7 @@ An image becomes a uint8 tensor (3, S, S). `decoding.py` tells how files are dec
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -18,8 +19,9 @@ from PIL import Image
 from gformer_cli.folders.domains import Domain, ImageFile
 from gformer_cli.images.colour import require_visible, to_rgb
 from gformer_cli.images.decoding import Skipped, attempt, decode, decode_to, describe, in_order, look_at_samples
-from gformer_cli.images.depth import Depth
+from gformer_cli.images.depth import Depth, Kind, Levels
 from gformer_cli.images.resizing import Resizing, resized
+from gformer_cli.images.store import PixelStore, key_of
 from gformer_cli.settings import DataSettings
 
 __all__ = [
@@ -130,13 +132,42 @@ def pixels_of(data: bytes, path: Path, preprocessing: Preprocessing) -> torch.Te
     )
 
 
-def read_image(file: ImageFile, preprocessing: Preprocessing) -> Decoded | Skipped:
-    """One image from disk, or the reason why it cannot be used."""
+def read_image(file: ImageFile, preprocessing: Preprocessing, store: PixelStore | None = None) -> Decoded | Skipped:
+    """One image from disk, or the reason why it cannot be used. What `store` keeps of its content is not decoded."""
 
     def work(data: bytes) -> Decoded:
-        return Decoded(file, pixels_of(data, file.path, preprocessing), hashlib.sha256(data).hexdigest())
+        digest = hashlib.sha256(data).hexdigest()
+        if store is None:
+            return Decoded(file, pixels_of(data, file.path, preprocessing), digest)
+        return Decoded(file, _stored(store, data, digest, file.path, preprocessing), digest)
 
     return attempt(file, work)
+
+
+def _stored(store: PixelStore, data: bytes, digest: str, path: Path, preprocessing: Preprocessing) -> torch.Tensor:
+    """`pixels_of` from `store`, which takes them in where it has not got them."""
+    key = key_of(digest, preprocessing, preprocessing.reading, preprocessing.reduced_jpeg)
+    shape = 3, preprocessing.image_size, preprocessing.image_size
+    kept = store.get(key)
+    if kept is not None and len(kept) == math.prod(shape):
+        return torch.frombuffer(bytearray(kept), dtype=torch.uint8).view(shape)
+    depth = _Asked(preprocessing.depth)
+    pixels = pixels_of(data, path, replace(preprocessing, depth=depth))
+    if not depth.asked:  # else they depend on the folder as well
+        store.put(key, pixels.numpy().tobytes())
+    return pixels
+
+
+class _Asked(Depth):
+    """The levels that another one gives, and whether it was asked for any."""
+
+    def __init__(self, depth: Depth) -> None:
+        self._depth = depth
+        self.asked = False
+
+    def of(self, path: Path, kind: Kind) -> Levels | None:
+        self.asked = True
+        return self._depth.of(path, kind)
 
 
 def read_images(

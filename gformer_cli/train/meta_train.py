@@ -20,6 +20,7 @@ from gformer_cli.folders.domains import Domain, check_names
 from gformer_cli.folders.targets import check_known_classes
 from gformer_cli.images.depth import Kind
 from gformer_cli.images.preprocessing import Skipped
+from gformer_cli.images.store import PixelStore
 from gformer_cli.progress import Progress, Silent
 from gformer_cli.settings import Settings
 from gformer_cli.train.episode_sources import EpisodeSource
@@ -57,6 +58,7 @@ def meta_train(
     *,
     device: torch.device,
     workers: int,
+    store: PixelStore | None = None,
     cores: Cores | None = None,
     strict: bool = False,
     resume: bool = False,
@@ -96,6 +98,7 @@ def meta_train(
         workers=workers,
         strict=strict,
         inventory=Inventory(run.inventory_path),
+        store=store,
         progress=progress,
     )
     hash_source(loaded, workers=workers, progress=progress)

@@ -23,6 +23,7 @@ from gformer_cli.errors import InputError
 from gformer_cli.files import check_appendable, check_fillable, check_writable, remove_tree
 from gformer_cli.folders.domains import Domain
 from gformer_cli.images.preprocessing import Skipped
+from gformer_cli.images.store import PixelStore
 from gformer_cli.networks.own_code import check_own_code
 from gformer_cli.progress import Progress, Silent
 from gformer_cli.settings import Settings
@@ -80,6 +81,7 @@ def meta_train_many(
     *,
     device: torch.device,
     workers: int,
+    store: PixelStore | None = None,
     cores: Cores | None = None,
     strict: bool = False,
     resume: bool = False,
@@ -98,7 +100,7 @@ def meta_train_many(
     alone = settings.meta_train.model_copy(update={"constant": False, "guard_batches": 0})
     settings = settings.model_copy(update={"meta_train": alone})
     make_deterministic(settings.seed)
-    reader = _Reader(settings, device, workers, strict, progress, place.checkpoints / "damaged.jsonl")
+    reader = _Reader(settings, device, workers, store, strict, progress, place.checkpoints / "damaged.jsonl")
     names = names_of([run for run, _ in runs])
     sources = [reader.read(name, run, domains) for name, (run, domains) in zip(names, runs, strict=True)]
     if not resume and ranks.first():
@@ -205,6 +207,7 @@ class _Reader:
     settings: Settings
     device: torch.device
     workers: int
+    store: PixelStore | None
     strict: bool
     progress: Progress
     notes: Path
@@ -239,6 +242,7 @@ class _Reader:
                 workers=self.workers,
                 strict=self.strict,
                 inventory=inventory,
+                store=self.store,
                 progress=self.progress,
             )
             hash_source(loaded, workers=self.workers, progress=self.progress)

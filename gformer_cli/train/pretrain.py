@@ -17,6 +17,7 @@ from gformer_cli.data.labelled import LabelledDomain, fits_into_memory, hash_all
 from gformer_cli.errors import InputError
 from gformer_cli.folders.domains import Domain, check_names, class_names
 from gformer_cli.images.preprocessing import Skipped
+from gformer_cli.images.store import PixelStore
 from gformer_cli.progress import Progress, Silent
 from gformer_cli.settings import Settings
 from gformer_cli.train.rising import logged, still_rising
@@ -89,6 +90,7 @@ def pretrain(
     *,
     device: torch.device,
     workers: int,
+    store: PixelStore | None = None,
     cores: Cores | None = None,
     strict: bool = False,
     resume: bool = False,
@@ -109,7 +111,12 @@ def pretrain(
         progress.message(remark)
     inventory = Inventory(run.inventory_path)
     loaded, skipped = read_source(
-        domains, classes, settings, workers=workers, strict=strict, inventory=inventory, progress=progress
+        *(domains, classes, settings),
+        workers=workers,
+        strict=strict,
+        inventory=inventory,
+        store=store,
+        progress=progress,
     )
     parts = {ALL: [domain.name for domain in loaded]}
     if settings.pretrain.leave_one_domain_out:
@@ -166,6 +173,7 @@ def read_source(
     strict: bool,
     progress: Progress,
     inventory: Inventory | None = None,
+    store: PixelStore | None = None,
 ) -> tuple[list[LabelledDomain], list[Skipped]]:
     """Look at the source images and split them as the settings say: the same way for both training stages.
 
@@ -183,6 +191,7 @@ def read_source(
         workers=workers,
         strict=strict,
         inventory=inventory,
+        store=store,
         advance=progress.advance,
     )
     progress.end()

@@ -22,7 +22,7 @@ from PIL import Image, ImageFile, ImageOps
 
 from gformer_cli.data.check import check_folders
 from gformer_cli.folders.domains import Domain
-from gformer_cli.images import decoding
+from gformer_cli.images import decoding, opening
 from gformer_cli.images.budget import Budget
 from gformer_cli.images.colour import to_rgb
 from gformer_cli.images.decoding import Skipped, attempt, decode, decode_to, read_bytes
@@ -284,7 +284,7 @@ def test_what_becomes_a_pipe_on_the_way_is_not_waited_for(
     as_file: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.mkfifo(tmp_path / "a.png")
-    monkeypatch.setattr(decoding.stat, "S_ISREG", lambda _: True)
+    monkeypatch.setattr(opening.stat, "S_ISREG", lambda _: True)
     assert reason(tmp_path / "a.png", as_file) == "the file is empty"
 
 
@@ -326,17 +326,17 @@ def test_a_sparse_file_is_not_read_into_memory(
     def watched(path: Path, mode: str, opener: Any) -> Any:
         return Watched(real_open(path, mode, opener=opener, buffering=0))
 
-    monkeypatch.setattr(decoding, "open", watched, raising=False)
+    monkeypatch.setattr(opening, "open", watched, raising=False)
     assert reason(path, as_file) == told
     assert max(peaks, default=0) < 1 << 20
 
 
 def test_a_large_file_that_is_an_image_is_read_whole(
-    encode: Any, add_image: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    encode: Any, add_image: Any, as_file: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = encode(Image.fromarray(GRADIENT))
     monkeypatch.setattr(decoding, "_LARGE_FILE", 10)
-    assert read_bytes(add_image(tmp_path / "a.png", data)) == data
+    assert read_bytes(as_file(add_image(tmp_path / "a.png", data))) == data
 
 
 def test_permission_is_the_reason_where_it_lacks(
@@ -347,7 +347,7 @@ def test_permission_is_the_reason_where_it_lacks(
     def refuse(*_: object) -> int:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(decoding.os, "open", refuse)
+    monkeypatch.setattr(opening.os, "open", refuse)
     assert reason(path, as_file) == "Permission denied"
 
 

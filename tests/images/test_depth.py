@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gformer_cli.data.check import check_folders
-from gformer_cli.folders.domains import Domain
+from gformer_cli.folders.domains import Domain, ImageFile
 from gformer_cli.images.decoding import decode
 from gformer_cli.images.depth import Depth, Levels, Reach, choose, reach
 from gformer_cli.images.preprocessing import Decoded, Preprocessing, read_image
@@ -315,7 +315,7 @@ def test_folders_decide_for_themselves_and_a_bundle_keeps_what_they_agree_on(
 
 
 def test_folders_of_8_bit_images_are_not_looked_into(read: Read, encode: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def look(_: Path) -> None:
+    def look(_: ImageFile) -> None:
         raise AssertionError("opened")
 
     monkeypatch.setattr("gformer_cli.images.preprocessing.look_at_samples", look)

@@ -1,0 +1,104 @@
+"""Images that are named one by one, in a table or in shards, gathered into domains."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from gformer_cli.errors import InputError
+from gformer_cli.folders.domains import TABLES, Aside, Domain, ImageFile, known_name
+from gformer_cli.folders.nesting import Known, nfc
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+_SPLITS = {TRAIN: TRAIN, VALIDATION: VALIDATION, "val": VALIDATION, TEST: TEST, "": ""}
+"""By how they may be written."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """An image as it is named somewhere; what is not said of it is empty."""
+
+    place: str
+    """Where, as an error tells it."""
+    file: ImageFile
+    label: str
+    domain: str
+    split: str
+
+
+@dataclass
+class Gathering:
+    """What is named in `origin`, below `root`.
+
+    Of images that are of a split those of `splits` are taken, or all where that is empty; those of no split always.
+    """
+
+    origin: str
+    root: Path
+    default: str
+    """The domain of images that name none."""
+    known: Known
+    splits: Collection[str]
+    unlabelled: bool
+    left_out: int = 0
+    """Images of other splits."""
+    files: dict[str, list[ImageFile]] = field(default_factory=dict)
+    """By domain."""
+    aside: list[Aside] = field(default_factory=list)
+    _labels: dict[str, str] = field(default_factory=dict)
+
+    def add(self, named: Named) -> None:
+        """Raises `InputError` for a split that is none, and where the class is missing and labels are wanted."""
+        split = _SPLITS.get(named.split.strip().lower())
+        if split is None:
+            raise InputError(
+                f"{named.place}: unknown split {named.split!r}", f"It is {TRAIN}, {VALIDATION}, {TEST}, or empty."
+            )
+        if split and self.splits and split not in self.splits:
+            self.left_out += 1
+            return
+        if not named.label and not self.unlabelled:
+            raise InputError(f"{named.place}: no class is named", "Labels are needed here: fill in the class.")
+        label = self._label(named.label) if named.label else None
+        domain = known_name(named.domain or self.default, self.known.domains)
+        self.files.setdefault(domain, []).append(replace(named.file, label=label, split=split))
+
+    def domains(self) -> list[Domain]:
+        """The domains by name, their images in the order of their paths. Raises `InputError` for no image."""
+        if not self.files:
+            raise self._empty()
+        found = []
+        for name, files in sorted(self.files.items()):
+            classes = {str(file.label) for file in files if file.label is not None}
+            ordered = tuple(sorted(files, key=lambda file: file.relative))
+            found.append(Domain(name, self.root, ordered, tuple(sorted(classes))))
+        return found
+
+    def _empty(self) -> InputError:
+        if self.left_out:
+            wanted = " or ".join(self.splits)
+            return InputError(
+                f"no images in {self.origin} of the split {wanted}",
+                "Leave the split empty where images are for everything.",
+            )
+        more = f": {self.aside[0].path} is none" if self.aside else ""
+        return InputError(f"no images in {self.origin}{more}", "Check what it names.")
+
+    def _label(self, text: str) -> str:
+        if text not in self._labels:  # looked up once for the many images of a class
+            mapped = {nfc(folder): label for folder, label in self.known.class_map.items()}
+            self._labels[text] = known_name(mapped.get(nfc(text), text), self.known.classes)
+        return self._labels[text]
+
+
+def gather(path: Path, known: Known, splits: Collection[str], *, unlabelled: bool) -> Gathering:
+    """What the table or the shards `path` name. Raises `InputError` for what is wrong there."""
+    from gformer_cli.folders.shards import name_of, read_shards  # both build on this module
+    from gformer_cli.folders.tables import read_table
+
+    is_table = path.suffix.lower() in TABLES
+    default = path.stem if is_table else name_of(path)
+    gathering = Gathering(str(path), path.parent, default, known, splits, unlabelled)
+    (read_table if is_table else read_shards)(path, gathering)
+    return gathering
