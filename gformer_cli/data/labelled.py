@@ -1,7 +1,7 @@
 """Labelled source images: split, fingerprinted, and decoded when they are needed. What training reads.
 
 A set of images whose pixels fit into `CACHE_BYTES` is decoded once and kept. Of a larger one the headers are read, and
-nothing is kept: memory does not grow with the number of images.
+no pixels are kept: memory grows by names and numbers alone.
 """
 
 from __future__ import annotations
