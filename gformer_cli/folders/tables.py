@@ -34,7 +34,9 @@ def read_table(path: Path, gathering: Gathering) -> None:
         seen[name] = place.rsplit(", ", 1)[-1]
         file = path.parent / name
         if not file.exists():
-            raise InputError(f"{place}: no such file: {file}", f"Paths are taken from {path.parent}.")
+            raise InputError(
+                f"{place}: no such file: {file}", f"Paths are taken from the folder {path.parent.resolve()}"
+            )
         kind = kind_of(file)
         if not kind.is_read:
             gathering.aside.append(Aside(file, kind.unread))
