@@ -16,7 +16,6 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from gformer_cli.commands import targets as command
-from gformer_cli.images import decoding
 
 Gformer = Callable[..., Any]
 Adapt = Callable[..., Any]
@@ -131,7 +130,7 @@ def test_a_folder_that_becomes_unreadable_is_a_failure_with_the_reason(
             raise PermissionError(13, "Permission denied", str(path))
         return original(path, *args, **kwargs)
 
-    monkeypatch.setattr(decoding.os, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     done = adapt(tmp_path / "a.csv")
     assert done.status == 1 and not (tmp_path / "a.csv").exists()
     assert "error: no readable image: 6 skipped, such as 0.png (Permission denied)" in done.err

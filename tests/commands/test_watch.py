@@ -127,9 +127,7 @@ def test_options_that_make_no_sense(watch: Watch, tmp_path: Path, options: list[
     assert not (tmp_path / "p.csv").exists()
 
 
-@pytest.mark.parametrize(
-    "option", [["--max-wait", 1], ["--settle", 1], ["--move-to", "x"], ["--context", 1], ["--until-idle", 1]]
-)
+@pytest.mark.parametrize("option", [["--max-wait", 1], ["--settle", 1], ["--move-to", "x"], ["--until-idle", 1]])
 def test_options_for_watching_alone(gformer: Watch, bundle: Path, incoming: Path, option: list[object]) -> None:
     done = gformer("adapt", "--model", bundle, "--target", incoming, "--out", "p.csv", *option)
     assert done.status == 2 and f"No such option: {option[0]}" in done.err

@@ -44,7 +44,7 @@ def test_the_command_sets_the_spin_before_torch_is_imported() -> None:
     code = (
         "import sys, os\n"
         "from gformer_cli import app\n"
-        "app.run = lambda: print('torch' in sys.modules, os.environ['GOMP_SPINCOUNT'])\n"
+        "app.run = lambda **_: print('torch' in sys.modules, os.environ['GOMP_SPINCOUNT'])\n"
         "app.main()"
     )
     environment = {name: value for name, value in os.environ.items() if name not in SHORT_SPIN}

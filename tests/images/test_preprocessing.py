@@ -198,11 +198,14 @@ def test_network_input_is_scaled_to_1_and_normalised() -> None:
     torch.testing.assert_close(result.flatten(), torch.tensor([-2.0, 1.0, -0.3]))
 
 
-@pytest.mark.parametrize(("device", "pinned"), [("cpu", 0), ("cuda", 1)])
-def test_only_a_gpu_gets_pinned_memory_and_nobody_waits_for_the_copy(device: str, pinned: int) -> None:
+@pytest.mark.parametrize(("device", "already", "pinned"), [("cpu", False, 0), ("cuda", False, 1), ("cuda", True, 0)])
+def test_only_a_gpu_gets_pinned_memory_and_nobody_waits_for_the_copy(device: str, already: bool, pinned: int) -> None:
     calls: list[object] = []
 
     class Pixels:
+        def is_pinned(self) -> bool:
+            return already
+
         def pin_memory(self) -> Pixels:
             calls.append("pinned")
             return self
