@@ -207,7 +207,8 @@ ContextBatches = Annotated[
         "--context",
         metavar="N",
         min=0,
-        help="Pool the statistics of the last N batches of the same domain. It pays most for batches of a few images.",
+        help="Pool the statistics of the last N batches of the same domain or named target. It pays most for batches "
+        "of a few images.",
     ),
 ]
 Probabilities = Annotated[bool, typer.Option("--probabilities", help="Add one column per class.")]

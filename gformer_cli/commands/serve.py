@@ -46,15 +46,6 @@ MaxRequest = Annotated[
     int,
     typer.Option("--max-request", metavar="MB", min=1, max=4096, help="Largest request; others get status 413."),
 ]
-ContextBatches = Annotated[
-    int,
-    typer.Option(
-        "--context",
-        metavar="N",
-        min=0,
-        help="Pool the statistics of the last N batches of the same named target, for batches of a few images.",
-    ),
-]
 ServedBatch = Annotated[int, typer.Option("--batch-size", min=1, help="Images that are predicted together, at most.")]
 
 
@@ -67,7 +58,7 @@ def serve(
     max_wait: MaxWait = 50.0,
     queue: Queue = 1024,
     max_request: MaxRequest = 32,
-    context: ContextBatches = 0,
+    context: options.ContextBatches = 0,
     backbone: options.OwnBackbone = None,
     white_level: options.WhiteLevel = None,
     device: options.Device = "auto",

@@ -24,7 +24,7 @@ from gformer_cli.folders.domains import Domain, ImageFile, nfc
 from gformer_cli.folders.gathering import VALIDATION
 from gformer_cli.images.decoding import in_order
 from gformer_cli.images.headers import hash_file
-from gformer_cli.images.opening import status_of
+from gformer_cli.images.opening import is_now
 from gformer_cli.images.preprocessing import Preprocessing, Skipped, read_image
 from gformer_cli.images.store import PixelStore
 from gformer_cli.seeding import derive_seed
@@ -136,10 +136,7 @@ class LabelledDomain(Dataset[torch.Tensor]):
 
     def is_changed(self, position: int) -> bool:
         """Whether a file is not what it was when it was looked at first."""
-        try:
-            return status_of(self.files[position]) != self.statuses[position]
-        except OSError:
-            return True
+        return not is_now(self.files[position], self.statuses[position])
 
 
 def load_labelled(

@@ -13,7 +13,7 @@ from gformer_cli.data.inventory import Inventory, Known
 from gformer_cli.folders.domains import Domain, ImageFile
 from gformer_cli.images.depth import STANDARD
 from gformer_cli.images.headers import check_header
-from gformer_cli.images.opening import Status, status_of
+from gformer_cli.images.opening import is_now, status_of
 from gformer_cli.images.preprocessing import Preprocessing, Skipped, read_image
 from gformer_cli.images.store import PixelStore
 
@@ -67,7 +67,7 @@ class Headers:
 
     def _look(self, domain: Domain, file: ImageFile) -> Seen | Skipped:
         known = self.inventory.get(domain.name, domain.root, file)
-        if known is not None and not _is_now(file, known.status):
+        if known is not None and not is_now(file, known.status):  # gone: told when it is opened
             known = None
         if known is None or not known.samples:
             header = check_header(file)
@@ -78,10 +78,3 @@ class Headers:
             if known.samples == kind:  # what is white in this folder is found now, for every process that decodes
                 self.preprocessing.depth.of(file.path, kind)
         return Seen(known)
-
-
-def _is_now(file: ImageFile, status: Status) -> bool:
-    try:
-        return status_of(file) == status
-    except OSError:  # told when it is opened
-        return False

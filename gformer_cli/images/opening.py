@@ -45,6 +45,14 @@ def status_of(file: ImageFile) -> Status:
     return Status(status.st_size if file.part is None else file.part.size, status.st_mtime_ns)
 
 
+def is_now(file: ImageFile, status: Status) -> bool:
+    """Whether `file` is what it was under `status`; not where it is gone."""
+    try:
+        return status_of(file) == status
+    except OSError:
+        return False
+
+
 def _open(path: Path) -> BinaryIO:
     if not stat.S_ISREG(path.stat().st_mode):
         raise ValueError("not a regular file")
