@@ -1,4 +1,4 @@
-# Two commands: `make demo` and `make test`. Both make .venv at first and reuse it afterwards.
+# `make demo`, `make test` and `make docs`. Each makes .venv at first and reuses it afterwards.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ DEMO := gformer-demo
 # one process a core, each on one thread: processes of several threads slow each other many times over
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto -q
 
-.PHONY: demo test test-slow lint format clean
+.PHONY: demo test test-slow docs lint format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gformer demo --out $(DEMO) --overwrite
@@ -16,6 +16,10 @@ test: lint
 
 test-slow: $(VENV)/.installed
 	$(PYTEST) --dist loadfile -m slow
+
+# the pages as a site in site/; a link that leads nowhere is an error. Open site/index.html, or: mkdocs serve
+docs: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -27,7 +31,7 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) $(DEMO) site
 
 # installed in editable mode, so only a change of the dependencies asks for another install
 $(VENV)/.installed: pyproject.toml

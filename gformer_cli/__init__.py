@@ -1,7 +1,7 @@
 """gformer: models generated for each target batch (GeneralizeFormer, WACV 2025, arXiv 2502.12195).
 
-`import gformer_cli as gformer` has the Python interface, which `docs/python.md` tells of: `load`, `wrap`, `Model`,
-`Result` and the errors. It is imported when it is asked for: the command line answers --help without torch.
+`import gformer_cli as gformer` has the Python interface, which `docs/how-to/python.md` tells of: `load`, `wrap`,
+`Model`, `Result` and the errors. It is imported when it is asked for: the command line answers --help without torch.
 """
 
 from __future__ import annotations

@@ -21,9 +21,9 @@ class KeptMemory:
     """Freed activations that stay with the process for the next batch, and are given back every now and then.
 
     By default glibc returns every block of more than 32 MB to the system, which fills the next one with zeros page by
-    page: a tenth of the time of a pass (docs/performance.md). Kept for ever, gaps between blocks would add up. The
-    whole process is set so. A user's own settings of malloc (`MALLOC_...`, `GLIBC_TUNABLES`) stay in force, and on
-    other systems nothing is done.
+    page: a tenth of the time of a pass (docs/explanation/performance.md). Kept for ever, gaps between blocks would add
+    up. The whole process is set so. A user's own settings of malloc (`MALLOC_...`, `GLIBC_TUNABLES`) stay in force, and
+    on other systems nothing is done.
     """
 
     def __init__(self) -> None:

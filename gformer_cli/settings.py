@@ -62,8 +62,9 @@ class DataSettings(_Section):
     channels: Literal["rgb", "bgr", "grey"] = "rgb"
     """Order of the input's channels; `grey`: three equal ones."""
     mean: tuple[Channel, Channel, Channel] = (0.485, 0.456, 0.406)
+    """Mean of the input's channels, in their order, where black is 0 and white is 1."""
     std: tuple[Spread, Spread, Spread] = (0.229, 0.224, 0.225)
-    """Of the input's channels, in their order, where black is 0 and white is 1."""
+    """Standard deviation of the input's channels, in their order."""
     reading: Literal["upright", "plain"] = "upright"
     """`upright`: turned as EXIF says, colours to sRGB, transparent parts white; `plain`: none of these, as
     `Image.open(FILE).convert("RGB")` and so torchvision's `ImageFolder` read."""
@@ -85,6 +86,7 @@ class BackboneSettings(_Section):
     """The network whose convolutions stay frozen after `pretrain`."""
 
     name: str = "resnet18"
+    """A classifier of torchvision, `timm:NAME`, or `FILE.py:FUNCTION`."""
     stem: Literal["standard", "small"] = "standard"
     """`small`: a 3x3 convolution of stride 1 and no pooling, for images under 64 pixels."""
     width: Annotated[float, Field(gt=0.0, le=4.0)] = 1.0
@@ -103,9 +105,13 @@ class PretrainSettings(_Section):
     steps: Count = 3000
     """Of each model; with `patience` at most."""
     batch_size: Count = 64
+    """Images of a step."""
     learning_rate: Positive = 1e-4
+    """Its highest value, after the warmup."""
     weight_decay: NotNegative = 1e-4
+    """Of AdamW, on all weights."""
     label_smoothing: Fraction = 0.0
+    """Share of the target probability that is spread over all classes."""
     warmup: Fraction = 0.1
     """Share of the steps in which the learning rate rises."""
     crop: Share = 0.8
@@ -115,6 +121,7 @@ class PretrainSettings(_Section):
     jitter: NotNegative = 0.2
     """Random brightness, contrast and saturation."""
     validate_every: Count = 200
+    """Steps between two validations."""
     patience: Count | None = None
     """After so many validations in a row without a better one the learning rate, held until then, falls to zero, and
     training ends; null: it falls by a cosine from its highest on, and training takes all steps."""
@@ -136,9 +143,13 @@ class GeneratorSettings(_Section):
     """`channel`: heads per channel, for any network; `vector`: the paper's tokens; `constant`: learned residuals that
     are the same for every batch."""
     width: Size = 64
+    """Of the transformer's tokens."""
     depth: Annotated[int, Field(ge=1, le=64)] = 2
+    """Layers of the transformer."""
     heads: Size = 4
+    """Attention heads of a layer; they divide `width`."""
     feed_forward: Size = 128
+    """Hidden width of a layer's feed-forward network."""
     channel_width: Size = 32
     """Of `channel` alone: width of the networks that read single channels."""
     on_constant: bool = False
@@ -214,6 +225,7 @@ class MetaTrainSettings(_Section):
     start: str = "none"
     """The generator that training goes on from: a generator file, a bundle or `universal`; `none`: an untrained one."""
     steps: Count = 1000
+    """Updates of the generator; with `patience` at most."""
     leave_one_domain_out: Annotated[int, Field(ge=0)] = 0
     """Of an imported model alone: steps for which a copy of it is fine-tuned without each source domain, by the
     pretrain section; 0: no copies, so that episodes are simulated shifts only."""
@@ -223,8 +235,11 @@ class MetaTrainSettings(_Section):
     """Of meta-training on several runs alone: how many of them have episodes in a step, each run equally often; null:
     all of them."""
     learning_rate: Positive = 1e-3
+    """Its highest value, after the warmup."""
     weight_decay: NotNegative = 1e-2
+    """Of AdamW, on all weights."""
     warmup: Fraction = 0.1
+    """Share of the steps in which the learning rate rises."""
     clip: Positive = 1.0
     """Largest norm of the generator's gradient."""
     largest_batch: Count = 64
@@ -247,13 +262,17 @@ class MetaTrainSettings(_Section):
     huber_weight: NotNegative = 0.0
     """λ, the paper's weight of the distance to fine-tuned parameters; 0 switches that term (and its cost) off."""
     huber_steps: Count = 1
+    """Gradient steps that make the fine-tuned parameters."""
     huber_learning_rate: Positive = 0.1
+    """Size of such a step, in units of each parameter's scale."""
     ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Decay of the exponential moving average of the generator's weights that is validated and kept; 0: none."""
     constant: bool = True
     """Also meta-train the constant generator, for comparison."""
     precision: Precision = "auto"
+    """`auto`: bfloat16 on GPUs that have it, else float32."""
     validate_every: Count = 200
+    """Steps between two validations."""
     patience: Count | None = None
     """Stop after so many validations in a row without a better one; null never stops early."""
     validation_batches: Count = 4
@@ -278,13 +297,16 @@ class ShiftSettings(_Section):
     probability: Fraction = 0.5
     """Share of the episodes that carry one, where leave-one-domain-out models exist; without these, all do."""
     strength: NotNegative = 1.0
+    """How far a shift goes; 0 changes nothing, 2 is strong."""
     families: Annotated[tuple[ShiftFamily, ...], Field(min_length=1)] = get_args(ShiftFamily)
+    """Kinds of shifts that are drawn. Others are kept for choosing the generator."""
 
 
 class Settings(_Section):
     """Everything a run depends on beside its data and its machine."""
 
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
+    """Of every random choice."""
     data: DataSettings = DataSettings()
     backbone: BackboneSettings = BackboneSettings()
     pretrain: PretrainSettings = PretrainSettings()

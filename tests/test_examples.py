@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import functools
 import json
 import os
 import re
@@ -40,9 +41,14 @@ def commands(text: str) -> list[list[str]]:
     return [shlex.split(match[1]) for match in found if match]
 
 
+@functools.cache
+def program() -> Any:
+    return typer.main.get_command(app)
+
+
 def options_of(call: list[str]) -> set[str]:
     """Every option that the command of `call` has. Fails where there is no such command."""
-    command: Any = typer.main.get_command(app)
+    command: Any = program()
     for word in call:
         if not hasattr(command, "commands"):
             break

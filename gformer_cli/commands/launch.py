@@ -27,7 +27,7 @@ def launch(context: typer.Context) -> None:
     COMMAND is pretrain, meta-train, evaluate or adapt. The options before it are torchrun's, and torchrun --help tells
     them. The first process alone prints. Where an option's value is called like a command, write it with =, as in
     --rdzv-id=pretrain.
-    See docs/scale.md.
+    See docs/how-to/scale.md.
 
     Example: gformer launch --standalone --nproc-per-node 4 meta-train --source data/sources
     """

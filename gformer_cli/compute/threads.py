@@ -2,7 +2,7 @@
 
 PyTorch's threads meet at a barrier after every operation, and there they spin: a core that another process needs is
 burnt, and beside other work two threads are slower than one. A short spin costs nothing on an idle machine and gives
-the core away on a busy one (docs/performance.md, "Beside other work").
+the core away on a busy one (docs/explanation/performance.md, "Beside other work").
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Streams: the order in which labelled target images arrive, and in which batches.
 
 A stream is what a method lives through between two resets. Each kind stands for a setting of the field
-(docs/evaluate.md). Streams are drawn from the seed and from file names, so every method sees the same batches. Only
-`label-shift` looks at labels: skewed classes are what it simulates. No method ever does.
+(docs/how-to/evaluate.md). Streams are drawn from the seed and from file names, so every method sees the same batches.
+Only `label-shift` looks at labels: skewed classes are what it simulates. No method ever does.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ class Model:
         Args:
             images: a list of paths, Pillow images, uint8 arrays (H, W, 3) of any sizes, or the bytes of files; a uint8
                 array (B, H, W, 3); or the network's input, a float tensor (B, 3, S, S). They should be of one
-                condition, and of several classes: see docs/python.md.
+                condition, and of several classes: see docs/how-to/python.md.
 
         Raises `InputError`, which names every image that cannot be used.
         """

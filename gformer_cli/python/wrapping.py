@@ -57,7 +57,7 @@ def wrap(
 
     Args:
         network: maps images (B, 3, S, S) to logits (B, K). It needs normalisation layers and a linear layer that
-            answers; docs/your-model.md tells which are adapted.
+            answers; docs/how-to/import.md tells which are adapted.
         classes: K names, in the order of the logits.
         transform: how you prepare images when you evaluate. Either code of torchvision, timm or your own, which makes
             a float tensor (3, S, S) of a Pillow image in RGB; or what `gformer import --transform` takes: a FILE.json,

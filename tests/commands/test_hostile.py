@@ -171,7 +171,7 @@ def test_names_cannot_break_an_error_or_the_terminal(adapt: Adapt, target: Path,
 def test_formulas_are_written_as_they_are_and_can_be_read_back(
     adapt: Adapt, target: Path, tmp_path: Path, read_csv: ReadCsv
 ) -> None:
-    """See docs/operate.md: the file is data for programs; a changed name would be another file's."""
+    """See docs/reference/input.md: the file is data for programs; a changed name would be another file's."""
     names = ["=cmd|' C'!A0.png", "+1.png", "-1.png", "@SUM(1).png", "\tx.png", '"=1".png']
     for path, name in zip(sorted(target.iterdir()), names, strict=True):
         path.rename(target / name)

@@ -203,7 +203,7 @@ def test_prometheus_reads_what_happened(serve: Serve, files: list[Path], bundle:
     shift = answer(bundle, seen, None).measure().layers[:, FIGURES.index("mean_shift")]
     assert counts["gformer_drift"] == pytest.approx(float(shift.mean()), rel=1e-4)
     assert counts["gformer_queue_images"] == 0
-    documented = set(re.findall(r"gformer_\w+", (GOLDEN.parents[1] / "docs" / "serve.md").read_text()))
+    documented = set(re.findall(r"gformer_\w+", (GOLDEN.parents[1] / "docs" / "how-to" / "serve.md").read_text()))
     assert len(documented) == 12 and all(f"# TYPE {name} " in told.text for name in documented)
 
 
