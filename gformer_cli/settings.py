@@ -20,6 +20,8 @@ NotNegative = Annotated[float, Field(ge=0.0, le=_MOST)]
 Channel = Annotated[float, Field(ge=-_MOST, le=_MOST)]
 Spread = Annotated[float, Field(ge=1e-9, le=_MOST)]
 Count = Annotated[int, Field(ge=1)]
+TEMPERATURES = (0.01, 100.0)
+"""What logits may be divided by: beyond, probabilities say nothing any more."""
 Byte = Annotated[int, Field(ge=0, le=255)]
 Size = Annotated[int, Field(ge=1, le=16384)]
 """Of a layer that is generated with; more is a slip of the keyboard or a hostile file."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 
@@ -15,6 +15,7 @@ from gformer_cli.core.change import Change, measure_change
 from gformer_cli.core.context import Context
 from gformer_cli.core.generalizeformer import Prediction
 from gformer_cli.core.parameters import Parameters
+from gformer_cli.core.temperature import Temperatures
 from gformer_cli.errors import InputError
 from gformer_cli.export.model import GraphModel
 from gformer_cli.guard.prediction import predict_both
@@ -38,6 +39,8 @@ class Answer:
     """What the guard decided; where it only warns, `logits` are the generated parameters' all the same."""
     parameters: Parameters
     """Those that predicted, after the guard's decision."""
+    share: float
+    """How much of what was generated is in them: 1 all of it, 0 nothing."""
 
     @property
     def overflown(self) -> bool:
@@ -57,6 +60,7 @@ class GraphAnswer:
     logits: torch.Tensor
     source: torch.Tensor
     verdict: Verdict
+    share: float
     measure: Callable[[], Change]
     prediction: None = None
     parameters: None = None
@@ -83,8 +87,8 @@ def answer(
     """
     with autocast(precision, images.device):
         both = predict_both(bundle.backbone, bundle.model, images, context)
-        verdict, logits, parameters = _decided(bundle, both, guard, obeyed, precision, target)
-    return Answer(logits, both.source, both.prediction, verdict, parameters)
+        verdict, logits, parameters, share = _decided(bundle, both, guard, obeyed, precision, target)
+    return Answer(logits, both.source, both.prediction, verdict, parameters, share)
 
 
 def graph_answer(
@@ -92,8 +96,31 @@ def graph_answer(
 ) -> GraphAnswer:
     """`answer` of an exported file. `guard` is the one in the graph, or None."""
     both = model.candidates(images)
-    verdict, logits, _ = _decided(model, both, guard, obeyed, "float32", target)
-    return GraphAnswer(logits, both.source, verdict, lambda: both.change)
+    verdict, logits, _, share = _decided(model, both, guard, obeyed, "float32", target)
+    return GraphAnswer(logits, both.source, verdict, share, lambda: both.change)
+
+
+class Probabilities(NamedTuple):
+    """What an answer to B images says of K classes, on the CPU."""
+
+    adapted: torch.Tensor
+    """(B, K) under the parameters that predicted."""
+    labels: torch.Tensor
+    """(B,): the class of each image."""
+    source: torch.Tensor
+    """(B, K) of the unadapted model."""
+    source_labels: torch.Tensor
+    """(B,)"""
+
+
+def probabilities_of(found: Answer | GraphAnswer, temperatures: Temperatures) -> Probabilities:
+    """The probabilities at `temperatures`. Labels are chosen without: none can change one, not even by rounding."""
+    sides = (found.logits, temperatures.of(found.share)), (found.source, temperatures.of(0.0))
+    (adapted, labels), (source, source_labels) = (
+        ((logits / temperature).softmax(dim=1).cpu(), logits.softmax(dim=1).argmax(dim=1).cpu())
+        for logits, temperature in sides
+    )
+    return Probabilities(adapted, labels, source, source_labels)
 
 
 _P_co = TypeVar("_P_co", covariant=True)
@@ -113,16 +140,17 @@ class _Both(Protocol[_P_co]):
 
 def _decided(
     model: Described, both: _Both[_P_co], guard: Guard | None, obeyed: bool, precision: str, target: str
-) -> tuple[Verdict, torch.Tensor, _P_co]:
-    """The verdict, and the logits and parameters that follow from it."""
+) -> tuple[Verdict, torch.Tensor, _P_co, float]:
+    """The verdict, the logits and parameters that follow from it, and how much of these was generated."""
     if not both.source.isfinite().all():
         raise _no_numbers(model, precision, target)
     verdict = Verdict() if guard is None else guard.decide(both.signals)
-    logits, parameters = both.under(verdict if obeyed else Verdict())
+    followed = verdict if obeyed else Verdict()
+    logits, parameters = both.under(followed)
     if not logits.isfinite().all():  # no numbers are no answer, whatever was asked of the guard
-        verdict = Verdict(SOURCE, 0.0, verdict.signals, (OVERFLOW, *verdict.reasons))
+        followed = verdict = Verdict(SOURCE, 0.0, verdict.signals, (OVERFLOW, *verdict.reasons))
         logits, parameters = both.under(verdict)
-    return verdict, logits, parameters
+    return verdict, logits, parameters, followed.share
 
 
 def _no_numbers(model: Described, precision: str, target: str) -> InputError:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from gformer_cli.adapt.answering import Answer, GraphAnswer, answer, graph_answer
+from gformer_cli.adapt.answering import Answer, GraphAnswer, answer, graph_answer, probabilities_of
 from gformer_cli.adapt.rows import Row
 from gformer_cli.allocator import KeptMemory
 from gformer_cli.bundle import Bundle
@@ -37,8 +37,12 @@ class Outcome:
     batch: Batch
     probabilities: torch.Tensor
     """(B, K) under the parameters that the guard let predict, on the CPU."""
+    labels: torch.Tensor
+    """(B,): the class of each image, on the CPU. No temperature changes it."""
     source_probabilities: torch.Tensor
     """(B, K) of the unadapted model, on the CPU."""
+    source_labels: torch.Tensor
+    """(B,): the unadapted model's, on the CPU."""
     prediction: Prediction | None
     """What was generated, and from what; None from an exported file, which does not show it."""
     verdict: Verdict
@@ -54,16 +58,15 @@ class Outcome:
 
     def rows(self, classes: list[str]) -> list[Row]:
         """One row per image, in the order of the batch."""
-        confidence, label = self.probabilities.max(dim=1)
-        before = self.source_probabilities.argmax(dim=1)
+        label, before = self.labels.tolist(), self.source_labels.tolist()
         return [
             Row(
                 target=self.target,
                 path=file.relative,
-                label=classes[int(label[index])],
-                confidence=float(confidence[index]),
+                label=classes[label[index]],
+                confidence=float(self.probabilities[index, label[index]]),
                 batch=self.number,
-                source_label=classes[int(before[index])],
+                source_label=classes[before[index]],
                 decision=self.verdict.decision,
                 probabilities=tuple(self.probabilities[index].tolist()),
             )
@@ -120,7 +123,7 @@ class Predictor:
         found = self._answer(images, target)
         if found.overflown:
             self._contexts.pop(target, None)
-        probabilities, before = found.logits.softmax(dim=1).cpu(), found.source.softmax(dim=1).cpu()
+        probable = probabilities_of(found, self.bundle.temperatures)
         number = self.batches
         self.batches += 1
         self.memory.give_back_if_due()
@@ -128,8 +131,10 @@ class Predictor:
             number=number,
             target=target,
             batch=batch,
-            probabilities=probabilities,
-            source_probabilities=before,
+            probabilities=probable.adapted,
+            labels=probable.labels,
+            source_probabilities=probable.source,
+            source_labels=probable.source_labels,
             prediction=found.prediction,
             verdict=found.verdict,
             parameters=found.parameters,

@@ -67,8 +67,8 @@ class Sample:
 
     def __call__(self, outcome: Outcome) -> None:
         """Take in one batch."""
-        before, was = outcome.source_probabilities.max(dim=1)
-        after, now = outcome.probabilities.max(dim=1)
+        was, now = outcome.source_labels, outcome.labels
+        before, after = outcome.source_probabilities.amax(dim=1), outcome.probabilities.amax(dim=1)
         target = self.targets.setdefault(outcome.target, TargetSample())
         target.batches += 1
         target.images += len(now)

@@ -24,6 +24,7 @@ from gformer_cli.folders.domains import Domain, ImageFile, nfc
 from gformer_cli.images.decoding import read_bytes
 from gformer_cli.images.preprocessing import Batch, Decoded, read_images
 from gformer_cli.progress import Progress, Silent
+from gformer_cli.settings import TEMPERATURES
 from gformer_cli.watch.moving import original_name
 
 TOLERANCE = 1e-4
@@ -171,6 +172,9 @@ def replay(
                     own_backbone=own_backbone,
                     white_level=white,
                 )
+                heat = record.settings.get("temperature")
+                if isinstance(heat, int | float) and TEMPERATURES[0] <= heat <= TEMPERATURES[1]:
+                    bundle.set_temperature(heat)
                 if record.settings.get("order") != "arrival":  # a watcher knows of no folder
                     bundle.look_into(domains)
                 predictors[writer] = _predictor(bundle, device, record)

@@ -141,8 +141,8 @@ class AuditLog:
 
 def image_records(outcome: Outcome, classes: list[str]) -> list[ImageRecord]:
     """Each image's file and predictions, in the order of the batch; confidences to the last bit."""
-    before, before_label = (values.tolist() for values in outcome.source_probabilities.max(dim=1))
-    after, after_label = (values.tolist() for values in outcome.probabilities.max(dim=1))
+    before, after = outcome.source_probabilities.amax(dim=1).tolist(), outcome.probabilities.amax(dim=1).tolist()
+    before_label, after_label = outcome.source_labels.tolist(), outcome.labels.tolist()
     return [
         ImageRecord(
             path=encodable(file.relative),

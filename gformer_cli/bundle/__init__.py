@@ -38,6 +38,7 @@ from gformer_cli.bundle.header import (
     Lineage,
     OriginHeader,
     StaticHeader,
+    TemperaturesHeader,
     library_versions,
     open_file,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "Lineage",
     "OriginHeader",
     "StaticHeader",
+    "TemperaturesHeader",
     "Verification",
     "build_generator",
     "build_model",

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 
-from gformer_cli.bundle.header import BundleHeader
+from gformer_cli.bundle.header import BundleHeader, TemperaturesHeader
 from gformer_cli.compute.memory import free_memory
+from gformer_cli.core.temperature import Temperatures
 from gformer_cli.errors import InputError
 from gformer_cli.folders.domains import Domain
 from gformer_cli.guard.rule import Guard
@@ -39,6 +40,17 @@ class Described:
     def guard(self) -> Guard | None:
         """The guard as it was calibrated, where there is one."""
         return None if self.header.guard is None else self.header.guard.rule
+
+    @property
+    def temperatures(self) -> Temperatures:
+        """What logits are divided by before they become probabilities."""
+        found = self.header.temperatures
+        return Temperatures() if found is None else Temperatures(found.source, found.adapted)
+
+    def set_temperature(self, temperature: float) -> None:
+        """From now on `temperature` is that of the source model's answers and of adapted ones."""
+        said = TemperaturesHeader(source=temperature, adapted=temperature, images=0)
+        self.header = self.header.model_copy(update={"temperatures": said})
 
     def check_memory(self, images: int, device: torch.device) -> None:
         """Raises `InputError` where a batch of so many `images` cannot fit in memory: a header may claim any size."""

@@ -16,7 +16,7 @@ from gformer_cli import __version__
 from gformer_cli.bundle.check import BUNDLE, HEADER_LIMIT, Wanted, damaged
 from gformer_cli.errors import InputError, plain
 from gformer_cli.guard.rule import Guard
-from gformer_cli.settings import BackboneSettings, DataSettings, GeneratorSettings, Settings
+from gformer_cli.settings import TEMPERATURES, BackboneSettings, DataSettings, GeneratorSettings, Settings
 
 FORMAT_VERSION = 3
 """1: BatchNorm alone, and the head is the linear layer defined last. 2: no imported models. Both are still read."""
@@ -61,6 +61,22 @@ class GuardHeader(Part):
     """On held-out source images, by guards that were fitted without the domain and the hostile kinds at hand:
     `flagged_*` shares of batches, accuracy gained over the source model and the worst domain's loss (`harm`), without
     and with (`_guarded`) the guard."""
+
+
+_Temperature = Annotated[FiniteFloat, Field(ge=TEMPERATURES[0], le=TEMPERATURES[1])]
+
+
+class TemperaturesHeader(Part):
+    """What logits are divided by before they become probabilities, so that confidences mean what they say."""
+
+    source: _Temperature
+    """Of the source model's answers."""
+    adapted: _Temperature
+    """Of adapted answers."""
+    images: Annotated[int, Field(ge=0)]
+    """Source images under simulated shifts that they were fitted on; 0 where somebody has said them."""
+    figures: dict[str, FiniteFloat] = {}
+    """On these images: `ece_source`, `ece_adapted`, and what the temperatures leave of them (`_calibrated`)."""
 
 
 class StaticHeader(Part):
@@ -142,6 +158,8 @@ class BundleHeader(Part):
     """Black and white in images of more than 8 bits, per kind of samples, where all source folders agree."""
     guard: GuardHeader | None = None
     """None for a bundle without a calibrated guard."""
+    temperatures: TemperaturesHeader | None = None
+    """None where none were fitted: then both are 1."""
     static: StaticHeader | None = None
     """Of a bundle that `gformer freeze` made: it predicts every batch with the same parameters."""
     lineage: Lineage | None = None

@@ -84,6 +84,7 @@ def adapt(
     order: OrderOption = Order.shuffle,
     context: options.ContextBatches = 0,
     probabilities: options.Probabilities = False,
+    temperature: options.Temperature = None,
     report: options.Report = None,
     backbone: options.OwnBackbone = None,
     white_level: options.WhiteLevel = None,
@@ -120,7 +121,8 @@ def adapt(
     if out == STDOUT and json:
         raise InputError("--out - and --json both want stdout", "Name a file with --out, or leave out --json.")
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose, aside=out == STDOUT)
-    how = Prediction(pick_model(terminal, model, run), backbone, white_level, device, precision.value, workers, threads)
+    own = backbone, white_level, temperature, device, precision.value, workers, threads
+    how = Prediction(pick_model(terminal, model, run), *own)
     job = _Job(
         targets=target,
         layout=layout,

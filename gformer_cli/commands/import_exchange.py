@@ -56,6 +56,6 @@ def put_generator(
         show_prediction_plan(terminal, found.domains, machine.device, machine.workers, outputs, choices, left_aside)
         return
     measured = look(terminal, held.backbone, held.source.classes, held.preprocessing, chosen, images, asked, machine)
-    exchange(held, chosen, images.sources.domains, recorded=recorded)
+    exchange(held, chosen, images.sources.domains, temperatures=measured.temperatures, recorded=recorded)
     origin = None if held.imported is None else held.imported.origin
     show(terminal, Shown(run, held.settings, held.source.classes, chosen, measured, origin), held.backbone)

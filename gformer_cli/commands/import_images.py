@@ -17,6 +17,7 @@ from gformer_cli.folders.targets import check_known_classes
 if TYPE_CHECKING:
     import torch
 
+    from gformer_cli.bundle import TemperaturesHeader
     from gformer_cli.core.backbone import Backbone
     from gformer_cli.images.preprocessing import Preprocessing
     from gformer_cli.importing.generators import Chosen
@@ -68,6 +69,8 @@ class Measured:
     """Of the source model."""
     adapted: dict[str, float] = field(default_factory=dict)
     """Accuracy by domain when each batch is adapted to."""
+    temperatures: TemperaturesHeader | None = None
+    """Fitted on labelled sources; None without any."""
 
 
 def find(terminal: Terminal, asked: Asked, known: Known) -> Images:
@@ -99,13 +102,15 @@ def look(
     asked: Asked,
     machine: Machine,
 ) -> Measured:
-    """Record what layers without statistics show of the sources, and measure the model as it is and adapted.
+    """Record what layers without statistics show of the sources, measure the model as it is and adapted, and fit its
+    temperatures on sources that have labels.
 
     Raises `WorkError` where the accuracy is not the expected one.
     """
     from gformer_cli.compute.device import pick_pace
     from gformer_cli.data.labelled import unreadable
     from gformer_cli.importing.adapted import adapted_accuracies
+    from gformer_cli.importing.confidence import fit_on
     from gformer_cli.importing.model import record
     from gformer_cli.importing.proof import prove
 
@@ -126,5 +131,7 @@ def look(
         adapted = adapted_accuracies(
             backbone, chosen, *labelled, device=device, workers=workers, pace=pace, progress=progress
         )
+        sources = [domain for domain in images.sources.domains if domain.classes]
+        temperatures = fit_on(sources, backbone, chosen, classes, preprocessing, device, workers, pace, progress)
     terminal.skipped([(item.path, item.reason) for item in proof.skipped])
-    return Measured(proof, adapted)
+    return Measured(proof, adapted, temperatures)

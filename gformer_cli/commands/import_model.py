@@ -127,7 +127,7 @@ def _take_in(
     measured = look(
         terminal, owned.backbone, owned.imported.classes, owned.preprocessing, chosen, images, asked, machine
     )
-    write_run(owned, run, chosen=chosen, domains=sources, overwrite=overwrite)
+    write_run(owned, run, chosen=chosen, domains=sources, temperatures=measured.temperatures, overwrite=overwrite)
     known = owned.imported
     made = Shown(run, settings, known.classes, chosen, measured, known.origin, owned.unused)
     show(terminal, made, owned.backbone)

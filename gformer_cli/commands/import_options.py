@@ -83,8 +83,8 @@ Sources = Annotated[
     typer.Option(
         "--source",
         metavar="DIR",
-        help="Images like those it was trained on: measured where they have labels, and recorded where its layers "
-        "keep no statistics (LayerNorm, GroupNorm). Repeatable.",
+        help="Images like those it was trained on. With labels they measure it and calibrate its confidences. They are "
+        "recorded where its layers keep no statistics (LayerNorm, GroupNorm). Repeatable.",
         show_default=False,
     ),
 ]

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from gformer_cli.commands import options
 from gformer_cli.commands.locations import again
-from gformer_cli.console import Terminal, percent, table
+from gformer_cli.console import Terminal, amount, percent, table
 from gformer_cli.folders.domains import nfc
 
 if TYPE_CHECKING:
-    from gformer_cli.bundle import OriginHeader
+    from gformer_cli.bundle import OriginHeader, TemperaturesHeader
     from gformer_cli.commands.import_images import Measured
     from gformer_cli.core.backbone import Backbone
     from gformer_cli.importing.gather import OwnModel
@@ -94,7 +94,7 @@ def show(terminal: Terminal, made: Shown, backbone: Backbone) -> None:
     suspicion = None if proof is None else proof.suspicion()
     if suspicion is not None:
         terminal.warning(suspicion)
-    blind = bool(unrecorded(backbone))
+    blind, fitted = bool(unrecorded(backbone)), made.measured.temperatures
     more = again(run.root) + options.own_backbone_again(made.settings.backbone.name)
     terminal.result(
         {
@@ -108,10 +108,12 @@ def show(terminal: Terminal, made: Shown, backbone: Backbone) -> None:
             "generator": chosen.name if chosen.trained else None,
             "generator_sha256": chosen.lineage.parent,
             "accuracy": None if proof is None else _document(proof, made.measured.adapted),
+            "temperatures": None if fitted is None else fitted.model_dump(mode="json"),
             "suspicion": suspicion,
         },
         *([] if proof is None else _tables(proof, made.measured.adapted)),
         f"\nWrote {run.bundle}. {_how(chosen, blind=blind)}",
+        _confidence(fitted),
         *([f"Recommended first: gformer import --source DIR --overwrite{more}"] if blind else []),
         f"Next: gformer adapt --target DIR{more}",
         f"  or: gformer meta-train --source DIR{more}, which trains a generator for this model",
@@ -129,6 +131,16 @@ def _how(chosen: Chosen, *, blind: bool) -> str:
     if blind:
         return "The generator is untrained, and nothing is recorded: it predicts as the model by itself does."
     return "The generator is untrained: adapting mixes the batch's statistics in, as bn-mix does."
+
+
+def _confidence(fitted: TemperaturesHeader | None) -> str:
+    """Whether confidences mean what they say."""
+    if fitted is None:
+        return "Confidences are not calibrated (temperature 1): --source DIR, with labels, calibrates them."
+    return (
+        f"Confidences are calibrated on {amount(fitted.images, 'shifted source image', 'shifted source images')}: "
+        f"temperature {fitted.source:g} (source), {fitted.adapted:g} (adapted)."
+    )
 
 
 def _document(proof: Proof, adapted: Mapping[str, float]) -> dict[str, Any]:

@@ -152,6 +152,7 @@ def _rows(header: BundleHeader) -> list[list[str]]:
         *_trained_rows(header),
         ["validation", ", ".join(f"{name} {percent(value)} %" for name, value in header.validation.items()) or "none"],
         *([] if static is not None else _guard_rows(header)),
+        ["temperatures", _temperatures(header)],
         ["made by", _made_by(header)],
         ["made with", ", ".join(f"{name} {version}" for name, version in header.versions.items())],
         ["content hash", header.content_hash or "not recorded"],
@@ -190,6 +191,18 @@ def _trained_rows(header: BundleHeader) -> list[list[str]]:
         return []
     rising = ", still rising when training ended" if data.still_rising else ""
     return [["source model", f"{percent(data.validation_accuracy)} % on validation images{rising}"]]
+
+
+def _temperatures(header: BundleHeader) -> str:
+    """What makes probabilities of logits, and what that is worth."""
+    found = header.temperatures
+    if found is None:
+        return "1: not calibrated"
+    sides = []
+    for name, value in (("source", found.source), ("adapted", found.adapted)):
+        error = [found.figures[key] for key in (f"ece_{name}", f"ece_{name}_calibrated") if key in found.figures]
+        sides.append(f"{name} {value:g}" + (f" (ECE {' to '.join(map(percent, error))} %)" if error else ""))
+    return f"{', '.join(sides)}, on {amount(found.images, 'shifted source image', 'shifted source images')}"
 
 
 def _made_by(header: BundleHeader) -> str:

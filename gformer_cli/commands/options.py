@@ -82,6 +82,19 @@ def _white_level(text: str) -> float:
     return value
 
 
+def _temperature(text: str) -> float:
+    from gformer_cli.settings import TEMPERATURES
+
+    least, most = TEMPERATURES
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not least <= value <= most:
+        raise typer.BadParameter(f"{text!r} is not a number from {least:g} to {most:g}")
+    return value
+
+
 Source = Annotated[
     list[Path],
     typer.Option(
@@ -212,6 +225,17 @@ ContextBatches = Annotated[
     ),
 ]
 Probabilities = Annotated[bool, typer.Option("--probabilities", help="Add one column per class.")]
+Temperature = Annotated[
+    float | None,
+    typer.Option(
+        "--temperature",
+        parser=_temperature,
+        metavar="T",
+        help="Divide logits by T before they become confidences, those of the source model too; labels stay as they "
+        "are. 1 leaves them as the network gives them. Default: what was fitted on source images, else 1.",
+        show_default=False,
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
 Workers = Annotated[
     int | None,

@@ -34,6 +34,7 @@ class Prediction:
     model: Path
     backbone: str | None
     white_level: float | None
+    temperature: float | None
     device: str
     precision: str
     workers: int | None
@@ -50,6 +51,8 @@ class Prediction:
         device = pick_device("cpu" if is_graph_file(self.model) else self.device)
         workers, cores = pick_workers(self.workers), pick_cores(terminal, self.threads)
         bundle = load_model(self.model, threads=cores.count, own_backbone=self.backbone, white_level=self.white_level)
+        if self.temperature is not None:
+            bundle.set_temperature(self.temperature)
         return Loaded(bundle, device, workers, cores)
 
     def check_context(self, bundle: Bundle | GraphModel, batches: int) -> None:
@@ -75,4 +78,5 @@ class Prediction:
     def settings(self, **own: object) -> dict[str, Any]:
         """The choices that decide predictions: those of the command, and these."""
         level = {} if self.white_level is None else {"white_level": self.white_level}
-        return {**own, "precision": self.precision, **level}
+        heat = {} if self.temperature is None else {"temperature": self.temperature}
+        return {**own, "precision": self.precision, **level, **heat}

@@ -59,6 +59,7 @@ def serve(
     queue: Queue = 1024,
     max_request: MaxRequest = 32,
     context: options.ContextBatches = 0,
+    temperature: options.Temperature = None,
     backbone: options.OwnBackbone = None,
     white_level: options.WhiteLevel = None,
     device: options.Device = "auto",
@@ -87,7 +88,8 @@ def serve(
     if missing:
         raise InputError(f"gformer serve needs {', '.join(missing)}", "Install it: pip install 'gformer[serve]'")
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
-    how = Prediction(pick_model(terminal, model, run), backbone, white_level, device, precision.value, workers, threads)
+    own = backbone, white_level, temperature, device, precision.value, workers, threads
+    how = Prediction(pick_model(terminal, model, run), *own)
     wanted = ServeOptions(batch_size, max_wait / 1000.0, queue, max_request << 20, context)
 
     from gformer_cli.serve.app import create_app

@@ -90,6 +90,7 @@ def watch(
     move_to: MoveTo = None,
     context: options.ContextBatches = 0,
     probabilities: options.Probabilities = False,
+    temperature: options.Temperature = None,
     backbone: options.OwnBackbone = None,
     white_level: options.WhiteLevel = None,
     device: options.Device = "auto",
@@ -125,7 +126,8 @@ def watch(
             "--out - does not go with watch", "What is predicted is known from the file: name one with --out."
         )
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
-    how = Prediction(pick_model(terminal, model, run), backbone, white_level, device, precision.value, workers, threads)
+    own = backbone, white_level, temperature, device, precision.value, workers, threads
+    how = Prediction(pick_model(terminal, model, run), *own)
     watched = WatchOptions(
         folder=folder,
         out=pick_continued(terminal, out),

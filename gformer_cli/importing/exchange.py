@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from gformer_cli.bundle import read_header, save_bundle
+from gformer_cli.bundle import TemperaturesHeader, read_header, save_bundle
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.errors import InputError
 from gformer_cli.files import check_writable
@@ -62,7 +62,14 @@ def check_exchange(bundle: Path, *, overwrite: bool) -> None:
     check_writable(bundle)
 
 
-def exchange(held: Held, chosen: Chosen, domains: Sequence[Domain], *, recorded: bool) -> None:
+def exchange(
+    held: Held,
+    chosen: Chosen,
+    domains: Sequence[Domain],
+    *,
+    temperatures: TemperaturesHeader | None = None,
+    recorded: bool,
+) -> None:
     """Write the run's bundle with the generator `chosen`.
 
     `domains` are source images, where any are at hand; with `recorded`, layers of the model were shown them just now.
@@ -81,6 +88,7 @@ def exchange(held: Held, chosen: Chosen, domains: Sequence[Domain], *, recorded:
         classes=held.source.classes,
         data=held.source.header(),
         validation={},
+        temperatures=temperatures,
         levels=levels,
         lineage=chosen.lineage,
         origin=None if imported is None else imported.origin,

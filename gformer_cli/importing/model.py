@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from gformer_cli.bundle import DataHeader, OriginHeader, save_bundle, tensors_hash
+from gformer_cli.bundle import DataHeader, OriginHeader, TemperaturesHeader, save_bundle, tensors_hash
 from gformer_cli.compute.pace import Pace
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.trial import try_network
@@ -117,7 +117,15 @@ def record(
     progress.end()
 
 
-def write_run(owned: Owned, run: RunFolder, *, chosen: Chosen, domains: Sequence[Domain], overwrite: bool) -> None:
+def write_run(
+    owned: Owned,
+    run: RunFolder,
+    *,
+    chosen: Chosen,
+    domains: Sequence[Domain],
+    temperatures: TemperaturesHeader | None = None,
+    overwrite: bool,
+) -> None:
     """Make `run` the imported model's, with a bundle that can be used at once.
 
     `chosen` is its generator, and `domains` are what was recorded. Raises `InputError` for a folder that is in use.
@@ -133,6 +141,7 @@ def write_run(owned: Owned, run: RunFolder, *, chosen: Chosen, domains: Sequence
         classes=owned.imported.classes,
         data=DataHeader(domains={}, fingerprint=""),
         validation={},
+        temperatures=temperatures,
         levels=levels_of(owned.preprocessing, domains),
         lineage=chosen.lineage,
         origin=owned.imported.origin,

@@ -19,7 +19,7 @@ from gformer_cli.export.model import GraphModel, load_model
 from gformer_cli.guard.rule import SMALLEST_BATCH, Guard
 from gformer_cli.python.model import Model
 from gformer_cli.python.reading import PreprocessingReader
-from gformer_cli.settings import Precision
+from gformer_cli.settings import TEMPERATURES, Precision
 
 GuardMode: TypeAlias = Literal["on", "warn", "off"]
 _BUNDLE = "model.gformer"
@@ -33,6 +33,7 @@ def load(
     guard_limits: Mapping[str, float] | None = None,
     precision: Precision = "float32",
     white_level: float | None = None,
+    temperature: float | None = None,
     backbone: str | None = None,
     workers: int | None = None,
 ) -> Model:
@@ -47,6 +48,8 @@ def load(
         precision: `float32`, `bfloat16`, or `auto`: bfloat16 on GPUs that have it.
         white_level: what is white in images of more than 8 bits; None for what it was in training, or else what each
             image seems to have.
+        temperature: what logits are divided by before they become probabilities; None for what was fitted on source
+            images, else 1.
         backbone: of a bundle that was made with your own code: `FILE.py:FUNCTION`, which is run.
         workers: threads that decode the images of a batch; None for one a core, at most eight.
 
@@ -58,11 +61,15 @@ def load(
     check_choice("precision", precision, Precision)
     if white_level is not None and not 0.0 < white_level < math.inf:
         raise ValueError(f"white_level must be above 0, such as 4095, not {white_level}")
+    if temperature is not None and not TEMPERATURES[0] <= temperature <= TEMPERATURES[1]:
+        raise ValueError(f"temperature must be from {TEMPERATURES[0]:g} to {TEMPERATURES[1]:g}, not {temperature}")
     if is_graph_file(place):
         _check_graph(place, str(device), precision, guard_limits or {})
     where = pick_device("cpu" if is_graph_file(place) else str(device))
     with torch.random.fork_rng(devices=[]):  # networks are made with random weights first
         bundle = load_model(place, threads=torch.get_num_threads(), own_backbone=backbone, white_level=white_level)
+    if temperature is not None:
+        bundle.set_temperature(temperature)
     if isinstance(bundle, Bundle):
         bundle.to(where)
     return Model(

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from gformer_cli.adapt.answering import Answer, GraphAnswer, answer, graph_answer
+from gformer_cli.adapt.answering import Answer, GraphAnswer, answer, graph_answer, probabilities_of
 from gformer_cli.adapt.parameters import named_parameters
 from gformer_cli.bundle import Bundle
 from gformer_cli.core.context import Context
@@ -133,11 +133,13 @@ class Model:
         found = self._answer(images, context)
         if found.overflown and context is not None:
             context.forget()
-        verdict = found.verdict
+        verdict, probable = found.verdict, probabilities_of(found, self._bundle.temperatures)
         return Result(
             classes=self.classes,
-            probabilities=found.logits.softmax(dim=1).cpu(),
-            source_probabilities=found.source.softmax(dim=1).cpu(),
+            probabilities=probable.adapted,
+            source_probabilities=probable.source,
+            indices=probable.labels,
+            source_indices=probable.source_labels,
             decision=verdict.decision,
             share=verdict.share,
             reasons=verdict.reasons,

@@ -18,6 +18,10 @@ class Result:
     """(B, K) under the parameters that the guard let predict."""
     source_probabilities: torch.Tensor
     """(B, K) of the model as it is, not adapted."""
+    indices: torch.Tensor
+    """(B,): the class of each image, by its place in `classes`. No temperature changes it."""
+    source_indices: torch.Tensor
+    """(B,): what the model as it is gives each image."""
     decision: str
     """The guard's: `generated`, `blended` or `source`. Without a guard `generated`."""
     share: float
@@ -45,7 +49,7 @@ class Result:
     @cached_property
     def labels(self) -> list[str]:
         """The class of each image."""
-        return self._names(self.probabilities)
+        return self._names(self.indices)
 
     @cached_property
     def confidence(self) -> torch.Tensor:
@@ -55,7 +59,7 @@ class Result:
     @cached_property
     def source_labels(self) -> list[str]:
         """The class that the model as it is gives each image."""
-        return self._names(self.source_probabilities)
+        return self._names(self.source_indices)
 
-    def _names(self, probabilities: torch.Tensor) -> list[str]:
-        return [self.classes[index] for index in probabilities.argmax(dim=1).tolist()]
+    def _names(self, indices: torch.Tensor) -> list[str]:
+        return [self.classes[index] for index in indices.tolist()]

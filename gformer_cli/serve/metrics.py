@@ -49,7 +49,7 @@ class Metrics:
 
     def batch(self, outcome: Outcome) -> None:
         """Count one batch."""
-        labels, before = outcome.probabilities.argmax(dim=1), outcome.source_probabilities.argmax(dim=1)
+        labels, before = outcome.labels, outcome.source_labels
         self._images.inc(len(labels))
         self._batches.inc()
         self._changed.inc(int((labels != before).sum()))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from gformer_cli.bundle import GuardHeader, build_generator, build_model
+from gformer_cli.bundle import GuardHeader, TemperaturesHeader, build_generator, build_model
 from gformer_cli.compute import ranks
 from gformer_cli.compute.crew import Line, Processes
 from gformer_cli.compute.device import crew_size, make_deterministic, pick_pace
@@ -30,6 +30,7 @@ from gformer_cli.train.meta_trainer import GENERATOR, MetaTrainer, Place
 from gformer_cli.train.run_folder import RunFolder
 from gformer_cli.train.source_models import SourceModels
 from gformer_cli.train.start import NO_START, read_start
+from gformer_cli.train.temperatures import fit_temperatures
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Trained:
     figures: dict[str, dict[str, float]]
     """By label: accuracies on the validation episodes."""
     guard: GuardHeader | None
+    temperatures: TemperaturesHeader | None = None
 
 
 def train_generators(
@@ -58,8 +60,9 @@ def train_generators(
     """Train a generator for each of `wanted`, by its label, on the runs `sources`, which lie in the folders `roots`.
 
     On a CPU processes share the episodes; they find decoded images in files beside `pixels`. Where torchrun has started
-    this process and others, those share them instead. A guard is calibrated where there is one run, and the settings
-    want it: it is a network's own. Where this process has no crew, `workers` read images ahead.
+    this process and others, those share them instead. Where there is one run, temperatures are fitted, and a guard is
+    calibrated if the settings want one: both are a network's own. Where this process has no crew, `workers` read
+    images ahead.
     """
     episodes = episodes_of_step(settings, len(sources))
     ranks.tell_idle(episodes, f"episodes of a step: {episodes} (meta_train.episodes_per_step)", progress)
@@ -79,7 +82,8 @@ def train_generators(
             for trainer in trainers.values():
                 trainer.crew = crew
             figures = _train_together(trainers, progress, stop)
-        return Trained(trainers, figures, _guard(trainers[GENERATOR], progress))
+        trainer = trainers[GENERATOR]
+        return Trained(trainers, figures, _guard(trainer, progress), _temperatures(trainer, progress))
 
 
 def _make_trainers(
@@ -186,3 +190,10 @@ def _guard(trainer: MetaTrainer, progress: Progress) -> GuardHeader | None:
         return None
     shared = trainer.crew if trainer.crew.size > 1 else None
     return calibration_of(trainer.works[0]).run(progress, shared)
+
+
+def _temperatures(trainer: MetaTrainer, progress: Progress) -> TemperaturesHeader | None:
+    """Those of a trained generator and its source models."""
+    if len(trainer.works) > 1:
+        return None
+    return fit_temperatures(trainer.works[0], progress, trainer.crew if trainer.crew.size > 1 else None)

@@ -135,6 +135,7 @@ def meta_train(
             data=source.header(),
             validation=validation,
             guard=trained.guard,
+            temperatures=trained.temperatures,
             levels=_levels(loaded),
             lineage=lineage,
             origin=None if imported is None else imported.origin,

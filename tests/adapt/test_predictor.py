@@ -6,16 +6,19 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from gformer_cli.adapt import OVERFLOW, Predictor, adapt, write_rows
 from gformer_cli.audit.writer import AuditLog
-from gformer_cli.bundle import Bundle
+from gformer_cli.bundle import Bundle, TemperaturesHeader
+from gformer_cli.core.generalizeformer import Prediction
 from gformer_cli.errors import InputError
 from gformer_cli.folders.domains import Domain
-from gformer_cli.guard.rule import SOURCE
+from gformer_cli.guard.prediction import predict_both
+from gformer_cli.guard.rule import SOURCE, Verdict
 from gformer_cli.images.preprocessing import Batch, read_batches
 
 CPU = torch.device("cpu")
@@ -34,6 +37,38 @@ def huge(bundle: Bundle) -> Bundle:
         for parameter in bundle.model.parameters():
             parameter.fill_(1e30)
     return bundle
+
+
+def test_each_answer_has_the_temperature_of_what_predicted_it(
+    bundle: Bundle, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = TemperaturesHeader(source=2.0, adapted=8.0, images=9)
+    bundle.header = bundle.header.model_copy(update={"temperatures": said})
+    images = bundle.preprocessing.network_input(batch.pixels, CPU)
+    for verdict, temperature in ((Verdict(), 8.0), (Verdict("blended", 0.5), 4.0), (Verdict(SOURCE, 0.0), 2.0)):
+        monkeypatch.setattr(type(bundle.guard), "decide", lambda *_, verdict=verdict: verdict)
+        logits = predict_both(bundle.backbone, bundle.model, images).under(verdict)[0]
+        outcome = Predictor(bundle, CPU, bundle.guard).predict(batch, "yard")
+        torch.testing.assert_close(outcome.probabilities, (logits / temperature).softmax(dim=1))
+        assert outcome.source_probabilities.equal((bundle.backbone(images) / 2.0).softmax(dim=1))
+        heard = Predictor(bundle, CPU, bundle.guard, obeyed=False).predict(batch, "yard")
+        generated = bundle.model(bundle.backbone, images).logits / 8.0
+        assert heard.probabilities.equal(generated.softmax(dim=1))
+
+
+def test_no_temperature_changes_a_label_not_even_by_rounding(
+    bundle: Bundle, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nearly = torch.tensor([0.0, 1e-6]).expand(len(batch.files), 2)
+    monkeypatch.setattr(type(bundle.model), "forward", lambda _, backbone, images, context: _answering(nearly))
+    bundle.set_temperature(100.0)
+    outcome = Predictor(bundle, CPU).predict(batch, "yard")
+    assert outcome.probabilities.argmax(dim=1).tolist() == [0] * len(nearly)  # equal to the last bit
+    assert {row.label for row in outcome.rows(["dark", "light"])} == {"light"}
+
+
+def _answering(logits: torch.Tensor) -> Any:
+    return Prediction(logits, None, None, source=logits)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("guard", ["none", "on", "warn"])

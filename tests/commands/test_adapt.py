@@ -99,7 +99,7 @@ def test_labels_are_those_of_the_bundle_on_the_listed_batches(
         assert isinstance(item, Decoded)
         pixels.append(item.pixels)
     images = model.preprocessing.network_input(torch.stack(pixels), torch.device("cpu"))
-    expected = model.model(model.backbone, images).logits.softmax(1)
+    expected = (model.model(model.backbone, images).logits / model.temperatures.adapted).softmax(1)
     shown = torch.tensor([[float(row[f"probability:{name}"]) for name in CLASSES] for row in rows])
     torch.testing.assert_close(shown, expected, atol=1e-6, rtol=0)
     assert [row["label"] for row in rows] == [CLASSES[i] for i in expected.argmax(1)]
@@ -119,6 +119,26 @@ def test_probabilities_name_the_classes_and_sum_to_one(adapt: Adapt, tmp_path: P
     assert {name: f"{value:.6f}" for name, value in first["probabilities"].items()} == {
         name: rows[0][f"probability:{name}"] for name in CLASSES
     }
+
+
+def test_a_temperature_changes_confidences_and_no_label_and_the_log_is_replayed_with_it(
+    adapt: Adapt, gformer: Callable[..., Any], bundle: Path, data: Path, tmp_path: Path, read_csv: ReadCsv
+) -> None:
+    rows = {}
+    for said in (None, 1, 50):
+        log = tmp_path / f"{said}.jsonl"
+        option = [] if said is None else ["--temperature", said]
+        adapt(tmp_path / f"{said}.csv", *option, "--audit", log)
+        rows[said] = read_csv(tmp_path / f"{said}.csv")
+        found = gformer("audit", log, "--replay", "--model", bundle, "--target", data / "targets", "--json").json
+        assert found["same"] and found["identical_batches"] == found["batches"]
+    labels = [[(row["label"], row["source_label"]) for row in table] for table in rows.values()]
+    assert labels[0] == labels[1] == labels[2]
+    plain, cold = ([float(row["confidence"]) for row in rows[said]] for said in (None, 50))
+    assert max(cold) < 0.5 and plain != [float(row["confidence"]) for row in rows[1]]
+    for wrong in ("0", "nan", "warm", "1000"):
+        refused = gformer("adapt", "--target", data / "targets", "--temperature", wrong)
+        assert refused.status == 2 and "is not a number from 0.01 to 100" in refused.err
 
 
 def test_order_name_fills_batches_in_name_order_and_shuffle_mixes_them(

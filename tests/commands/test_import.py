@@ -151,6 +151,27 @@ def test_an_expected_accuracy_needs_images(owner: Owner, gformer: Gformer, tmp_p
     assert done.status == 2 and "needs labelled images" in done.err
 
 
+def test_labelled_sources_calibrate_its_confidences_and_images_to_check_on_do_not(
+    owner: Owner, gformer: Gformer, tmp_path: Path
+) -> None:
+    told = {}
+    for option in ("--source", "--check"):
+        run = tmp_path / option.strip("-")
+        done = gformer("import", *owner.options(), option, owner.images, "--run", run)
+        found = load_bundle(run / "model.gformer").header.temperatures
+        told[option] = done.out, found
+    text, found = told["--source"]
+    assert found is not None and found.images > 24 and {found.source, found.adapted} != {1.0}
+    assert f"temperature {found.source:g} (source), {found.adapted:g} (adapted)" in text
+    shown = " ".join(gformer("inspect", "--run", tmp_path / "source").out.split())
+    assert f"temperatures source {found.source:g} (ECE" in shown
+    text, found = told["--check"]
+    assert found is None and "not calibrated (temperature 1)" in text
+    assert "temperatures 1: not calibrated" in " ".join(gformer("inspect", "--run", tmp_path / "check").out.split())
+    gformer("import", "--run", tmp_path / "check", "--source", owner.images, "--generator", "universal", "--overwrite")
+    assert load_bundle(tmp_path / "check" / "model.gformer").header.temperatures is not None
+
+
 def test_it_says_what_it_took_the_model_for(owner: Owner, gformer: Gformer, tmp_path: Path) -> None:
     done = gformer("import", *owner.options(), "--out", tmp_path / "run", "--check", owner.images)
     assert done.status == 0

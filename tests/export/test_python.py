@@ -14,6 +14,7 @@ from PIL import Image
 
 import gformer_cli as gformer
 from gformer_cli.adapt import answer
+from gformer_cli.adapt.answering import probabilities_of
 from gformer_cli.export.model import GraphModel
 from gformer_cli.folders.domains import Domain
 from gformer_cli.guard.rule import DECISIONS
@@ -32,8 +33,9 @@ def test_it_predicts_as_the_bundle_does(made: Made) -> None:
         for mode, model in loaded.items():
             rule = None if mode == "off" else made.bundle.guard
             wanted, found = answer(made.bundle, images, rule, obeyed=mode == "on"), model.predict(images)
-            assert torch.allclose(found.probabilities, wanted.logits.softmax(dim=1), atol=1e-5)
-            assert torch.allclose(found.source_probabilities, wanted.source.softmax(dim=1), atol=1e-5)
+            said = probabilities_of(wanted, made.bundle.temperatures)
+            assert torch.allclose(found.probabilities, said.adapted, atol=1e-5)
+            assert torch.allclose(found.source_probabilities, said.source, atol=1e-5)
             assert (found.decision, found.reasons) == (wanted.verdict.decision, wanted.verdict.reasons)
             assert found.share == pytest.approx(wanted.verdict.share, abs=1e-4) and found.parameters == {}
 

@@ -181,7 +181,8 @@ def test_the_module_drops_into_an_evaluation_loop(model: gformer.Model, files: l
     module = model.module.train().to("cpu")
     logits = module(images)
     assert not any(part.training for part in module.modules()) and not logits.requires_grad
-    assert torch.equal(logits.softmax(dim=1), model.predict(files[:6]).probabilities)
+    heat = model._bundle.temperatures.adapted
+    assert torch.equal((logits / heat).softmax(dim=1), model.predict(files[:6]).probabilities)
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
     with pytest.raises(gformer.InputError, match=r"\(B, 3, S, S\)"):
         module(images[0])

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from gformer_cli.bundle import Bundle
+from gformer_cli.compute.crew import Alone
+from gformer_cli.progress import Silent
+from gformer_cli.train.episodes import EpisodeWork
+from gformer_cli.train.temperatures import Answered, answered_on, fit, fit_temperatures
+
+
+def test_each_side_gets_the_temperature_of_its_own_logits() -> None:
+    random = torch.Generator().manual_seed(0)
+    honest = 2.0 * torch.randn(6000, 4, generator=random)
+    labels = torch.multinomial(honest.softmax(dim=1), 1, generator=random).squeeze(1)
+    halves = [
+        Answered(2.0 * honest[part], 3.0 * honest[part], labels[part]) for part in (slice(2000), slice(2000, None))
+    ]
+    found = fit(halves)
+    assert found is not None and found.images == 6000
+    assert (found.source, found.adapted) == (pytest.approx(2.0, rel=0.05), pytest.approx(3.0, rel=0.05))
+    for side in ("source", "adapted"):
+        assert found.figures[f"ece_{side}"] > 0.1
+        assert found.figures[f"ece_{side}_calibrated"] < 0.03
+    assert fit([]) is None
+
+
+def test_they_are_fitted_on_held_out_images_under_the_models_that_do_not_know_them(
+    make_work: Callable[..., EpisodeWork],
+) -> None:
+    work = make_work()
+    for episode in work.validation:
+        assert set(episode.positions) <= set(episode.domain.validation)
+    answers = [answered_on(work, number) for number in range(len(work.validation))]
+    for episode, answer in zip(work.validation, answers, strict=True):
+        unaware = work.models.unaware_of(episode.domain.name) if not episode.at_home else work.models.full
+        with torch.no_grad():
+            assert answer.source.equal(unaware(episode.inputs(work.device)))
+        assert answer.labels.tolist() == episode.labels(work.device).tolist()
+    found = fit_temperatures(work, Silent())
+    assert found is not None and found.images == sum(len(episode.positions) for episode in work.validation)
+    assert found == fit(answers) == fit_temperatures(work, Silent(), Alone({"generator": [work]}))
+
+
+def test_meta_training_keeps_them_in_the_bundle(bundle: Bundle) -> None:
+    found = bundle.header.temperatures
+    assert found is not None and found.images > 0
+    assert (bundle.temperatures.source, bundle.temperatures.adapted) == (found.source, found.adapted)
