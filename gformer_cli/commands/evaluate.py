@@ -205,7 +205,7 @@ def _show(
     """Write the page that was asked for, and show everything."""
     from gformer_cli.evaluate.harm import harms
     from gformer_cli.evaluate.trained import doubts
-    from gformer_cli.report.table import change_table, harm_tables, result_tables, tuned_table
+    from gformer_cli.report.table import calibration_tables, change_table, harm_tables, result_tables, tuned_table
 
     terminal.skipped([(item.path, item.reason) for item in results.skipped])
     document = results.to_json()
@@ -218,6 +218,7 @@ def _show(
     tables = [
         *result_tables(results, sparklines=terminal.draws),
         *harm_tables(harms(results.summaries()), every_cell=terminal.verbose),
+        *calibration_tables(results.summaries()),
     ]
     for text in doubts(results.bundle):
         terminal.warning(text)

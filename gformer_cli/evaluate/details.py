@@ -66,8 +66,10 @@ class Examiner:
         inside.moved.append([round(hypot(row[4], row[5]), 5) for row in figures])
 
     def _look_at_images(self, number: int, batch: Loaded, before: torch.Tensor, after: torch.Tensor) -> None:
+        known = self.bundle.temperatures
         (trust_before, label_before), (trust_after, label_after) = (
-            probabilities(logits).max(dim=1) for logits in (before, after)
+            probabilities(logits / temperature).max(dim=1)
+            for logits, temperature in ((before, known.source), (after, known.adapted))
         )
         classes = self.bundle.header.classes
         for row in (label_before != label_after).nonzero().flatten().tolist():

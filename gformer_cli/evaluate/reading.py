@@ -17,7 +17,9 @@ from gformer_cli.evaluate.results import REFERENCE, SCHEMA_VERSION, Cell, Summar
 from gformer_cli.files import MIB, read_text
 from gformer_cli.folders.domains import nfc
 
-_UNKNOWN = ("standard_error", "low", "high", "nll", "ece", "brier", "accuracy", "mean", "harm", "peak_mib")
+_UNKNOWN = (
+    *("standard_error", "low", "high", "nll", "ece", "ece_calibrated", "brier", "accuracy", "mean", "harm", "peak_mib"),
+)
 """Figures that may be null in the file, because they do not exist."""
 _LARGEST = 256 * MIB
 

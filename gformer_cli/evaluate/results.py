@@ -99,6 +99,8 @@ class Cell:
     """Per confidence bin that holds images: how many, mean confidence, accuracy."""
     predictions: str
     """SHA-256 of the predicted class indices in order: equal predictions give equal figures."""
+    ece_calibrated: float = math.nan
+    """`ece` at the temperature that was fitted for the method on source images; not a number where none was."""
     details: Details | None = None
     """Of `gformer` on the first streams, where a report was asked for."""
 
@@ -153,6 +155,7 @@ class Summary:
     forwards: float
     backwards: float
     peak_mib: float
+    ece_calibrated: float = math.nan
     to_source_by_target: dict[str, Difference] = field(default_factory=dict)
     """`to_source` on each target alone; empty for `source` itself."""
 
@@ -236,7 +239,8 @@ class Results:
             for cell in cells
             for mine, theirs in zip(cell.batch_correct, by_place[cell.place].batch_correct, strict=True)
         ]
-        figures = {name: _over_targets(cells, name) for name in (*MEASURES, "cost_ratio", "forwards", "backwards")}
+        more = "ece_calibrated", "cost_ratio", "forwards", "backwards"
+        figures = {name: _over_targets(cells, name) for name in (*MEASURES, *more)}
         return Summary(
             stream=setting[0],
             batch_size=setting[1],

@@ -117,8 +117,8 @@ class Harness:
                 answers[name] = logits
                 for target in dict.fromkeys(batch.targets):
                     rows = [row for row, own in enumerate(batch.targets) if own == target]
-                    tally = tallies.setdefault((name, target), _Tally(Scores(self.classes)))
-                    tally.add(logits[rows], batch.labels[rows])
+                    tally = tallies.setdefault((name, target), _Tally(Scores(self.classes), Scores(self.classes)))
+                    tally.add(logits[rows], batch.labels[rows], self._temperature(runners[name]))
                     tally.spend(*(part * len(rows) / count for part in spent))
             if examiner is not None and count:
                 examiner.look(number, batch, answers[REFERENCE], answers[EXAMINED])
@@ -140,6 +140,12 @@ class Harness:
             )
             for (name, target), tally in tallies.items()
         ], skipped
+
+    def _temperature(self, method: Method | GraphMethod) -> float | None:
+        """That of the answer to the last batch, where one was fitted."""
+        if self.bundle.header.temperatures is None or method.share is None:
+            return None
+        return self.bundle.temperatures.of(method.share)
 
     def _examiner(self, stream: Stream, seed: int) -> Examiner | None:
         if isinstance(self.bundle, GraphModel) or (seed, stream) not in self._examined:
@@ -198,6 +204,8 @@ class _Tally:
     """One method on one target of one stream; grows by two numbers a batch."""
 
     scores: Scores
+    calibrated: Scores
+    """At the temperature of each batch; empty where there is none."""
     seconds: float = 0.0
     forwards: float = 0.0
     backwards: float = 0.0
@@ -205,8 +213,10 @@ class _Tally:
     batch_correct: list[int] = field(default_factory=list)
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
-    def add(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
+    def add(self, logits: torch.Tensor, labels: torch.Tensor, temperature: float | None) -> None:
         self.scores.add(logits, labels)
+        if temperature is not None:
+            self.calibrated.add(logits / temperature, labels)
         predicted = logits.argmax(dim=1)
         self.batch_images.append(len(labels))
         self.batch_correct.append(int((predicted == labels).sum()))
@@ -246,6 +256,7 @@ class _Tally:
             batch_correct=self.batch_correct,
             calibration=[(b.count, b.confidence, b.accuracy) for b in self.scores.calibration()],
             predictions=self.digest.hexdigest(),
+            ece_calibrated=self.calibrated.measures().ece,
             details=details,
             **asdict(measures),
         )

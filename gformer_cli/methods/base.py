@@ -50,6 +50,10 @@ class Method(ABC):
     """Whether an image's prediction depends on that image alone and is too dear to be computed twice: `evaluate` then
     takes it from the first stream that the image came in."""
 
+    share: float | None = None
+    """How much of what was generated predicted the last batch, 0 for the source model: what its temperature depends on.
+    None of methods that no temperature was fitted for."""
+
     def __init__(self, backbone: Backbone) -> None:
         self.backbone = backbone
 

@@ -17,6 +17,8 @@ class Constant(Gformer):
         model: holds the residuals.
     """
 
+    share = None
+
     @classmethod
     def from_parts(cls, parts: Parts, **settings: Any) -> Constant:
         if parts.constant is None:

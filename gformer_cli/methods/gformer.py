@@ -19,6 +19,8 @@ class Gformer(Method):
         model: generates the parameters, or holds static ones.
     """
 
+    share: float | None = 1.0
+
     def __init__(self, backbone: Backbone, model: GeneralizeFormer | StaticModel) -> None:
         super().__init__(backbone)
         self.model = model

@@ -24,6 +24,7 @@ class GformerContext(Method):
         batches: how many batches before the present one are remembered, at least 1.
     """
 
+    share = 1.0
     tunable: ClassVar = {"batches": (4, 16, 64)}
 
     def __init__(self, backbone: Backbone, model: GeneralizeFormer | StaticModel, *, batches: int = 64) -> None:

@@ -38,5 +38,7 @@ class GformerGuard(Method):
     @torch.no_grad()
     def predict(self, images: torch.Tensor) -> torch.Tensor:
         both = predict_both(self.backbone, self.model, images)
-        logits, _ = both.under(self.guard.decide(both.signals))
+        verdict = self.guard.decide(both.signals)
+        self.share = verdict.share
+        logits, _ = both.under(verdict)
         return logits

@@ -67,6 +67,29 @@ def harm_tables(found: Sequence[Harm], *, every_cell: bool = False) -> list[Tabl
     return made
 
 
+def calibration_tables(summaries: Sequence[Summary]) -> list[Table]:
+    """Per stream the calibration error of methods that a temperature was fitted for, without and with it.
+
+    None where there is no such method.
+    """
+    known = [summary for summary in summaries if not math.isnan(summary.ece_calibrated)]
+    methods = list(dict.fromkeys(summary.method for summary in known))
+    rows = [
+        [
+            stream,
+            str(size),
+            *[f"{percent(one.ece)} to {percent(one.ece_calibrated)}" for one in known if _place(one) == (stream, size)],
+        ]
+        for stream, size in dict.fromkeys(map(_place, known))
+    ]
+    title = "Expected calibration error in %, at temperature 1 and as calibrated"
+    return [table(title, ["stream", "batch", *methods], rows, numbers_from=2)] if known else []
+
+
+def _place(summary: Summary) -> tuple[str, int]:
+    return summary.stream, summary.batch_size
+
+
 def _every_cell(found: Sequence[Harm]) -> Table:
     rows = [
         [stream, str(size), target, *map(lost, losses)] for (stream, size, target), losses in by_cell(found).items()

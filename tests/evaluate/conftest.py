@@ -30,6 +30,7 @@ class Fake:
 
     reads_source = True
     ask_once = False
+    share: float | None = None
     tunable: ClassVar[dict[str, Sequence[Any]]] = {}
 
     def __init__(self) -> None:

@@ -11,9 +11,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from gformer_cli.evaluate.reading import parse_results
 from gformer_cli.evaluate.results import SCHEMA_VERSION, Cell, Choice, Results, Summary
 from gformer_cli.images.preprocessing import Skipped
 from gformer_cli.metrics import paired_bootstrap
+from gformer_cli.report.table import calibration_tables
 
 MakeCell = Callable[..., Cell]
 
@@ -35,6 +37,25 @@ def cells(make_cell: MakeCell) -> list[Cell]:
 def summaries(cells: list[Cell]) -> dict[str, Summary]:
     found = Results({}, ["source", "bn", "tent"], cells, []).summaries()
     return {summary.method: summary for summary in found}
+
+
+def test_what_is_not_calibrated_stays_unknown_and_is_in_no_table(make_cell: MakeCell) -> None:
+    found = Results(
+        {},
+        ["source", "bn"],
+        [make_cell("source", "fog", [1], ece=0.2, ece_calibrated=0.05), make_cell("bn", "fog", [1], ece=0.3)],
+        [],
+    )
+    source, bn = found.summaries()
+    assert source.ece_calibrated == 0.05 and math.isnan(bn.ece_calibrated)
+    rows = list(csv.DictReader(io.StringIO(found.to_csv())))
+    assert [row["ece_calibrated"] for row in rows] == ["0.05", ""]
+    document = parse_results(json.loads(json.dumps(found.to_json())))
+    assert [math.isnan(summary.ece_calibrated) for summary in document.summaries] == [False, True]
+    (made,) = calibration_tables(found.summaries())
+    assert [str(column.header) for column in made.columns] == ["stream", "batch", "source"]
+    assert list(map(str, made.columns[2].cells)) == ["20.0 to 5.0"]
+    assert calibration_tables([bn]) == []
 
 
 def test_each_target_counts_alike(summaries: dict[str, Summary]) -> None:

@@ -14,13 +14,15 @@ from typing import Any
 import pytest
 import torch
 
-from gformer_cli.bundle import Bundle
+from gformer_cli.bundle import Bundle, TemperaturesHeader
 from gformer_cli.data.streams import SOURCE_AGAIN, STREAMS, Stream, StreamBatch
 from gformer_cli.errors import InputError, Interrupted, WorkError
 from gformer_cli.evaluate import Cell, Plan, measure
+from gformer_cli.evaluate.parts import parts_of
 from gformer_cli.evaluate.records import Records
 from gformer_cli.evaluate.run import Harness
 from gformer_cli.folders.domains import Domain, find_domains
+from gformer_cli.guard.rule import Verdict
 from gformer_cli.methods import METHODS
 from gformer_cli.metrics import Scores
 from gformer_cli.progress import Silent
@@ -38,6 +40,32 @@ def test_a_method_that_answers_the_first_class_is_right_for_that_share(run: Run,
         assert (cell.n, cell.accuracy, cell.balanced_accuracy) == (10, 0.5, 0.5)
         assert cell.batch_images == [4, 4, 2] and sum(cell.batch_correct) == 5
         assert cell.predictions == hashlib.sha256(torch.zeros(10, dtype=torch.int64).numpy().tobytes()).hexdigest()
+
+
+def test_the_calibration_error_is_told_at_the_temperature_of_what_predicted(
+    run: Run, fakes: dict[str, Any], bundle: Bundle
+) -> None:
+    said = TemperaturesHeader(source=0.5, adapted=8.0, images=1)
+    bundle.header = bundle.header.model_copy(update={"temperatures": said})
+    fakes["one"].share = 0.5  # temperature 2; half of the images are of the class that it always answers
+    found = run("one", "two")
+    for cell in by(found, "one"):
+        assert cell.ece == pytest.approx(1.0 / (1.0 + math.exp(-1.0)) - 0.5)
+        assert cell.ece_calibrated == pytest.approx(1.0 / (1.0 + math.exp(-0.5)) - 0.5)
+    assert all(math.isnan(cell.ece_calibrated) for cell in by(found, "two"))
+    bundle.header = bundle.header.model_copy(update={"temperatures": None})
+    assert all(math.isnan(cell.ece_calibrated) for cell in run("one").cells)
+
+
+def test_methods_know_how_much_of_what_was_generated_predicted(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = parts_of(bundle)
+    shares = {name: made.from_parts(parts).share for name, made in METHODS.items() if name != "gformer-guard"}
+    known = {"source": 0.0, "gformer": 1.0, "gformer-context": 1.0}
+    assert {name: share for name, share in shares.items() if share is not None} == known
+    monkeypatch.setattr(type(bundle.guard), "decide", lambda *_: Verdict("blended", 0.25))
+    guarded = METHODS["gformer-guard"].from_parts(parts)
+    guarded.predict(torch.rand(2, 3, 8, 8))
+    assert guarded.share == 0.25
 
 
 def test_each_stream_starts_anew_and_the_first_batch_of_a_size_is_warmed_up(

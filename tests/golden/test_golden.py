@@ -28,6 +28,8 @@ from gformer_cli.app import run
 HERE = Path(__file__).parent
 NEAR = 2e-5
 """Of logits up to 8 in float32, whose last digits depend on the processor."""
+ADDED = ("ece_calibrated",)
+"""Figures of evaluations that were not there before."""
 EXACT = 2e-8
 """Of what is computed in float64, where neither processor nor order of summation counts."""
 WRITTEN = 1e-5
@@ -191,7 +193,9 @@ def test_evaluate_measures_as_before(name: str, tmp_path: Path) -> None:
     assert [(cell["method"], cell["target"]) for cell in new] == [(cell["method"], cell["target"]) for cell in old]
     for now, before in zip(new, old, strict=True):
         different = {key: (now.get(key), before[key]) for key in before if not is_near(now.get(key), before[key])}
-        assert not different and list(now) == list(before), before["method"]
+        assert not different, before["method"]
+        assert [*before, *ADDED] == sorted(now, key=[*before, *ADDED].index), before["method"]
+        assert all(now[name] is None for name in ADDED), "no temperature was fitted for a bundle of before"
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64], ids=["float32", "float64"])
