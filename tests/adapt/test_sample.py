@@ -17,7 +17,9 @@ def outcome(before: list[float], after: list[float], *, target: str = "fog", dec
     return SimpleNamespace(
         target=target,
         source_probabilities=one,
+        source_labels=one.argmax(dim=1),
         probabilities=other,
+        labels=other.argmax(dim=1),
         verdict=SimpleNamespace(decision=decision),
         batch=SimpleNamespace(files=files, pixels=pixels),
     )

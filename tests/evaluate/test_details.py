@@ -3,14 +3,14 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable
-from math import hypot
+from math import exp, hypot
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
-from gformer_cli.bundle import Bundle
+from gformer_cli.bundle import Bundle, TemperaturesHeader
 from gformer_cli.core.change import measure_change
 from gformer_cli.data.streams import Stream
 from gformer_cli.evaluate import Plan
@@ -85,13 +85,16 @@ def test_long_streams_are_looked_into_here_and_there(bundle: Bundle) -> None:
 
 
 def test_only_images_whose_label_changed_are_kept(bundle: Bundle) -> None:
+    said = TemperaturesHeader(source=2.0, adapted=4.0, images=1)
+    bundle.header = bundle.header.model_copy(update={"temperatures": said})
     case = Case(bundle, 1)
     case.look(0, [0, 0, 1, 1], [0, 1, 1, 0], [0, 0, 0, 0])
     gained, lost = case.examiner.details("fog").pictures
     names = bundle.header.classes
     assert (gained.path, gained.label, gained.before, gained.after) == ("fog/0-1.png", names[0], names[1], names[0])
     assert (lost.path, lost.label, lost.before, lost.after) == ("fog/0-2.png", names[1], names[1], names[0])
-    assert gained.before_confidence == pytest.approx(1 / (1 + torch.tensor(-1.0).exp().item()))
+    assert gained.before_confidence == pytest.approx(1 / (1 + exp(-0.5)))
+    assert gained.after_confidence == pytest.approx(1 / (1 + exp(-0.25)))
 
 
 def test_pictures_are_few_and_of_every_kind(bundle: Bundle) -> None:
