@@ -55,6 +55,26 @@ def test_what_is_shown_is_what_runs(called: list[list[str]], gformer: Gformer, t
     assert "stationary,label-shift" in called[-1]
 
 
+def test_the_quick_demo_trains_one_small_model_and_ends_with_a_page(
+    called: list[list[str]], gformer: Gformer, tmp_path: Path
+) -> None:
+    done = gformer("demo", "--quick", "--out", tmp_path, "--json")
+    assert [arguments[0] for arguments in called] == ["data", "pretrain", "import", "evaluate"]
+    assert "--no-leave-one-out" in called[1] and called[1][called[1].index("--threads") + 1] == "1"
+    assert called[3].count("--target") == 2 and called[3][called[3].index("--jobs") + 1] == "2"
+    assert done.json["report"] == called[3][called[3].index("--report") + 1] == str(tmp_path / "report.html")
+    assert "predictions" not in done.json
+
+
+def test_packages_that_are_missing_are_told_before_the_first_step(
+    called: list[list[str]], gformer: Gformer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "find_spec", lambda name: None if name == "jinja2" else object())
+    done = gformer("demo", "--quick", "--out", tmp_path / "out")
+    assert done.status == 2 and "not installed (jinja2)" in done.err and "pip install 'gformer[demo]'" in done.err
+    assert not called and not (tmp_path / "out").exists()
+
+
 def test_json_is_one_document_and_the_common_options_reach_every_step(
     called: list[list[str]], gformer: Gformer, tmp_path: Path
 ) -> None:
