@@ -23,7 +23,7 @@ def as_class_names(value: Any) -> list[str] | None:
     if not isinstance(value, Mapping) or not value:
         return None
     by_index = {_index(key): name for key, name in value.items()}  # id2label
-    if None in by_index:
+    if None in by_index or all(isinstance(name, int) for name in value.values()):
         by_index = {_index(index): name for name, index in value.items()}  # class_to_idx
     if len(by_index) != len(value) or set(by_index) != set(range(len(value))):
         return None

@@ -27,6 +27,7 @@ def test_every_form_is_in_the_order_of_the_head(form: str) -> None:
 
 def test_names_that_are_digits_are_kept() -> None:
     assert as_class_names({"0": "7", "1": "3"}) == ["7", "3"]
+    assert as_class_names({"0": 1, "1": 0}) == ["1", "0"]  # class_to_idx of folders that are called so
 
 
 @pytest.mark.parametrize(
