@@ -29,6 +29,8 @@ def demo(
 ) -> None:
     """Write a demo data set of real digits as image folders DIR/sources and DIR/targets.
 
+    digit-cameras has DIR/classifier as well: weights, classes and transform of a trained network, for gformer import.
+
     Example: gformer data demo digit-cameras --out data
     """
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)

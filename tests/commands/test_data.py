@@ -76,7 +76,8 @@ def test_demo_writes_folders_and_a_readme(gformer: Gformer, tmp_path: Path, cont
         "images": {"sources/cam": 2, "targets/cam": 2},
     }
     images = [f"{role}/cam/{label}/a.png" for role in ("sources", "targets") for label in "01"]
-    assert sorted(contents(tmp_path / "d")) == sorted([*images, "README.md"])
+    model = [f"classifier/{name}" for name in ("site.safetensors", "classes.txt", "transform.json")]
+    assert sorted(contents(tmp_path / "d")) == sorted([*images, *model, "README.md"])
 
 
 @pytest.mark.usefixtures("few_digits")

