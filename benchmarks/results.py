@@ -1,4 +1,4 @@
-"""The accuracy tables of docs/results/digits.md: methods, all three generators, and `channel` less one ingredient.
+"""The accuracy tables of docs/results/digits.csv: methods, all three generators, and `channel` less one ingredient.
 
     python benchmarks/results.py --out DIR [--data digit-cameras] [--seed 0 --seed 1 --seed 2] [--variant channel ...]
 

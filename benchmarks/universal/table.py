@@ -1,8 +1,14 @@
-"""Cells of the held-out runs as tables."""
+"""Cells of the held-out runs as tables.
+
+python -m benchmarks.universal.table benchmarks/universal/cells.csv --network resnet --size 64 8 --by task
+"""
 
 from __future__ import annotations
 
+import argparse
+import csv
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from gformer_cli.metrics import mean, standard_error
@@ -12,11 +18,24 @@ WITHIN = 1.0
 """Points that a cell may lose to `source` and still count as unharmed."""
 
 
-def print_table(cells: Sequence[Cell]) -> None:
-    """Markdown: a row a method, a column a stream and batch size; then the same for each network by itself."""
-    _print("all networks", cells)
-    for network in dict.fromkeys(cell["network"] for cell in cells):
-        _print(network, [cell for cell in cells if cell["network"] == network])
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cells", type=Path, help="The CSV that benchmarks.universal.held_out wrote.")
+    parser.add_argument("--by", choices=("network", "task", "target"), default="network")
+    parser.add_argument("--network", help="Of this network alone.")
+    parser.add_argument("--size", type=int, nargs="+", default=[64, 8, 1], help="Of batches of these sizes alone.")
+    given = parser.parse_args()
+    with given.cells.open(newline="", encoding="utf-8") as file:
+        cells = [dict(row, seed=int(row["seed"]), size=int(row["size"])) for row in csv.DictReader(file)]
+    shown = [cell for cell in cells if given.network in (None, cell["network"]) and cell["size"] in given.size]
+    print_table(shown, by=given.by)
+
+
+def print_table(cells: Sequence[Cell], *, by: str = "network") -> None:
+    """Markdown: a row a method, a column a stream and batch size; then the same for each of `by` by itself."""
+    _print(f"every {by}", cells)
+    for part in dict.fromkeys(cell[by] for cell in cells):
+        _print(part, [cell for cell in cells if cell[by] == part])
 
 
 def _print(title: str, cells: Sequence[Cell]) -> None:
@@ -57,3 +76,7 @@ def _run(cell: Cell) -> tuple[Any, ...]:
 
 def _place(cell: Cell) -> tuple[Any, ...]:
     return (*_run(cell), cell["target"], cell["stream"], cell["size"])
+
+
+if __name__ == "__main__":
+    main()
