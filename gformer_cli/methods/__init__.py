@@ -11,6 +11,7 @@ from gformer_cli.methods.gformer_context import GformerContext
 from gformer_cli.methods.gformer_guard import GformerGuard
 from gformer_cli.methods.lame import Lame
 from gformer_cli.methods.memo import Memo
+from gformer_cli.methods.roid import Roid
 from gformer_cli.methods.rotta import Rotta
 from gformer_cli.methods.sar import Sar
 from gformer_cli.methods.shot import ShotIM
@@ -30,6 +31,7 @@ METHODS: dict[str, type[Method]] = {
     "sar": Sar,
     "cotta": Cotta,
     "rotta": Rotta,
+    "roid": Roid,
     "t3a": T3A,
     "lame": Lame,
     "memo": Memo,

@@ -32,8 +32,8 @@ class Augmentation:
         return self.preprocessing.normalise(view.as_subclass(torch.Tensor).clamp(0.0, 1.0))
 
 
-def jitter_views(preprocessing: Preprocessing, *, mirrored: bool) -> Augmentation:
-    """Colour, position and blur, as CoTTA's authors augment and RoTTA's after them.
+def jitter_views(preprocessing: Preprocessing, *, mirrored: bool, blur: bool = True) -> Augmentation:
+    """Colour, position and blur, as CoTTA's authors augment and RoTTA's after them; without `blur` as ROID's do.
 
     Images are mirrored only if the source model was trained on `mirrored` ones: the authors always do, which turns
     letters and digits into others. Their random gamma and their noise of a standard deviation of 0.005, about one grey
@@ -52,7 +52,7 @@ def jitter_views(preprocessing: Preprocessing, *, mirrored: bool) -> Augmentatio
                     scale=(0.9, 1.1),
                     interpolation=v2.InterpolationMode.BILINEAR,
                 ),
-                v2.GaussianBlur(kernel_size=5, sigma=(0.001, 0.5)),
+                *([v2.GaussianBlur(kernel_size=5, sigma=(0.001, 0.5))] if blur else []),
                 v2.CenterCrop(size),
                 *_mirror(mirrored),
             ]
