@@ -11,6 +11,7 @@ from gformer_cli.methods.gformer_context import GformerContext
 from gformer_cli.methods.gformer_guard import GformerGuard
 from gformer_cli.methods.lame import Lame
 from gformer_cli.methods.memo import Memo
+from gformer_cli.methods.rdumb import RDumb
 from gformer_cli.methods.roid import Roid
 from gformer_cli.methods.rotta import Rotta
 from gformer_cli.methods.sar import Sar
@@ -28,6 +29,7 @@ METHODS: dict[str, type[Method]] = {
     "tent-episodic": EpisodicTent,
     "shot-im": ShotIM,
     "eata": Eata,
+    "rdumb": RDumb,
     "sar": Sar,
     "cotta": Cotta,
     "rotta": Rotta,
