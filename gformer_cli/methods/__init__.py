@@ -3,6 +3,7 @@
 from gformer_cli.methods.base import Method
 from gformer_cli.methods.bn import BatchStatistics
 from gformer_cli.methods.bn_mix import MixedStatistics
+from gformer_cli.methods.cmf import Cmf
 from gformer_cli.methods.constant import Constant
 from gformer_cli.methods.cotta import Cotta
 from gformer_cli.methods.eata import Eata
@@ -34,6 +35,7 @@ METHODS: dict[str, type[Method]] = {
     "cotta": Cotta,
     "rotta": Rotta,
     "roid": Roid,
+    "cmf": Cmf,
     "t3a": T3A,
     "lame": Lame,
     "memo": Memo,
