@@ -162,7 +162,8 @@ def impossible_methods(bundle: Bundle | GraphModel) -> dict[str, str]:
         able = {"source", EXAMINED, *(["gformer-guard"] if bundle.guard is not None else [])}
         why = "An exported file holds no network that it could adapt; measure the bundle that it was made from"
         return {name: why for name in METHODS if name not in able}
-    reasons: dict[str, str] = {}
+    found = {name: method.obstacle(bundle.backbone) for name, method in METHODS.items()}
+    reasons = {name: why for name, why in found.items() if why is not None}
     static = bundle.header.static is not None
     if bundle.constant is None:
         reasons["constant"] = (

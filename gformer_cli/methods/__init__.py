@@ -12,6 +12,7 @@ from gformer_cli.methods.gformer_context import GformerContext
 from gformer_cli.methods.gformer_guard import GformerGuard
 from gformer_cli.methods.lame import Lame
 from gformer_cli.methods.memo import Memo
+from gformer_cli.methods.note import Note
 from gformer_cli.methods.rdumb import RDumb
 from gformer_cli.methods.roid import Roid
 from gformer_cli.methods.rotta import Rotta
@@ -34,6 +35,7 @@ METHODS: dict[str, type[Method]] = {
     "sar": Sar,
     "cotta": Cotta,
     "rotta": Rotta,
+    "note": Note,
     "roid": Roid,
     "cmf": Cmf,
     "t3a": T3A,

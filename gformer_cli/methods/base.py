@@ -12,6 +12,7 @@ import torch
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.core.static import StaticModel
+from gformer_cli.errors import InputError
 from gformer_cli.guard.rule import Guard
 from gformer_cli.images.preprocessing import Preprocessing
 
@@ -54,8 +55,22 @@ class Method(ABC):
     """How much of what was generated predicted the last batch, 0 for the source model: what its temperature depends on.
     None of methods that no temperature was fitted for."""
 
+    needs_batchnorm: ClassVar[bool] = False
+    """Whether all that it does, it does to BatchNorm layers."""
+
     def __init__(self, backbone: Backbone) -> None:
+        """Raises `InputError` for a network that the method cannot adapt."""
+        why = self.obstacle(backbone)
+        if why is not None:
+            raise InputError(f"{type(self).__name__} cannot adapt this network", f"{why}.")
         self.backbone = backbone
+
+    @classmethod
+    def obstacle(cls, backbone: Backbone) -> str | None:
+        """Why the method cannot adapt `backbone`, a sentence without its full stop; None where it can."""
+        if cls.needs_batchnorm and not any(layer.of_batch for layer in backbone.layers):
+            return f"It needs BatchNorm, and the network has {', '.join(backbone.families)} alone"
+        return None
 
     @classmethod
     def from_parts(cls, parts: Parts, **settings: Any) -> Method:

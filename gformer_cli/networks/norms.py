@@ -84,7 +84,10 @@ class AdaptiveNorm(nn.Module):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         one = None if self.training else current_pass()
-        output = self._plain(input) if one is None else self._adapted(input, one)
+        return self.activated(self._plain(input) if one is None else self._adapted(input, one))
+
+    def activated(self, output: torch.Tensor) -> torch.Tensor:
+        """What the layer's own activation, if it holds one, makes of its normalised `output`."""
         for name in ("drop", "act"):
             after = getattr(self, name, None)
             if after is not None:

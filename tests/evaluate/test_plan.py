@@ -5,8 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from gformer_cli.bundle import Bundle, StaticHeader
+from gformer_cli.core.backbone import Backbone
 from gformer_cli.data.corruptions import CORRUPTIONS
 from gformer_cli.data.streams import STREAMS
 from gformer_cli.errors import InputError
@@ -105,6 +107,9 @@ def test_what_is_impossible_depends_on_the_bundle_and_on_source_images(bundle: B
     assert "meta_train.constant=true" in impossible_methods(replace(bundle, constant=None))["constant"]
     unguarded = replace(bundle, header=bundle.header.model_copy(update={"guard": None}))
     assert list(impossible_methods(unguarded)) == ["gformer-guard"]
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(4 * 64, 2))
+    without = impossible_methods(replace(bundle, backbone=Backbone(network, image_size=8)))
+    assert without["note"] == "It needs BatchNorm, and the network has GroupNorm alone" and "tent" not in without
     assert impossible_streams(has_source=True) == {}
     assert "--source" in impossible_streams(has_source=False)["forgetting"]
 

@@ -11,6 +11,7 @@ from gformer_cli.methods.base import Parts
 SETTINGS: dict[str, dict[str, float]] = {
     "cotta": {"copies": 2, "threshold": 1.0},
     "rotta": {"update_every": 1, "capacity": 4},
+    "note": {"update_every": 1, "capacity": 4},
     "t3a": {"supports": 1},
     "lame": {},
     "memo": {"copies": 2},
