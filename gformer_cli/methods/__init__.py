@@ -22,11 +22,13 @@ from gformer_cli.methods.source import Source
 from gformer_cli.methods.t3a import T3A
 from gformer_cli.methods.tent import Tent
 from gformer_cli.methods.tent_episodic import EpisodicTent
+from gformer_cli.methods.unmix_tns import UnMixTNS
 
 METHODS: dict[str, type[Method]] = {
     "source": Source,
     "bn": BatchStatistics,
     "bn-mix": MixedStatistics,
+    "unmix-tns": UnMixTNS,
     "tent": Tent,
     "tent-episodic": EpisodicTent,
     "shot-im": ShotIM,

@@ -12,7 +12,7 @@ from gformer_cli.methods import METHODS
 from gformer_cli.methods.base import Parts
 from gformer_cli.methods.normalisation import Normalisation, image_moments, moments, renormalised
 
-NEED = ("note",)
+NEED = ("note", "unmix-tns")
 
 
 class _AsBefore(Normalisation):
