@@ -20,7 +20,7 @@ from gformer_cli.bundle import DataHeader, build_generator, load_bundle, read_he
 from gformer_cli.config import validate
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.data.check import check_folders
-from gformer_cli.folders.domains import Domain, ImageFile
+from gformer_cli.folders.domains import Domain, ImageFile, ImageFiles
 from gformer_cli.images.preprocessing import Batch, Preprocessing, Skipped, read_image
 from gformer_cli.networks.build import build_network
 
@@ -224,7 +224,7 @@ def read_bundle(path: Path) -> str:
     bundle = load_bundle(path)
     size = bundle.preprocessing.image_size
     pixels = torch.zeros(2, 3, size, size, dtype=torch.uint8)
-    files = tuple(ImageFile(Path(name), name, None) for name in ("a", "b"))
+    files = tuple(ImageFile(Path(), name) for name in ("a", "b"))
     outcome = Predictor(bundle, torch.device("cpu")).predict(Batch(pixels, files, ("", "")), "target")
     outcome.rows(bundle.header.classes)
     return "read" if bool(torch.isfinite(outcome.probabilities).all()) else "read, predicts no numbers"
@@ -232,9 +232,9 @@ def read_bundle(path: Path) -> str:
 
 def read_one_image(path: Path) -> str:
     """As for predicting, and as `gformer data check` reads it: both must agree."""
-    file = ImageFile(path, path.name, None)
+    file = ImageFile(path.parent, path.name)
     item = read_image(file, Preprocessing(8, "crop", (0.5,) * 3, (0.5,) * 3))
-    report = check_folders([Domain("target", path.parent, (file,), ())], workers=0)
+    report = check_folders([Domain("target", path.parent, ImageFiles([file]), ())], workers=0)
     if isinstance(item, Skipped) == report.ok:
         return f"crash: read_image and check disagree: {item}, {report.unreadable}"
     return unclear(item.reason) or "refused" if isinstance(item, Skipped) else "read"

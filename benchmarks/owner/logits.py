@@ -18,7 +18,7 @@ def of_bundle(file: Path, images: Sequence[Path]) -> Tensor:
     """The unadapted model's: (images, classes). An unreadable image is a `ValueError`."""
     bundle = load_bundle(file)
     found = []
-    for read in read_images([ImageFile(path, path.name, None) for path in images], bundle.preprocessing, workers=0):
+    for read in read_images([ImageFile(path.parent, path.name) for path in images], bundle.preprocessing, workers=0):
         if not isinstance(read, Decoded):
             raise ValueError(read.reason)
         found.append(bundle.backbone(bundle.preprocessing.network_input(read.pixels[None], torch.device("cpu"))))

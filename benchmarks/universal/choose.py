@@ -15,7 +15,7 @@ from benchmarks.universal.mix import CALIBRATION, Run
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.data.streams import Stream, StreamOptions, label_shift, stationary
-from gformer_cli.folders.domains import Domain, Layout, find_domains
+from gformer_cli.folders.domains import Domain, ImageFiles, Layout, find_domains
 from gformer_cli.images.preprocessing import Decoded, Preprocessing, read_image
 from gformer_cli.methods import METHODS
 from gformer_cli.metrics import mean
@@ -82,9 +82,9 @@ def _kinds(run: Run, runs: Path, tasks: Path, device: torch.device) -> Iterator[
     settings, source = settings_of(run, folder), folder.source()
     backbone = Models(folder, source, settings, device).full
     known = {domain.name: domain for domain in keep_images(run, folder, tasks)}
-    home = [replace(one, files=tuple(known[one.name].files[i] for i in known[one.name].validation))
+    home = [replace(one, files=known[one.name].files.at(known[one.name].validation))
             for one in run.domains(tasks)]  # fmt: skip
-    merged = Domain(HOME, home[0].root, tuple(file for one in home for file in one.files), home[0].classes)
+    merged = Domain(HOME, home[0].root, ImageFiles(file for one in home for file in one.files), home[0].classes)
     images = Images(next(iter(known.values())).preprocessing, source.classes, device)
     places = [*find_domains([run.folder(tasks) / "targets"], Layout.auto), merged]
     for place in places:

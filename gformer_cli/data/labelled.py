@@ -7,9 +7,10 @@ no pixels are kept: memory grows by names and numbers alone.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -17,17 +18,16 @@ import torch
 from torch.utils.data import Dataset
 
 from gformer_cli.data.damage import Damage
-from gformer_cli.data.inventory import Inventory, Known, Statuses, within, write_inventory
+from gformer_cli.data.inventory import Facts, Inventory, within, write_inventory
 from gformer_cli.data.looking import Headers, Look, Pixels
+from gformer_cli.data.splitting import split
 from gformer_cli.errors import InputError, WorkError
-from gformer_cli.folders.domains import Domain, ImageFile, nfc
-from gformer_cli.folders.gathering import VALIDATION
+from gformer_cli.folders.domains import Domain, ImageFile, ImageFiles
 from gformer_cli.images.decoding import in_order
 from gformer_cli.images.headers import hash_file
 from gformer_cli.images.opening import is_now
 from gformer_cli.images.preprocessing import Preprocessing, Skipped, read_image
 from gformer_cli.images.store import PixelStore
-from gformer_cli.seeding import derive_seed
 
 CACHE_BYTES = 2 << 30
 """Images whose decoded pixels take more than this together are not kept in memory."""
@@ -38,21 +38,17 @@ class LabelledDomain(Dataset[torch.Tensor]):
     """The readable images of one domain, N of them: a data set of their pixels."""
 
     name: str
-    files: Sequence[ImageFile]
+    files: ImageFiles
+    facts: Facts
+    """What each file was like when it was looked at first. Digests may be missing: see `hash_all`."""
     labels: torch.Tensor
     """(N,) indices into the class names."""
-    digests: list[str | None]
-    """SHA-256 of each file's content; None until somebody has asked: see `hash_all`."""
-    train: list[int]
-    validation: list[int]
+    train: Sequence[int]
+    validation: Sequence[int]
     """Disjoint positions in `files`; `validation` images are never trained on."""
     preprocessing: Preprocessing
     cached: list[torch.Tensor | None]
     root: Path = field(default_factory=Path)
-    statuses: Statuses = field(default_factory=Statuses)
-    """What each file was like when it was looked at first."""
-    samples: list[str] = field(default_factory=list)
-    """What each file's header tells of its samples: see `Known`."""
     strict: bool = False
     """Whether damage that no header shows is an error."""
     damage: Damage = field(default_factory=Damage)
@@ -63,7 +59,7 @@ class LabelledDomain(Dataset[torch.Tensor]):
     @property
     def is_hashed(self) -> bool:
         """Whether every digest is there."""
-        return None not in self.digests
+        return not self.facts.unhashed()
 
     @property
     def in_memory(self) -> bool:
@@ -111,24 +107,20 @@ class LabelledDomain(Dataset[torch.Tensor]):
         found = torch.bincount(self.labels, minlength=len(classes)).tolist()
         return dict(zip(classes, found, strict=True))
 
-    def known(self, position: int) -> Known:
-        """What is known of a file's content."""
-        return Known(self.statuses[position], self.samples[position], self.digests[position])
-
     @cached_property
-    def train_by_class(self) -> dict[int, list[int]]:
+    def train_by_class(self) -> dict[int, array[int]]:
         """`train` by label."""
         return _by_class(self.labels, self.train)
 
     @cached_property
-    def validation_by_class(self) -> dict[int, list[int]]:
+    def validation_by_class(self) -> dict[int, array[int]]:
         """`validation` by label."""
         return _by_class(self.labels, self.validation)
 
-    def _likes(self, position: int) -> list[int]:
+    def _likes(self, position: int) -> Sequence[int]:
         """The others of its class on its side of the split, from the one that follows it on."""
         label = int(self.labels[position])
-        alike = self.train_by_class.get(label, [])
+        alike = self.train_by_class.get(label, array("q"))
         if position not in alike:
             alike = self.validation_by_class[label]
         place = alike.index(position)
@@ -136,7 +128,7 @@ class LabelledDomain(Dataset[torch.Tensor]):
 
     def is_changed(self, position: int) -> bool:
         """Whether a file is not what it was when it was looked at first."""
-        return not is_now(self.files[position], self.statuses[position])
+        return not is_now(self.files[position], self.facts.status(position))
 
 
 def load_labelled(
@@ -166,24 +158,22 @@ def load_labelled(
     loaded: list[LabelledDomain] = []
     skipped: list[Skipped] = []
     for domain in domains:
-        own = LabelledDomain(
-            domain.name, [], torch.empty(0), [], [], [], preprocessing, [], domain.root, strict=strict, store=store
-        )
-        files: list[ImageFile] = []
-        for file, item in zip(domain.files, in_order(look.within(domain), domain.files, workers=workers), strict=True):
+        facts, kept, readable = Facts(), list[torch.Tensor | None](), array("q")
+        for position, item in enumerate(look.all_of(domain, workers)):
             advance()
             if isinstance(item, Skipped):
-                skipped.append(Skipped(str(file.path), item.reason))
+                skipped.append(Skipped(str(domain.files[position].path), item.reason))
                 if strict:
                     raise unreadable(skipped)
                 continue
-            files.append(file)
-            own.digests.append(item.known.digest)
-            own.statuses.append(item.known.status)
-            own.samples.append(item.known.samples)
-            own.cached.append(item.pixels)
-        _check_classes(domain, files)
-        own.files, own.labels = files, torch.tensor([index[str(file.label)] for file in files], dtype=torch.int64)
+            readable.append(position)
+            facts.append(item.known)
+            kept.append(item.pixels)
+        files = domain.files if len(readable) == len(domain.files) else domain.files.at(readable)
+        _check_classes(domain, set(files.labels()))
+        labels = torch.tensor(array("q", (index[str(label)] for label in files.labels())), dtype=torch.int64)
+        own = LabelledDomain(domain.name, files, facts, labels, [], [], preprocessing, kept, domain.root)
+        own.strict, own.store = strict, store
         loaded.append(own)
     sides = split([domain.files for domain in loaded], validation_fraction, seed)
     for labelled, (train, validation) in zip(loaded, sides, strict=True):
@@ -205,11 +195,11 @@ def hash_all(
     """
     changed: list[str] = []
     for domain in domains:
-        missing = [position for position, digest in enumerate(domain.digests) if digest is None]
-        files = [domain.files[position] for position in missing]
+        missing = domain.facts.unhashed()
+        files = domain.files.at(missing)
         for position, digest in zip(missing, in_order(_hashed, files, workers=workers), strict=True):
             advance()
-            domain.digests[position] = digest
+            domain.facts.set_digest(position, digest)
             if domain.is_changed(position):
                 changed.append(str(domain.files[position].path))
     return changed
@@ -230,50 +220,18 @@ def write_known(path: Path, domains: Sequence[LabelledDomain]) -> None:
     write_inventory(
         path,
         (
-            (domain.name, within(domain.root, file), domain.known(position))
+            (domain.name, within(domain.root, file), known)
             for domain in domains
-            for position, file in enumerate(domain.files)
+            for file, known in zip(domain.files, domain.facts, strict=True)
         ),
     )
 
 
-def _by_class(labels: torch.Tensor, positions: Sequence[int]) -> dict[int, list[int]]:
-    found: dict[int, list[int]] = {}
-    for position, label in zip(positions, labels[list(positions)].tolist(), strict=True):
-        found.setdefault(label, []).append(position)
+def _by_class(labels: torch.Tensor, positions: Sequence[int]) -> dict[int, array[int]]:
+    found: dict[int, array[int]] = {}
+    for position in positions:
+        found.setdefault(int(labels[position]), array("q")).append(position)
     return found
-
-
-def split(domains: Sequence[Sequence[ImageFile]], fraction: float, seed: int) -> list[tuple[list[int], list[int]]]:
-    """Per domain the positions for training and for validation: as files say, else `fraction` of each class, by name.
-
-    The same class and file name goes the same way in every domain, so that one object photographed under
-    several conditions is never on both sides; that comes before the exact share. Small groups choose first.
-    A class of a single image is trained on.
-    """
-    groups: dict[tuple[int, str], set[str]] = {}
-    for number, files in enumerate(domains):
-        for file in files:
-            if file.split:
-                continue
-            groups.setdefault((number, str(file.label)), set()).add(nfc(file.path.name))
-    held: dict[str, dict[str, bool]] = {label: {} for _, label in groups}
-    for (_, label), names in sorted(groups.items(), key=lambda item: (len(item[1]), item[0])):
-        chosen = held[label]
-        wanted = max(0, min(max(1, round(len(names) * fraction)), len(names) - 1))
-        wanted -= sum(chosen.get(name, False) for name in names)
-        for name in sorted(names - chosen.keys(), key=partial(derive_seed, seed, label)):
-            chosen[name] = wanted > 0
-            wanted -= 1
-    sides: list[tuple[list[int], list[int]]] = []
-    for files in domains:
-        train: list[int] = []
-        validation: list[int] = []
-        for position, file in enumerate(files):
-            held_out = file.split == VALIDATION if file.split else held[str(file.label)][nfc(file.path.name)]
-            (validation if held_out else train).append(position)
-        sides.append((train, validation))
-    return sides
 
 
 def fingerprint(domains: Sequence[LabelledDomain]) -> str:
@@ -283,9 +241,9 @@ def fingerprint(domains: Sequence[LabelledDomain]) -> str:
     """
     assert all(domain.is_hashed for domain in domains)
     rows = sorted(
-        f"{domain.name}/{file.label}/{file.path.name}/{digest}" + (f"/{file.split}" if file.split else "")
+        f"{domain.name}/{file.label}/{file.name}/{known.digest}" + (f"/{file.split}" if file.split else "")
         for domain in domains
-        for file, digest in zip(domain.files, domain.digests, strict=True)
+        for file, known in zip(domain.files, domain.facts, strict=True)
     )
     return hashlib.sha256("\n".join(rows).encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -298,8 +256,7 @@ def unreadable(skipped: Sequence[Skipped]) -> InputError:
     )
 
 
-def _check_classes(domain: Domain, files: Sequence[ImageFile]) -> None:
-    left = {file.label for file in files}
+def _check_classes(domain: Domain, left: Collection[str | None]) -> None:
     for name in domain.classes:
         if name not in left:
             raise InputError(

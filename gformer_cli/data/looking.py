@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 
 from gformer_cli.data.inventory import Inventory, Known
 from gformer_cli.folders.domains import Domain, ImageFile
+from gformer_cli.images.decoding import in_order
 from gformer_cli.images.depth import STANDARD
 from gformer_cli.images.headers import check_header
 from gformer_cli.images.opening import is_now, status_of
 from gformer_cli.images.preprocessing import Preprocessing, Skipped, read_image
 from gformer_cli.images.store import PixelStore
 
+_TOGETHER = 64
+"""Files that a thread looks at before the next one has its turn: passing them on would take as long as looking."""
 EIGHT_BITS = "8 bits"
 """What an inventory says of files whose samples need no levels."""
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(NamedTuple):
     """What was found of a file."""
 
     known: Known
@@ -32,8 +34,8 @@ class Seen:
 class Look(Protocol):
     """How files are looked at."""
 
-    def within(self, domain: Domain) -> Callable[[ImageFile], Seen | Skipped]:
-        """What looks at the files of `domain`."""
+    def all_of(self, domain: Domain, workers: int) -> Iterator[Seen | Skipped]:
+        """What is found of each file of `domain`, in order."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ class Pixels:
     preprocessing: Preprocessing
     store: PixelStore | None
 
-    def within(self, _domain: Domain) -> Callable[[ImageFile], Seen | Skipped]:
-        return self._look
+    def all_of(self, domain: Domain, workers: int) -> Iterator[Seen | Skipped]:
+        return in_order(self._look, domain.files, workers=workers)
 
     def _look(self, file: ImageFile) -> Seen | Skipped:
         try:
@@ -62,11 +64,15 @@ class Headers:
     preprocessing: Preprocessing
     inventory: Inventory
 
-    def within(self, domain: Domain) -> Callable[[ImageFile], Seen | Skipped]:
-        return partial(self._look, domain)
+    def all_of(self, domain: Domain, workers: int) -> Iterator[Seen | Skipped]:
+        matched = zip(domain.files, self.inventory.match(domain.name, domain.root, domain.files), strict=True)
+        together = iter(lambda: list(itertools.islice(matched, _TOGETHER)), [])
+        return itertools.chain.from_iterable(in_order(self._look_at, together, workers=workers))
 
-    def _look(self, domain: Domain, file: ImageFile) -> Seen | Skipped:
-        known = self.inventory.get(domain.name, domain.root, file)
+    def _look_at(self, files: Sequence[tuple[ImageFile, Known | None]]) -> list[Seen | Skipped]:
+        return [self._look(file, known) for file, known in files]
+
+    def _look(self, file: ImageFile, known: Known | None) -> Seen | Skipped:
         if known is not None and not is_now(file, known.status):  # gone: told when it is opened
             known = None
         if known is None or not known.samples:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from array import array
 from collections.abc import Sequence
 
 from gformer_cli.seeding import derive_seed
@@ -12,10 +13,10 @@ class EndlessShuffle:
     """An endless sequence over `items`: one random order after another, each item once per round."""
 
     def __init__(self, items: Sequence[int], seed: int) -> None:
-        self._items = list(items)
+        self._items = array("q", items)
         self._seed = seed
         self._round = -1
-        self._order: list[int] = []
+        self._order = array("q")
 
     def take(self, start: int, count: int) -> list[int]:
         """The `count` items from position `start` of the sequence."""
@@ -24,7 +25,7 @@ class EndlessShuffle:
     def _at(self, position: int) -> int:
         number, place = divmod(position, len(self._items))
         if number != self._round:
-            self._round, self._order = number, list(self._items)
+            self._round, self._order = number, self._items[:]
             random.Random(derive_seed(self._seed, number)).shuffle(self._order)
         return self._order[place]
 

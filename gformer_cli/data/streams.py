@@ -210,7 +210,7 @@ def arrival_order(domain: Domain, seed: int) -> list[ImageFile]:
 
     The order depends on file names alone, not on class folders: relabelling an image moves no batch.
     """
-    files = sorted(domain.files, key=lambda file: file.path.name)
+    files = sorted(domain.files, key=lambda file: file.name)
     random.Random(derive_seed(seed, "stationary", domain.name)).shuffle(files)
     return files
 

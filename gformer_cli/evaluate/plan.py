@@ -12,7 +12,7 @@ from gformer_cli.data.streams import NEEDS_SOURCE, STREAMS, Stream, StreamOption
 from gformer_cli.errors import InputError, did_you_mean
 from gformer_cli.evaluate.results import REFERENCE
 from gformer_cli.export.model import GraphModel, check_graph_device
-from gformer_cli.folders.domains import Domain
+from gformer_cli.folders.domains import Domain, ImageFiles
 from gformer_cli.folders.targets import check_batch_size, check_known_classes
 from gformer_cli.methods import METHODS
 
@@ -198,7 +198,7 @@ def limited(domains: Sequence[Domain], count: int | None) -> list[Domain]:
         raise InputError(f"--limit must be 1 or more, got {count}", "It is the most images of each target.")
     drawn = [set(arrival_order(domain, 0)[:count]) for domain in domains]
     return [
-        replace(domain, files=tuple(file for file in domain.files if file in own))
+        replace(domain, files=ImageFiles(file for file in domain.files if file in own))
         for domain, own in zip(domains, drawn, strict=True)
     ]
 

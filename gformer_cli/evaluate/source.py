@@ -38,9 +38,9 @@ def held_out(
             f"{why}, so all of --source are used. If it was trained on some of them, figures on source images are too "
             "good."
         )
-        return [replace(domain, files=tuple(own.files)) for domain, own in zip(domains, loaded, strict=True)]
+        return [replace(domain, files=own.files) for domain, own in zip(domains, loaded, strict=True)]
     return [
-        replace(domain, files=tuple(own.files[position] for position in own.validation))
+        replace(domain, files=own.files.at(own.validation))
         for domain, own in zip(domains, loaded, strict=True)
         if own.validation
     ]

@@ -15,9 +15,9 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from gformer_cli.errors import InputError
+from gformer_cli.folders.image_files import ImageFile, ImageFiles, Part
 from gformer_cli.folders.nesting import LABELS_WANTED, Known, Layout, choose_layout, nfc
 from gformer_cli.folders.sniffing import IMAGE_SUFFIXES, NO_SUFFIX, kind_of, suffix_of
 from gformer_cli.folders.walking import is_too_far, walk
@@ -27,8 +27,10 @@ __all__ = [
     "Domain",
     "Found",
     "ImageFile",
+    "ImageFiles",
     "Known",
     "Layout",
+    "Part",
     "check_folders_exist",
     "check_names",
     "class_names",
@@ -45,41 +47,20 @@ SHARDS = (".tar",)
 _ACCESS = "Check its permissions, and that nothing moves it meanwhile."
 
 
-class Part(NamedTuple):
-    """The bytes of a file within an archive."""
-
-    archive: Path
-    start: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class ImageFile:
-    """One image: where it lies, its name relative to the folder the user gave, and its class if known."""
-
-    path: Path
-    relative: str
-    label: str | None
-    split: str = ""
-    """`train`, `validation` or `test`, where the user has said so."""
-    part: Part | None = None
-    """Where it lies in an archive; its path is then that of the archive, with its own behind."""
-
-
 @dataclass(frozen=True)
 class Domain:
     """Images gathered under one condition (a site, a camera, an hour), sorted by relative path."""
 
     name: str
     root: Path
-    files: tuple[ImageFile, ...]
+    files: ImageFiles
     classes: tuple[str, ...]
     """Classes that have a folder here, sorted; also those whose folder holds no image."""
 
     @property
     def counts(self) -> dict[str, int]:
         """Images per class, zero for an empty class folder."""
-        found = Counter(file.label for file in self.files)
+        found = Counter(self.files.labels())
         return {name: found[name] for name in self.classes}
 
 
@@ -260,7 +241,7 @@ def _domains(listing: _Listing, layout: Layout, unlabelled: bool, known: Known, 
     if layout is Layout.flat:
         if not unlabelled:
             raise InputError(f"labels are needed, but {folder} is to be read as a flat folder", LABELS_WANTED)
-        files = tuple(ImageFile(folder / name, name, None) for name in images)
+        files = ImageFiles(ImageFile(folder, name) for name in images)
         return [Domain(known_name(_own_name(folder), known.domains), folder, files, ())]
     depth = 1 if layout is Layout.domain else 2
     # deeper is fine once the layout is named: folders inside a class folder belong to the class
@@ -299,8 +280,8 @@ def _domain(name: str, root: Path, prefix: str, listing: _Listing, known: Known)
             )
         classes[label] = below
         labels[below] = label
-    files = tuple(
-        ImageFile(listing.folder / image, image, labels[image.removeprefix(prefix).split("/", 1)[0]])
+    files = ImageFiles(
+        ImageFile(listing.folder, image, labels[image.removeprefix(prefix).split("/", 1)[0]])
         for image in listing.images
         if image.startswith(prefix)
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gformer_cli.errors import InputError
-from gformer_cli.folders.domains import TABLES, Aside, Domain, ImageFile, known_name
+from gformer_cli.folders.domains import TABLES, Aside, Domain, ImageFile, ImageFiles, known_name
 from gformer_cli.folders.nesting import Known, nfc
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -62,7 +62,7 @@ class Gathering:
             raise InputError(f"{named.place}: no class is named", "Labels are needed here: fill in the class.")
         label = self._label(named.label) if named.label else None
         domain = known_name(named.domain or self.default, self.known.domains)
-        self.files.setdefault(domain, []).append(replace(named.file, label=label, split=split))
+        self.files.setdefault(domain, []).append(named.file._replace(label=label, split=split))
 
     def domains(self) -> list[Domain]:
         """The domains by name, their images in the order of their paths. Raises `InputError` for no image."""
@@ -71,7 +71,7 @@ class Gathering:
         found = []
         for name, files in sorted(self.files.items()):
             classes = {str(file.label) for file in files if file.label is not None}
-            ordered = tuple(sorted(files, key=lambda file: file.relative))
+            ordered = ImageFiles(sorted(files, key=lambda file: file.relative))
             found.append(Domain(name, self.root, ordered, tuple(sorted(classes))))
         return found
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from gformer_cli.errors import InputError
-from gformer_cli.folders.domains import Domain, ImageFile
+from gformer_cli.folders.domains import Domain, ImageFile, ImageFiles
 
 NAME = "stdin"
 """Of the domain that the files are taken for."""
@@ -25,5 +25,5 @@ def listed_domain(stream: IO[bytes]) -> Domain:
         raise InputError(
             "there is no file name on standard input", "One a line, such as: find incoming -name '*.jpg' | gformer ..."
         )
-    files = tuple(ImageFile(Path(name), Path(name).as_posix(), None) for name in names)
+    files = ImageFiles(ImageFile(Path(), Path(name).as_posix()) for name in names)
     return Domain(NAME, Path(), files, ())

@@ -48,7 +48,7 @@ def read_shards(path: Path, gathering: Gathering) -> None:
             if sample.image is None:
                 raise InputError(f"{shard}: sample {sample.key!r} holds no image", "Each needs one, such as .jpg.")
             part = Part(shard, sample.image.offset_data, sample.image.size)
-            file = ImageFile(shard / sample.image.name, f"{shard.name}/{sample.image.name}", None, part=part)
+            file = ImageFile(shard.parent, f"{shard.name}/{sample.image.name}", part=part)
             told = [sample.told.get(name, "") for name in ("class", "domain", "split")]
             gathering.add(Named(f"{shard}, sample {sample.key}", file, *told))
 

@@ -42,7 +42,7 @@ def read_table(path: Path, gathering: Gathering) -> None:
             gathering.aside.append(Aside(file, kind.unread))
             continue
         told = [row.get(column, "") for column in ("class", "domain", "split")]
-        gathering.add(Named(place, ImageFile(file, name, None), *told))
+        gathering.add(Named(place, ImageFile(path.parent, name), *told))
 
 
 def _csv(path: Path) -> Iterator[tuple[str, Mapping[str, str]]]:

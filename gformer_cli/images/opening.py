@@ -40,7 +40,7 @@ def size_of(file: ImageFile) -> int:
 
 def status_of(file: ImageFile) -> Status:
     """Raises `OSError`."""
-    place = file.path if file.part is None else file.part.archive
+    place = file.place if file.part is None else file.part.archive
     status = os.stat(place)  # noqa: PTH116 - half the time of Path's own, for each of many files
     return Status(status.st_size if file.part is None else file.part.size, status.st_mtime_ns)
 

@@ -71,5 +71,5 @@ def _drawn(domain: Domain, seed: int) -> Domain:
     chosen = domain.files
     if len(chosen) > IMAGES:
         rng = random.Random(derive_seed(seed, "temperature", domain.name))
-        chosen = tuple(rng.sample(list(chosen), IMAGES))
+        chosen = chosen.at(rng.sample(range(len(chosen)), IMAGES))
     return replace(domain, files=chosen, classes=())

@@ -45,7 +45,7 @@ class ImageReader(ABC):
         """What is kept of an image until its batch is complete. Raises `InputError`."""
         if isinstance(image, str | os.PathLike):
             path = Path(image)
-            found = attempt(ImageFile(path, str(path), None), partial(self._decoded, path=path))
+            found = attempt(ImageFile(Path(), str(path)), partial(self._decoded, path=path))
             if isinstance(found, Skipped):
                 raise InputError(found.reason)
             return self._kept(found)

@@ -224,7 +224,7 @@ class Batcher:
         images = [one.image for one in waiting]
         batch = Batch(
             torch.stack([image.pixels for image in images]),
-            tuple(ImageFile(Path(image.name), image.name, None) for image in images),
+            tuple(ImageFile(Path(), image.name) for image in images),
             tuple(image.digest for image in images),
         )
         outcome = self._predict(batch, target)

@@ -19,7 +19,7 @@ from gformer_cli.core.backbone import Backbone
 from gformer_cli.data.labelled import LabelledDomain
 from gformer_cli.errors import InputError, WorkError
 from gformer_cli.files import write_json
-from gformer_cli.folders.domains import Domain, ImageFile
+from gformer_cli.folders.domains import Domain, ImageFile, ImageFiles
 from gformer_cli.images.preprocessing import Skipped
 from gformer_cli.networks.norms import AdaptiveNorm
 from gformer_cli.progress import Progress
@@ -77,14 +77,16 @@ def labelled_by(
         progress.begin(f"answers on {domain.name}", len(domain.files))
         files: list[ImageFile] = []
         for file, answer in answers(backbone, domain.files, preprocessing, device=device, workers=workers, pace=pace):
-            files.append(replace(file, label=classes[0 if isinstance(answer, Skipped) else answer]))
+            files.append(file._replace(label=classes[0 if isinstance(answer, Skipped) else answer]))
             progress.advance()
         progress.end()
         progress.message(
             f"domain {domain.name} has no labels: the model's answers to its images stand in for them, "
             "so its figures tell how far answers under a shift agree with those without"
         )
-        found.append(replace(domain, files=tuple(files), classes=tuple(sorted({str(file.label) for file in files}))))
+        found.append(
+            replace(domain, files=ImageFiles(files), classes=tuple(sorted({str(file.label) for file in files})))
+        )
     return found
 
 

@@ -202,7 +202,7 @@ def read_source(
 
 def hash_source(loaded: Sequence[LabelledDomain], *, workers: int, progress: Progress) -> None:
     """Read the files whose content nobody has hashed yet, and warn of those that have changed since the start."""
-    missing = sum(domain.digests.count(None) for domain in loaded)
+    missing = sum(len(domain.facts.unhashed()) for domain in loaded)
     if not missing:
         return
     progress.begin("hashing images", missing)

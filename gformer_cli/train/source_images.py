@@ -42,7 +42,7 @@ class SourceImages:
     def of(cls, loaded: Sequence[LabelledDomain]) -> SourceImages:
         if all(domain.is_hashed for domain in loaded):
             return cls(fingerprint(loaded), {domain.name: _classes(domain) for domain in loaded})
-        counts = {domain.name: Counter(str(file.label) for file in domain.files) for domain in loaded}
+        counts = {domain.name: Counter(map(str, domain.files.labels())) for domain in loaded}
         return cls.of_counts("", {name: dict(sorted(labels.items())) for name, labels in counts.items()})
 
     @classmethod
@@ -79,11 +79,10 @@ class SourceImages:
         """
         changed: list[str] = []
         for domain in loaded:
-            for position, file in enumerate(domain.files):
-                known = before.get(domain.name, domain.root, file)
+            matched = before.match(domain.name, domain.root, domain.files)
+            for file, known, now in zip(domain.files, matched, domain.facts, strict=True):
                 if known is None or (
-                    known.status != domain.statuses[position]
-                    and (known.digest is None or hash_file(file) != known.digest)
+                    known.status != now.status and (known.digest is None or hash_file(file) != known.digest)
                 ):
                     changed.append(str(file.path))
         if changed:
@@ -107,8 +106,8 @@ def _changed(what: str, hint: str) -> InputError:
 
 def _classes(domain: LabelledDomain) -> dict[str, ClassImages]:
     rows: dict[str, list[str]] = {}
-    for file, digest in zip(domain.files, domain.digests, strict=True):
-        rows.setdefault(str(file.label), []).append(f"{file.path.name}/{digest}")
+    for file, known in zip(domain.files, domain.facts, strict=True):
+        rows.setdefault(str(file.label), []).append(f"{file.name}/{known.digest}")
     return {label: ClassImages(len(files), _digest(files)) for label, files in sorted(rows.items())}
 
 

@@ -193,7 +193,7 @@ class SourceTrainer:
         seed = derive_seed(self.settings.seed, self.label, "augment", number)
         return augment(transform, torch.cat(pixels), seed), torch.cat(labels)
 
-    def _held_out(self) -> Iterator[tuple[LabelledDomain, list[int]]]:
+    def _held_out(self) -> Iterator[tuple[LabelledDomain, Sequence[int]]]:
         """Batches of validation images: positions in a domain."""
         for domain in self.domains:
             for start in range(0, len(domain.validation), self.options.batch_size):

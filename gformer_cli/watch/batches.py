@@ -104,7 +104,7 @@ class Batches:
 
     def _read(self, taken: Sequence[Arrival], arrivals: list[Arrival], items: list[Decoded]) -> None:
         folder = self.options.folder
-        files = [ImageFile(folder / arrival.relative, arrival.relative, None) for arrival in taken]
+        files = [ImageFile(folder, arrival.relative) for arrival in taken]
         read = read_images(files, self.predictor.bundle.preprocessing, workers=self.workers)
         for arrival, item in zip(taken, read, strict=True):
             now = time.monotonic()

@@ -50,7 +50,7 @@ def files_of(domain: Domain, folder: Path, broken: Sequence[int]) -> list[ImageF
     for number in broken:
         path = folder / f"{number}.png"
         path.write_bytes(b"\x89PNG\r\n\x1a\n and nothing more")
-        files[number] = ImageFile(path, path.name, None)
+        files[number] = ImageFile(path.parent, path.name)
     return files
 
 

@@ -14,7 +14,7 @@ from gformer_cli.core.static import StaticModel
 from gformer_cli.data.streams import arrival_order
 from gformer_cli.errors import InputError, WorkError
 from gformer_cli.evaluate.cost import peak_memory
-from gformer_cli.folders.domains import Domain
+from gformer_cli.folders.domains import Domain, ImageFiles
 from gformer_cli.images.preprocessing import Batch, read_batches
 
 CPU = torch.device("cpu")
@@ -104,20 +104,20 @@ def test_batches_matter(run: Freeze, tmp_path: Path) -> None:
 
 
 def test_labels_are_not_read(run: Freeze, domains: list[Domain]) -> None:
-    blind = replace(domains[0], classes=(), files=tuple(replace(file, label=None) for file in domains[0].files))
+    blind = replace(domains[0], classes=(), files=ImageFiles(file._replace(label=None) for file in domains[0].files))
     assert run().static == run(domain=blind).static
 
 
 def test_unreadable_images_are_skipped_or_an_error(run: Freeze, domains: list[Domain], tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"no image")
-    bad = replace(domains[0].files[0], path=tmp_path / "bad.png", relative="bad.png")
-    some = replace(domains[0], files=(bad, *domains[0].files[1:]))
+    bad = domains[0].files[0]._replace(folder=tmp_path, relative="bad.png")
+    some = replace(domains[0], files=ImageFiles([bad, *domains[0].files[1:]]))
     done = run(domain=some)
     assert done.static.images == 9 and len(done.skipped) == 1
     with pytest.raises(InputError, match=r"unreadable image: .*bad\.png"):
         run("strict.gformer", domain=some, strict=True)
     with pytest.raises(WorkError, match="no readable image: 1 skipped"):
-        run("none.gformer", domain=replace(domains[0], files=(bad,)))
+        run("none.gformer", domain=replace(domains[0], files=ImageFiles([bad])))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.png", "static.gformer"]
 
 
@@ -132,7 +132,7 @@ def test_what_is_not_finite_is_not_written(run: Freeze, moved: Bundle, tmp_path:
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_folder(run: Freeze, domains: list[Domain]) -> None:
     def most(times: int) -> int:
-        many = replace(domains[0], files=domains[0].files * times)
+        many = replace(domains[0], files=ImageFiles([*domains[0].files] * times))
         return peak_memory(lambda: run(domain=many, batch_size=10, limit=10 * times), CPU)
 
     batch = 10 * 3 * 8 * 8 * 4

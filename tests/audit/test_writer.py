@@ -103,7 +103,7 @@ def test_what_is_not_finite_becomes_null_and_is_read_back(open_log: OpenLog, out
 
 def test_file_names_of_any_bytes_are_written(open_log: OpenLog, outcome: Outcome) -> None:
     names = ["\udcff.png", 'a,"b"\n.png', "犬.png", "\u2028.png"]
-    files = tuple(ImageFile(Path(name), name, None) for name in names)
+    files = tuple(ImageFile(Path(), name) for name in names)
     with open_log() as log:
         log(replace(outcome, batch=replace(outcome.batch, files=files), target="\udcfe"))
     assert [image.path for image in read(log)[0].images] == ["\\udcff.png", *names[1:]]

@@ -95,7 +95,7 @@ def test_labels_are_those_of_the_bundle_on_the_listed_batches(
     assert {row["batch"] for row in rows} == {"1"}
     pixels = []
     for row in rows:
-        item = read_image(ImageFile(data / "targets/fog" / row["path"], row["path"], None), model.preprocessing)
+        item = read_image(ImageFile(data / "targets/fog", row["path"]), model.preprocessing)
         assert isinstance(item, Decoded)
         pixels.append(item.pixels)
     images = model.preprocessing.network_input(torch.stack(pixels), torch.device("cpu"))

@@ -109,7 +109,7 @@ def test_the_bundles_source_model_answers_as_the_owners_code(owner: Owner, impor
     from gformer_cli.images.preprocessing import Decoded, read_image
 
     bundle = load_bundle(imported / "model.gformer")
-    reads = [read_image(ImageFile(path, path.name, None), bundle.preprocessing) for path in paths(owner)]
+    reads = [read_image(ImageFile(path.parent, path.name), bundle.preprocessing) for path in paths(owner)]
     pixels = torch.stack([read.pixels for read in reads if isinstance(read, Decoded)])
     inputs = bundle.preprocessing.network_input(pixels, torch.device("cpu"))
     with torch.no_grad():

@@ -52,7 +52,7 @@ def train(gformer: Gformer, deep: Path, preset: Path, tmp_path: Path) -> Callabl
 
 def pixels(bundle: Path, path: Path, white_level: float | None = None) -> int:
     """The brightest sample of an image that is read alone, as a watcher does."""
-    item = read_image(ImageFile(path, path.name, None), load_bundle(bundle, white_level=white_level).preprocessing)
+    item = read_image(ImageFile(path.parent, path.name), load_bundle(bundle, white_level=white_level).preprocessing)
     assert isinstance(item, Decoded)
     return int(item.pixels.max())
 

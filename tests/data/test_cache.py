@@ -23,7 +23,7 @@ def files(tmp_path: Path) -> list[ImageFile]:
     for number in range(6):
         path = tmp_path / f"{number}.png"
         Image.fromarray(np.full((8, 8, 3), 10 * number, np.uint8)).save(path)
-        found.append(ImageFile(path, path.name, "a"))
+        found.append(ImageFile(path.parent, path.name, "a"))
     found[5].path.write_bytes(b"broken")
     return found
 

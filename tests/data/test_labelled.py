@@ -15,16 +15,17 @@ import torch
 from PIL import Image
 
 from gformer_cli.data import labelled
-from gformer_cli.data.labelled import LabelledDomain, fingerprint, load_labelled, split, unreadable
+from gformer_cli.data.labelled import LabelledDomain, fingerprint, load_labelled, unreadable
+from gformer_cli.data.splitting import split
 from gformer_cli.errors import InputError, WorkError
-from gformer_cli.folders.domains import Domain, ImageFile, class_names, find_domains
+from gformer_cli.folders.domains import Domain, ImageFile, ImageFiles, class_names, find_domains
 from gformer_cli.images.preprocessing import Preprocessing, Skipped
 
 
 def _domain(name: str, counts: dict[str, int], start: int = 0) -> Domain:
     """A domain whose files are only names."""
-    files = tuple(
-        ImageFile(Path(name) / label / f"{number:03d}.png", f"{label}/{number:03d}.png", label)
+    files = ImageFiles(
+        ImageFile(Path(name), f"{label}/{number:03d}.png", label)
         for label, count in counts.items()
         for number in range(start, start + count)
     )
@@ -151,8 +152,8 @@ def test_unreadable_images_are_skipped_and_listed(
     names = [file.relative for file in domain.files]
     assert names == ["cat/00.png", "cat/02.png", "cat/03.png", "dog/00.png", "dog/01.png"]
     assert domain.labels.tolist() == [0, 0, 0, 1, 1]
-    assert len(domain.digests) == len(domain.cached) == 5
-    assert sorted(domain.train + domain.validation) == list(range(5))
+    assert len(domain.facts) == len(domain.cached) == 5
+    assert sorted([*domain.train, *domain.validation]) == list(range(5))
 
 
 def test_strict_makes_an_unreadable_image_an_error(
@@ -244,7 +245,7 @@ def test_a_file_name_that_is_not_utf_8_is_like_any_other(
 def test_one_object_goes_one_way_however_its_name_is_spelled() -> None:
     names = [f"pie\u0300ce {number}.png" for number in range(20)]
     files = [
-        [ImageFile(Path(spelled), spelled, "ok") for spelled in (unicodedata.normalize(form, name) for name in names)]
+        [ImageFile(Path(), spelled, "ok") for spelled in (unicodedata.normalize(form, name) for name in names)]
         for form in ("NFC", "NFD")
     ]
     composed, decomposed = split(files, 0.25, 0)

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from gformer_cli.data.inventory import Facts
 from gformer_cli.data.labelled import LabelledDomain
 from gformer_cli.data.shared import SharedImages
+from gformer_cli.folders.domains import ImageFiles
 from gformer_cli.images.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(4, "crop", (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
@@ -16,7 +18,7 @@ PREPROCESSING = Preprocessing(4, "crop", (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
 def domain(name: str, kept: list[bool]) -> LabelledDomain:
     pixels = [torch.randint(0, 256, (3, 4, 4), dtype=torch.uint8) if there else None for there in kept]
     count = len(kept)
-    return LabelledDomain(name, [], torch.arange(count), [""] * count, list(range(count)), [], PREPROCESSING, pixels)
+    return LabelledDomain(name, ImageFiles(), Facts(), torch.arange(count), range(count), [], PREPROCESSING, pixels)
 
 
 def test_what_another_process_opens_is_what_was_written(tmp_path: Path) -> None:

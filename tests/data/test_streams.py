@@ -23,13 +23,14 @@ from gformer_cli.data.streams import (
     shifts,
     stream_name,
 )
-from gformer_cli.folders.domains import Domain, ImageFile
+from gformer_cli.folders.domains import Domain, ImageFile, ImageFiles
 
 
 def domain(name: str, labels: Sequence[str]) -> Domain:
     """Images `0.png`, `1.png`, ... in the class folders that the labels name; nothing is on disk."""
-    files = [ImageFile(Path(name, label, f"{i}.png"), f"{label}/{i}.png", label) for i, label in enumerate(labels)]
-    return Domain(name, Path(name), tuple(sorted(files, key=lambda file: file.relative)), tuple(sorted(set(labels))))
+    files = [ImageFile(Path(name), f"{label}/{i}.png", label) for i, label in enumerate(labels)]
+    ordered = ImageFiles(sorted(files, key=lambda file: file.relative))
+    return Domain(name, Path(name), ordered, tuple(sorted(set(labels))))
 
 
 FOG, NIGHT, GLARE = domain("fog", "ab" * 10), domain("night", "abc" * 7), domain("glare", "aab" * 3)

@@ -20,7 +20,7 @@ from gformer_cli.evaluate.limits import (
     read_baseline,
     require,
 )
-from gformer_cli.folders.domains import Domain
+from gformer_cli.folders.domains import Domain, ImageFiles
 
 MakeCell = Callable[..., Cell]
 
@@ -130,6 +130,6 @@ def test_a_baseline_must_share_a_method_a_stream_and_the_targets(
         with pytest.raises(InputError, match="no method and stream in common"):
             check_comparable(own, other)
     spelled = [summary | {"targets": {"de\u0301po\u0302t": 0.5}} for summary in own]
-    check_comparable(spelled, replace(plan, targets=[Domain("d\u00e9p\u00f4t", Path(), (), ())]))
+    check_comparable(spelled, replace(plan, targets=[Domain("d\u00e9p\u00f4t", Path(), ImageFiles(), ())]))
     sizes = [summary | {"stream": "batch-sizes", "batch_size": 1} for summary in own]
     check_comparable(sizes, make_plan("bn", streams=["batch-sizes"]))

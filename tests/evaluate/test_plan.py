@@ -26,7 +26,7 @@ from gformer_cli.evaluate.plan import (
     limited,
     remarks,
 )
-from gformer_cli.folders.domains import Domain
+from gformer_cli.folders.domains import Domain, ImageFiles
 
 MakePlan = Callable[..., Plan]
 KNOWN = ["stationary", "mixed", "forgetting"]
@@ -168,7 +168,7 @@ def test_remarks_tell_of_small_targets_single_classes_and_missing_source(
     assert remarks(small, has_source=True) == [
         "fewer images than one batch of 11, so batches are smaller: blue (10), green (10), red (10)"
     ]
-    dark = replace(domains[0], files=tuple(file for file in domains[0].files if file.label == "dark"))
+    dark = replace(domains[0], files=ImageFiles(file for file in domains[0].files if file.label == "dark"))
     (single,) = remarks(make_plan("bn", targets=[dark, domains[1]]), has_source=True)
     assert single == "images of one class only, so statistics of a batch mislead: blue"
     (blind,) = remarks(make_plan("bn", "eata"), has_source=False)
@@ -187,5 +187,5 @@ def test_limited_draws_so_many_images_of_each_domain_whatever_their_labels(domai
 
 
 def test_a_domain_without_any_class_folder_is_no_single_class(make_plan: MakePlan) -> None:
-    nothing = Domain("empty", Path("empty"), (), ("dark", "light"))
+    nothing = Domain("empty", Path("empty"), ImageFiles(), ("dark", "light"))
     assert not any("one class" in text for text in remarks(make_plan("bn", targets=[nothing]), has_source=True))

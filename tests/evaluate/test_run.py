@@ -21,7 +21,7 @@ from gformer_cli.evaluate import Cell, Plan, measure
 from gformer_cli.evaluate.parts import parts_of
 from gformer_cli.evaluate.records import Records
 from gformer_cli.evaluate.run import Harness
-from gformer_cli.folders.domains import Domain, find_domains
+from gformer_cli.folders.domains import Domain, ImageFiles, find_domains
 from gformer_cli.guard.rule import Verdict
 from gformer_cli.methods import METHODS
 from gformer_cli.metrics import Scores
@@ -230,8 +230,8 @@ def relabelled(domain: Domain, seed: int) -> Domain:
     """The same files under shuffled labels, and unique names so that no order depends on labels."""
     labels = [file.label for file in domain.files]
     random.Random(seed).shuffle(labels)
-    files = [replace(file, label=label) for file, label in zip(domain.files, labels, strict=True)]
-    return replace(domain, files=tuple(files))
+    files = [file._replace(label=label) for file, label in zip(domain.files, labels, strict=True)]
+    return replace(domain, files=ImageFiles(files))
 
 
 @pytest.mark.parametrize("name", sorted({*STREAMS} - {"label-shift"}))
@@ -252,7 +252,7 @@ def test_shuffled_labels_change_no_prediction_under_a_given_label_shift(
     ((seed, stream),) = plan.drawn()
     labels = {file.path: file.label for file in relabelled(domains[0], 1).files}
     batches = [
-        tuple(replace(item, file=replace(item.file, label=labels[item.file.path])) for item in batch.items)
+        tuple(replace(item, file=item.file._replace(label=labels[item.file.path])) for item in batch.items)
         for batch in stream.batches
     ]
     other = replace(stream, batches=tuple(StreamBatch(items) for items in batches))

@@ -22,7 +22,7 @@ from gformer_cli.export.quantise import quantised
 from gformer_cli.export.running import Running
 from gformer_cli.export.samples import Labelled, made_images, read_labelled
 from gformer_cli.export.write import export
-from gformer_cli.folders.domains import Domain, ImageFile
+from gformer_cli.folders.domains import Domain, ImageFile, ImageFiles
 from gformer_cli.guard.tensors import CODES
 from tests.export.conftest import Made
 from tests.export.test_write import GENERATORS, vit
@@ -164,9 +164,9 @@ def test_an_export_in_integers_tells_what_they_cost(made: Made, _bundle_file: Pa
 
 
 def test_images_of_another_class_are_refused(shallow_bundle: Bundle, tmp_path: Path) -> None:
-    file = ImageFile(tmp_path / "a.png", "hexagon/a.png", "hexagon")
+    file = ImageFile(tmp_path, "hexagon/a.png", "hexagon")
     with pytest.raises(InputError, match="class hexagon of the images is none of the model's"):
-        read_labelled(shallow_bundle, [Domain("site", tmp_path, (file,), ("hexagon",))], 0)
-    file = ImageFile(tmp_path / "a.png", "circle/a.png", shallow_bundle.header.classes[0])
+        read_labelled(shallow_bundle, [Domain("site", tmp_path, ImageFiles([file]), ("hexagon",))], 0)
+    file = ImageFile(tmp_path, "circle/a.png", shallow_bundle.header.classes[0])
     with pytest.raises(WorkError, match="fewer than two readable images"):
-        read_labelled(shallow_bundle, [Domain("site", tmp_path, (file,), (str(file.label),))], 0)
+        read_labelled(shallow_bundle, [Domain("site", tmp_path, ImageFiles([file]), (str(file.label),))], 0)

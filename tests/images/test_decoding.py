@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile, ImageOps
 
 from gformer_cli.data.check import check_folders
-from gformer_cli.folders.domains import Domain
+from gformer_cli.folders.domains import Domain, ImageFiles
 from gformer_cli.images import decoding, opening
 from gformer_cli.images.budget import Budget
 from gformer_cli.images.colour import to_rgb
@@ -187,7 +187,7 @@ def test_check_tells_which_images_are_read_at_half_size(
 ) -> None:
     path = add_image(tmp_path / "large.jpg", encode(Image.fromarray(GRADIENT), "JPEG"))
     small = add_image(tmp_path / "small.jpg", encode(Image.fromarray(GRADIENT[:30, :40]), "JPEG"))
-    domain = Domain("site", tmp_path, (as_file(path), as_file(small)), ())
+    domain = Domain("site", tmp_path, ImageFiles([as_file(path), as_file(small)]), ())
     report = check_folders([domain], workers=0)
     assert report.odd_modes["half size"] == (str(path),)
     assert report.sizes is not None and report.sizes.largest == (80, 60)

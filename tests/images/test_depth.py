@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gformer_cli.data.check import check_folders
-from gformer_cli.folders.domains import Domain, ImageFile
+from gformer_cli.folders.domains import Domain, ImageFile, ImageFiles
 from gformer_cli.images.decoding import decode
 from gformer_cli.images.depth import Depth, Levels, Reach, choose, reach
 from gformer_cli.images.preprocessing import Decoded, Preprocessing, read_image
@@ -96,7 +96,7 @@ def read(add_image: Any, as_file: Any, tmp_path: Path) -> Read:
         paths = [add_image(tmp_path / name / f"{number:03d}.png", data) for number, data in enumerate(contents)]
         files = tuple(as_file(path) for path in paths)
         plain = Preprocessing(SIZE, "stretch", (0.5,) * 3, (0.5,) * 3, depth or Depth())
-        preprocessing = plain.among([Domain(name, tmp_path / name, files, ())])
+        preprocessing = plain.among([Domain(name, tmp_path / name, ImageFiles(files), ())])
         items = [read_image(file, preprocessing) for file in files]
         assert all(isinstance(item, Decoded) for item in items), items
         return [
@@ -297,7 +297,7 @@ def test_folders_decide_for_themselves_and_a_bundle_keeps_what_they_agree_on(
     for name, top in (("a", 4095), ("b", 65535)):
         file = as_file(add_image(tmp_path / name / "0.png", png(grey(top))))
         real = as_file(add_image(tmp_path / name / "1.png", tiff(grey(1, np.float32))))
-        domains.append(Domain(name, tmp_path / name, (file, real), ()))
+        domains.append(Domain(name, tmp_path / name, ImageFiles([file, real]), ()))
     preprocessing = Preprocessing(SIZE, "stretch", (0.5,) * 3, (0.5,) * 3).among(domains)
     for domain in domains:
         for file in domain.files:
@@ -329,7 +329,9 @@ def test_the_choice_does_not_depend_on_the_order_of_reading(add_image: Any, as_f
     found = []
     for order in (files, files[::-1]):
         depth = (
-            Preprocessing(SIZE, "crop", (0.5,) * 3, (0.5,) * 3).among([Domain("s", tmp_path, tuple(order), ())]).depth
+            Preprocessing(SIZE, "crop", (0.5,) * 3, (0.5,) * 3)
+            .among([Domain("s", tmp_path, ImageFiles(order), ())])
+            .depth
         )
         depth.of(order[0].path, "integer")
         found.append(depth.common())
@@ -373,7 +375,7 @@ def test_check_warns_of_pictures_that_come_out_nearly_black_or_white(
         "white": encode(Image.new("RGB", (SIZE, SIZE), "white")),
     }
     files = tuple(as_file(add_image(tmp_path / f"{name}.png", data)) for name, data in contents.items())
-    domain = Domain("site", tmp_path, files, ())
+    domain = Domain("site", tmp_path, ImageFiles(files), ())
     report = check_folders([domain], workers=0)
     assert [Path(path).stem for path in report.nearly_black] == ["black"]
     assert [Path(path).stem for path in report.nearly_white] == ["white"]

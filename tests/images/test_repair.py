@@ -124,9 +124,9 @@ def test_a_gif_may_lack_its_trailer(encode: Any) -> None:
 
 def test_check_reads_what_training_reads(encode: Any, add_image: Any, as_file: Any, tmp_path: Path) -> None:
     from gformer_cli.data.check import check_folders
-    from gformer_cli.folders.domains import Domain
+    from gformer_cli.folders.domains import Domain, ImageFiles
 
     data = encode(_picture(), "JPEG")
     files = [add_image(tmp_path / "whole.jpg", data[:-2]), add_image(tmp_path / "half.jpg", data[: len(data) // 2])]
-    report = check_folders([Domain("site", tmp_path, tuple(map(as_file, files)), ())], workers=0)
+    report = check_folders([Domain("site", tmp_path, ImageFiles(map(as_file, files)), ())], workers=0)
     assert [Path(item.path).name for item in report.unreadable] == ["half.jpg"]

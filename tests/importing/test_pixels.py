@@ -43,7 +43,7 @@ EXACT = 1e-5
 def _ours(path: Path, transform: Transform) -> torch.Tensor:
     """(3, S, S), normalised."""
     preprocessing = Preprocessing.of(DataSettings(**transform.changes), Depth())
-    item = read_image(ImageFile(path, path.name, None), preprocessing)
+    item = read_image(ImageFile(path.parent, path.name), preprocessing)
     assert isinstance(item, Decoded), item
     return preprocessing.network_input(item.pixels[None], torch.device("cpu"))[0]
 

@@ -14,7 +14,7 @@ from gformer_cli.compute.pace import Pace
 from gformer_cli.config import resolve
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.errors import InputError, WorkError
-from gformer_cli.folders.domains import Domain, find_domains
+from gformer_cli.folders.domains import Domain, ImageFiles, find_domains
 from gformer_cli.importing.generators import NONE, choose_generator
 from gformer_cli.importing.model import Owned, write_run
 from gformer_cli.progress import Silent
@@ -238,7 +238,7 @@ def test_unrecorded_layers_are_not_mixed(settings: Settings, tmp_path: Path) -> 
 
 def test_the_models_answers_stand_in_for_labels(domains: list[Domain], imported: RunFolder, settings: Settings) -> None:
     flat = [
-        replace(domain, classes=(), files=tuple(replace(file, label=None) for file in domain.files))
+        replace(domain, classes=(), files=ImageFiles(file._replace(label=None) for file in domain.files))
         for domain in domains[:1]
     ]
     backbone = load_bundle(imported.bundle).backbone

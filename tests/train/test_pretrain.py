@@ -13,7 +13,7 @@ import torch
 from gformer_cli.config import resolve
 from gformer_cli.data.labelled import LabelledDomain
 from gformer_cli.errors import InputError
-from gformer_cli.folders.domains import Domain
+from gformer_cli.folders.domains import Domain, ImageFiles
 from gformer_cli.settings import Settings
 from gformer_cli.train import pretrain as stage
 from gformer_cli.train.pretrain import pretrain
@@ -144,7 +144,7 @@ def test_a_model_without_any_validation_image_is_told_before_training(
     for domain in domains:
         count = 2 if domain.name in more else 1
         kept = [file for name in domain.classes for file in [f for f in domain.files if f.label == name][:count]]
-        few.append(replace(domain, files=tuple(kept)))
+        few.append(replace(domain, files=ImageFiles(kept)))
     run = RunFolder(tmp_path / "run")
     if label is None:
         pretrain(few, tiny, run, device=CPU, workers=0)

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from gformer_cli.data.inventory import Facts
 from gformer_cli.data.labelled import LabelledDomain
+from gformer_cli.folders.domains import ImageFiles
 from gformer_cli.settings import Settings
 from gformer_cli.train.run_folder import RunFolder
 from gformer_cli.train.source_models import preprocessing_of
@@ -23,7 +25,9 @@ def test_validation_accuracy_counts_every_domain_alike(
 
     def domain(name: str, labels: list[int]) -> LabelledDomain:
         pixels = [torch.zeros(3, 8, 8, dtype=torch.uint8) for _ in labels]
-        return LabelledDomain(name, [], torch.tensor(labels), [], [], list(range(len(labels))), preprocessing, pixels)
+        return LabelledDomain(
+            name, ImageFiles(), Facts(), torch.tensor(labels), [], range(len(labels)), preprocessing, pixels
+        )
 
     class First(nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
