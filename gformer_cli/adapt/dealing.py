@@ -6,12 +6,12 @@ are told of every image that could not be, and the batches are cut anew from the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
 from gformer_cli.compute import ranks
-from gformer_cli.folders.domains import ImageFile
+from gformer_cli.folders.domains import ImageFiles
 from gformer_cli.images.preprocessing import Batch, Decoded, Preprocessing, Skipped, read_images, stack
 
 
@@ -26,7 +26,7 @@ class Round:
 
 
 def dealt(
-    files: Sequence[ImageFile],
+    files: ImageFiles,
     preprocessing: Preprocessing,
     *,
     batch_size: int,
@@ -34,7 +34,7 @@ def dealt(
     skipped: list[Skipped],
 ) -> Iterator[Round]:
     """All rounds. `skipped` is as `images.preprocessing.read_batches` has it, in every process."""
-    left = list(files)
+    left = files
     while left:
         done, broken = 0, set[int]()
         for given in _rounds(left, preprocessing, batch_size, workers):
@@ -45,7 +45,7 @@ def dealt(
                 break
             done += given.images
             yield Round(stack(given.decoded) if given.decoded else None, -(-given.images // batch_size))
-        left = [file for number, file in enumerate(left) if number >= done and number not in broken]
+        left = left.at(number for number in range(done, len(left)) if number not in broken)
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,11 @@ class _Given:
     """In the whole round."""
 
 
-def _rounds(
-    files: Sequence[ImageFile], preprocessing: Preprocessing, batch_size: int, workers: int
-) -> Iterator[_Given]:
+def _rounds(files: ImageFiles, preprocessing: Preprocessing, batch_size: int, workers: int) -> Iterator[_Given]:
     taken = ranks.size() * batch_size
     numbers = range(len(files))
     own = [numbers[start:][:taken][ranks.rank() * batch_size :][:batch_size] for start in numbers[::taken]]
-    reads = read_images([files[number] for mine in own for number in mine], preprocessing, workers=workers)
+    reads = read_images((files[number] for mine in own for number in mine), preprocessing, workers=workers)
     for start, mine in zip(numbers[::taken], own, strict=True):
         items = list(islice(reads, len(mine)))
         yield _Given(

@@ -18,7 +18,7 @@ from gformer_cli.data.labelled import unreadable
 from gformer_cli.data.streams import arrival_order
 from gformer_cli.errors import WorkError
 from gformer_cli.export.model import GraphModel
-from gformer_cli.folders.domains import Domain, ImageFile
+from gformer_cli.folders.domains import Domain, ImageFiles
 from gformer_cli.folders.targets import check_batch_size
 from gformer_cli.guard.rule import DECISIONS, GENERATED, Guard, Verdict
 from gformer_cli.images.preprocessing import Preprocessing, Skipped, read_batches
@@ -129,7 +129,7 @@ def adapt(
 
 
 def _rounds(
-    files: Sequence[ImageFile], preprocessing: Preprocessing, batch_size: int, workers: int, skipped: list[Skipped]
+    files: ImageFiles, preprocessing: Preprocessing, batch_size: int, workers: int, skipped: list[Skipped]
 ) -> Iterator[Round]:
     """Batches, one after another or one for each process at a time."""
     if ranks.size() > 1:
@@ -144,7 +144,8 @@ def _told(outcome: Outcome, classes: list[str], *, probabilities: bool) -> tuple
     return outcome.number, outcome.verdict, rows if probabilities else [replace(row, probabilities=()) for row in rows]
 
 
-def _ordered(domain: Domain, order: str, seed: int) -> list[ImageFile]:
+def _ordered(domain: Domain, order: str, seed: int) -> ImageFiles:
     if order == "shuffle":
         return arrival_order(domain, seed)
-    return sorted(domain.files, key=lambda file: file.relative)
+    names = [*domain.files.names()]
+    return domain.files.at(sorted(range(len(names)), key=names.__getitem__))

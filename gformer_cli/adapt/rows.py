@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from gformer_cli.errors import WorkError
+from gformer_cli.folders.image_files import Texts
 from gformer_cli.guard.rule import GENERATED
 
 
@@ -33,7 +34,7 @@ class Row:
 
 
 class Rows:
-    """Rows in the order of targets, then names, whatever order they came in. Of each, memory holds a position alone.
+    """Rows in the order of targets, then names, whatever order they came in. Of each, memory holds position and name.
 
     Args:
         folder: where a file without a name keeps them; None for the system's folder for such files.
@@ -51,7 +52,9 @@ class Rows:
         """Whether probabilities are kept."""
         self._place = Path(tempfile.gettempdir()) if folder is None else folder
         self._positions = array("q")
-        self._waiting: list[tuple[str, int]] = []
+        self._names = Texts()
+        self._starts = array("q")
+        """Paths and positions of the rows of the present target."""
         self._end = 0
         try:
             self._file = tempfile.TemporaryFile(dir=self._place)  # noqa: SIM115 - it lasts as long as the rows
@@ -69,15 +72,17 @@ class Rows:
             self._file.write(content)
         except OSError as error:
             raise self._refused(error) from error
-        self._waiting.append((row.path, self._end))
+        self._names.append(row.path)
+        self._starts.append(self._end)
         self._end += len(content)
         self.labels[row.label] += 1
         self.changed += row.label != row.source_label
 
     def end_target(self) -> None:
         """Put the rows since the last call in the order of their names."""
-        self._positions.extend(position for _, position in sorted(self._waiting))
-        self._waiting.clear()
+        names = [*self._names]
+        self._positions.extend(self._starts[number] for number in sorted(range(len(names)), key=names.__getitem__))
+        self._names, self._starts = Texts(), array("q")
         try:
             self._file.flush()
         except OSError as error:

@@ -15,7 +15,7 @@ from itertools import chain
 import numpy as np
 
 from gformer_cli.data.corruptions import CORRUPTIONS, SEVERITIES
-from gformer_cli.folders.domains import Domain, ImageFile
+from gformer_cli.folders.domains import Domain, ImageFile, ImageFiles
 from gformer_cli.seeding import derive_seed
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 64, 128)
@@ -205,14 +205,15 @@ def _named(items: Sequence[Item], name: str, severity: int, batch_size: int, see
     return Stream("shifts", name, batch_size, batches, severity)
 
 
-def arrival_order(domain: Domain, seed: int) -> list[ImageFile]:
+def arrival_order(domain: Domain, seed: int) -> ImageFiles:
     """The images of one domain, shuffled by `seed`.
 
     The order depends on file names alone, not on class folders: relabelling an image moves no batch.
     """
-    files = sorted(domain.files, key=lambda file: file.name)
-    random.Random(derive_seed(seed, "stationary", domain.name)).shuffle(files)
-    return files
+    names = [file.name for file in domain.files]
+    order = sorted(range(len(names)), key=names.__getitem__)
+    random.Random(derive_seed(seed, "stationary", domain.name)).shuffle(order)
+    return domain.files.at(order)
 
 
 def _shuffled(domain: Domain, seed: int) -> list[Item]:
