@@ -1,4 +1,4 @@
-"""What several processes save, of one thread each: meta-train and evaluate by `gformer launch` against one process.
+"""What several processes save, of one thread each: three commands by `gformer launch` against one process.
 
     python benchmarks/scale.py --source data/sources --target data/targets --run RUN [--processes 2] [--rounds 5]
 
@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 GFORMER = [sys.executable, "-m", "gformer_cli"]
-TOLD = re.compile(r"^(?:meta-training generator|evaluating): \d+ in ([\d.]+) s", re.MULTILINE)
+TOLD = re.compile(r"^(?:training all|meta-training generator|evaluating): \d+ in ([\d.]+) s", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,17 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=20, help="Of meta-train.")
+    parser.add_argument("--steps", type=int, default=20, help="Of pretrain and meta-train.")
     parser.add_argument("--episodes", type=int, default=8, help="Of a step.")
     parser.add_argument("--limit", type=int, default=200, help="Of evaluate: images of each target.")
     parser.add_argument("--json", action="store_true", help="One JSON document instead of a table.")
     options = parser.parse_args()
+
+    def train(folder: Path) -> list[object]:
+        keys = [f"steps={options.steps}", f"validate_every={options.steps}", "batch_size=128"]
+        settings = [word for one in keys for word in ("--set", f"pretrain.{one}")]
+        one_model = ["--preset", "quick", "--no-leave-one-out"]  # which processes share step by step
+        return ["pretrain", "--source", options.source, "--out", folder / "run", *one_model, *settings]
 
     def learn(folder: Path) -> list[object]:
         run = shutil.copytree(options.run, folder / "run")
@@ -70,7 +76,7 @@ def main() -> None:
         model = ["--model", options.run / "model.gformer", "--out", folder / "results"]
         return ["evaluate", *model, "--target", options.target, *what, "--seed", 0, "--seed", 1]
 
-    cells = [compare(learn, options.processes, options.rounds), compare(measure, options.processes, options.rounds)]
+    cells = [compare(words, options.processes, options.rounds) for words in (train, learn, measure)]
     if options.json:
         print(json.dumps({"processes": options.processes, "cells": [asdict(cell) for cell in cells]}, indent=1))
         return

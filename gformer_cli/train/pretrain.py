@@ -25,6 +25,7 @@ from gformer_cli.train.run_folder import ALL, OTHER_IMAGES, RunFolder, SourceDat
 from gformer_cli.train.source_crew import train_source_models
 from gformer_cli.train.source_images import SourceImages
 from gformer_cli.train.source_models import preprocessing_of, starting_network
+from gformer_cli.train.team import check_batch
 from gformer_cli.train.trial import try_training_of
 from gformer_cli.weights.published import names_published
 
@@ -106,6 +107,8 @@ def pretrain(
     run.check_claim(settings, resume=resume, overwrite=overwrite)
     check_resumed(domains, run, resume=resume)
     classes = check_source(domains, leave_one_domain_out=settings.pretrain.leave_one_domain_out)
+    models = 1 + len(domains) * settings.pretrain.leave_one_domain_out
+    check_batch(settings.pretrain, models)
     make_deterministic(settings.seed)
     for remark in try_backbone(settings, len(classes), len(domains), device):  # before anything is written
         progress.message(remark)

@@ -20,6 +20,7 @@ from gformer_cli.data.shared import SharedImages
 from gformer_cli.errors import Interrupted
 from gformer_cli.progress import Progress, Silent, StopRequest
 from gformer_cli.settings import Settings
+from gformer_cli.train import team
 from gformer_cli.train.run_folder import RunFolder
 from gformer_cli.train.source_trainer import SourceTrainer
 
@@ -54,14 +55,19 @@ class SourceWork:
     """Stop at each checkpoint, so that another process may go on with the model."""
     workers: int = 0
     """Processes that read images ahead."""
+    together: bool = False
+    """Whether all processes of torchrun train each model."""
 
     def leg(self, label: str) -> Leg:
         """Train the model `label` on from where it stands; a finished one is only measured."""
         own = self.settings, self.run, self.num_classes, self.device
-        trainer = SourceTrainer(label, self.parts[label], *own, pace=self.pace, workers=self.workers)
+        trainer = SourceTrainer(
+            *(label, self.parts[label], *own), pace=self.pace, workers=self.workers, together=self.together
+        )
         step, written = self.settings.pretrain.steps, self.run.model_path(label)
+        is_written = ranks.from_first(written.is_file) if self.together else written.is_file()
         with closing(trainer):
-            if not written.is_file():
+            if not is_written:
                 step = trainer.train(self.progress, self.stop, to_checkpoint=self.by_legs)
             return Leg(step, trainer.final_accuracy() if written.is_file() else None)
 
@@ -118,16 +124,17 @@ def train_source_models(
     Where this process trains them all, images are read ahead by `workers`; several processes read their own.
     """
     crew: Crew[SourceWork]
-    with ranks.stoppable_apart() as stop:
+    together = team.is_needed(len(parts))
+    with ranks.stoppable_together() if together else ranks.stoppable_apart() as stop:
         size = crew_size(cores, len(parts), device)
-        ranks.tell_idle(len(parts), f"models to train: {len(parts)}", progress)
         if size == 1:
             domains = {domain.name: domain for domain in loaded}
             mine = {label: [domains[name] for name in names] for label, names in parts.items()}
             pace = pick_pace(cores, device, progress)
             here = settings, run, num_classes, device, mine, progress, stop, pace
-            crew = Alone(SourceWork(*here, by_legs=False, workers=workers))
-            own = ranks.mine(list(parts))  # each model is trained, and its files are written, by one process
+            crew = Alone(SourceWork(*here, by_legs=False, workers=workers, together=together))
+            # each model is trained, and its files are written, by one process, unless there are more of them
+            own = list(parts) if together else ranks.mine(list(parts))
             found = ranks.gathered(_share_out(crew, own, settings.pretrain.steps, stop, Silent()))
             accuracies = {label: accuracy for one in found for label, accuracy in one.items()}
             return {label: accuracies[label] for label in parts}

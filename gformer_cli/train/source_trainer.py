@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from gformer_cli.compute import ranks
 from gformer_cli.compute.device import autocast
 from gformer_cli.compute.pace import Pace
 from gformer_cli.core.backbone import Backbone
@@ -32,6 +33,7 @@ from gformer_cli.train.schedule import (
     set_learning_rate,
 )
 from gformer_cli.train.source_models import new_network, preprocessing_of
+from gformer_cli.train.team import Team
 
 
 class SourceTrainer:
@@ -48,8 +50,10 @@ class SourceTrainer:
         *,
         pace: Pace | None = None,
         workers: int = 0,
+        together: bool = False,
     ) -> None:
-        """Images are read ahead by so many `workers`, where there is work for them."""
+        """Images are read ahead by so many `workers`, where there is work for them. `together` says that all processes
+        of torchrun train this model."""
         self.label, self.title, self.task = label, f"model {label}", f"training {label}"
         self.domains = domains
         self.settings = settings
@@ -61,17 +65,20 @@ class SourceTrainer:
         rate = self.options.learning_rate
         self.divergence = Divergence(f"model {label!r}", "pretrain", "pretrain.learning_rate", rate)
         self.network = new_network(settings, num_classes, with_weights=True).to(device)
+        self.team = Team(self.network, device, together=together)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=rate, weight_decay=self.options.weight_decay)
         # seeds are by domain, not by model: models that differ in what they see do not differ in luck
         self.streams = [
             EndlessShuffle(domain.train, derive_seed(settings.seed, "order", domain.name)) for domain in domains
         ]
+        self.shares = shares(self.options.batch_size, len(domains))
+        """Images of each domain in a batch."""
         steps, pinned = self.options.steps, device.type == "cuda"
         kept = all(domain.in_memory for domain in domains)
         # a GPU waits for what is augmented; where pixels lie in memory, a CPU has nothing better to do
         ahead = 0 if kept and not pinned else workers
         self.batches = Reader(self._batch, lambda number: range(number, steps), workers=ahead, pinned=pinned)
-        held_out = list(self._held_out())
+        held_out = self.held_out = self.team.share(list(self._held_out()))
         self.validation = Reader(
             lambda number: (held_out[number][0].pixels(held_out[number][1]),),
             lambda number: range(number, len(held_out)),
@@ -93,7 +100,8 @@ class SourceTrainer:
         options, checkpoint, log = self.options, self.run.checkpoint(self.label), self.run.pretrain_log
         held = options.steps if options.patience is None else longest_hold(options.steps)
         every, patience = options.validate_every, options.patience
-        loop = Loop(self, checkpoint, log, steps=held, validate_every=every, patience=patience)
+        together = self.team.together
+        loop = Loop(self, checkpoint, log, steps=held, validate_every=every, patience=patience, together=together)
         if self.hold is None:
             loop.train(progress, stop, to_checkpoint=to_checkpoint)
             self.hold = loop.step if loop.finished and patience is not None else None
@@ -103,8 +111,17 @@ class SourceTrainer:
         if loop.finished:
             self.network.load_state_dict(loop.best)
             self._record()
-            self.run.save_model(self.label, self.network.state_dict())
+            self._save()
         return loop.step
+
+    def _save(self) -> None:
+        def save() -> None:
+            self.run.save_model(self.label, self.network.state_dict())
+
+        if self.team.together:
+            ranks.from_first(save)
+        else:
+            save()
 
     def _record(self) -> None:
         """Record what layers without statistics of their own show of the training images, as they are."""
@@ -155,13 +172,14 @@ class SourceTrainer:
         with self.pace.step():
             images, labels = self.batches.get(number)
             set_learning_rate(self.optimizer, self._rate(number))
-            self.network.train()
+            self.team.network.train()
             # dropout draws from torch's own generator: a step must not depend on what came before it in this process
-            torch.manual_seed(derive_seed(self.settings.seed, self.label, "step", number))
+            torch.manual_seed(derive_seed(self.settings.seed, self.label, "step", number, *self._part))
             with autocast(options.precision, self.device):
-                logits = self.network(self.preprocessing.network_input(images, self.device))
+                logits = self.team.network(self.preprocessing.network_input(images, self.device))
                 loss = F.cross_entropy(logits.float(), labels.to(self.device), label_smoothing=options.label_smoothing)
-            self.loss = self.divergence.check_loss(number + 1, float(loss.detach()))
+            loss = self.team.weighed(loss, len(labels), sum(self.shares))
+            self.loss = self.divergence.check_loss(number + 1, self.team.mean(float(loss.detach())))
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
@@ -183,15 +201,20 @@ class SourceTrainer:
             flip=options.flip,
             jitter=options.jitter,
         )
-        pixels, labels = [], []
-        for domain, stream, share in zip(
-            self.domains, self.streams, shares(options.batch_size, len(self.domains)), strict=True
-        ):
-            chosen = stream.take(number * share, share)
-            pixels.append(domain.pixels(chosen))
-            labels.append(domain.labels[chosen])
-        seed = derive_seed(self.settings.seed, self.label, "augment", number)
-        return augment(transform, torch.cat(pixels), seed), torch.cat(labels)
+        drawn = [
+            (domain, position)
+            for domain, stream, share in zip(self.domains, self.streams, self.shares, strict=True)
+            for position in stream.take(number * share, share)
+        ]
+        own = self.team.share(drawn)
+        seed = derive_seed(self.settings.seed, self.label, "augment", number, *self._part)
+        pixels = torch.stack([domain[position] for domain, position in own])
+        return augment(transform, pixels, seed), torch.stack([domain.labels[position] for domain, position in own])
+
+    @property
+    def _part(self) -> list[int]:
+        """What tells the draws of processes that share a batch from each other."""
+        return [self.team.rank] if self.team.together else []
 
     def _held_out(self) -> Iterator[tuple[LabelledDomain, Sequence[int]]]:
         """Batches of validation images: positions in a domain."""
@@ -204,11 +227,12 @@ class SourceTrainer:
         """Mean over the domains of the accuracy on their validation images."""
         self.network.eval()
         correct = dict.fromkeys((domain.name for domain in self.domains), 0)
-        for number, (domain, chosen) in enumerate(self._held_out()):
+        for number, (domain, chosen) in enumerate(self.held_out):
             (pixels,) = self.validation.get(number)
             inputs = self.preprocessing.network_input(pixels, self.device)
             logits = self.divergence.check_logits(self.network(inputs))
             correct[domain.name] += int((logits.argmax(dim=1).cpu() == domain.labels[chosen]).sum())
-        accuracies = [correct[domain.name] / len(domain.validation) for domain in self.domains if domain.validation]
+        counted = zip(self.domains, self.team.summed([*correct.values()]), strict=True)
+        accuracies = [count / len(domain.validation) for domain, count in counted if domain.validation]
         self.accuracy = sum(accuracies) / len(accuracies) if accuracies else 0.0
         return self.accuracy
