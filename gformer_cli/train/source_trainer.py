@@ -201,15 +201,15 @@ class SourceTrainer:
             flip=options.flip,
             jitter=options.jitter,
         )
-        drawn = [
-            (domain, position)
-            for domain, stream, share in zip(self.domains, self.streams, self.shares, strict=True)
-            for position in stream.take(number * share, share)
-        ]
-        own = self.team.share(drawn)
+        pixels, labels, before = [], [], 0
+        for domain, stream, share in zip(self.domains, self.streams, self.shares, strict=True):
+            own = self.team.share(stream.take(number * share, share), before)
+            before += share
+            if own:
+                pixels.append(domain.pixels(own))
+                labels.append(domain.labels[own])
         seed = derive_seed(self.settings.seed, self.label, "augment", number, *self._part)
-        pixels = torch.stack([domain[position] for domain, position in own])
-        return augment(transform, pixels, seed), torch.stack([domain.labels[position] for domain, position in own])
+        return augment(transform, torch.cat(pixels), seed), torch.cat(labels)
 
     @property
     def _part(self) -> list[int]:

@@ -48,9 +48,9 @@ class Team:
         self.network: nn.Module = _parallel(network, device) if self.together else network
         """What is called in a training step. It has the parameters and buffers of the network, not copies."""
 
-    def share(self, batch: Sequence[Item]) -> Sequence[Item]:
-        """This process's part of a batch."""
-        return batch[self.rank :: self.size]
+    def share(self, items: Sequence[Item], before: int = 0) -> Sequence[Item]:
+        """This process's part of a batch, of which so many items came before these."""
+        return items[(self.rank - before) % self.size :: self.size]
 
     def weighed(self, loss: torch.Tensor, own: int, batch: int) -> torch.Tensor:
         """The mean loss of this process's `own` images, so that the average over processes is that of the batch."""

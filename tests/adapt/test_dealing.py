@@ -10,7 +10,7 @@ import pytest
 
 from gformer_cli.adapt.dealing import dealt
 from gformer_cli.compute import ranks
-from gformer_cli.folders.domains import Domain, ImageFile
+from gformer_cli.folders.domains import Domain, ImageFile, ImageFiles
 from gformer_cli.images.depth import Depth
 from gformer_cli.images.preprocessing import Preprocessing, Skipped, read_batches
 from gformer_cli.settings import DataSettings
@@ -44,14 +44,14 @@ def in_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
     return call
 
 
-def files_of(domain: Domain, folder: Path, broken: Sequence[int]) -> list[ImageFile]:
+def files_of(domain: Domain, folder: Path, broken: Sequence[int]) -> ImageFiles:
     """Ten files, of which the `broken` ones cannot be read."""
     files = list(domain.files[:10])
     for number in broken:
         path = folder / f"{number}.png"
         path.write_bytes(b"\x89PNG\r\n\x1a\n and nothing more")
         files[number] = ImageFile(path.parent, path.name)
-    return files
+    return ImageFiles(files)
 
 
 @pytest.mark.parametrize("broken", [(), (0,), (4,), (9,), (2, 3, 8), tuple(range(10))])

@@ -40,6 +40,16 @@ def test_shares_are_weighed_by_their_images(monkeypatch: pytest.MonkeyPatch, net
     assert team.mean(3.6) == pytest.approx(3.6)
 
 
+def test_each_item_of_a_batch_that_comes_in_parts_is_one_processes(network: nn.Module) -> None:
+    team = Team(network, torch.device("cpu"), together=False)
+    team.size = 3
+    dealt = []
+    for rank in range(3):
+        team.rank = rank
+        dealt.append([*team.share("abcd"), *team.share("e", 4), *team.share("fghij", 5)])
+    assert dealt == [list("adgj"), list("beh"), list("cfi")]
+
+
 def test_models_are_shared_where_there_are_more_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranks, "size", lambda: 4)
     assert [is_needed(models) for models in (1, 3, 4, 5)] == [True, True, False, False]
