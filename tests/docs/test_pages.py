@@ -85,3 +85,11 @@ def test_the_site_is_whole_and_asks_no_other_site_for_anything(tmp_path: Path) -
         text = page.read_text(encoding="utf-8")
         fetched = re.findall(r"<(?:script|img|iframe)[^>]* src=\"?([^\s\">]+)|<link[^>]* href=\"?([^\s\">]+)", text)
         assert [url for pair in fetched for url in pair if re.match(r"(https?:)?//", url)] == [], page.name
+
+
+def test_every_method_and_stream_is_explained(pages: dict[Path, str]) -> None:
+    from gformer_cli.data.streams import STREAMS
+    from gformer_cli.methods import METHODS
+
+    named = set(re.findall(r"^\| `([\w-]+)` \|", pages[ROOT / "docs" / "how-to" / "evaluate.md"], re.M))
+    assert {*METHODS, *STREAMS} <= named
