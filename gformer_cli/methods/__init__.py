@@ -7,6 +7,7 @@ from gformer_cli.methods.cmf import Cmf
 from gformer_cli.methods.constant import Constant
 from gformer_cli.methods.cotta import Cotta
 from gformer_cli.methods.delta import Delta
+from gformer_cli.methods.deyo import Deyo
 from gformer_cli.methods.eata import Eata
 from gformer_cli.methods.gformer import Gformer
 from gformer_cli.methods.gformer_context import GformerContext
@@ -36,6 +37,7 @@ METHODS: dict[str, type[Method]] = {
     "eata": Eata,
     "rdumb": RDumb,
     "sar": Sar,
+    "deyo": Deyo,
     "delta": Delta,
     "cotta": Cotta,
     "rotta": Rotta,

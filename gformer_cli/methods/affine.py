@@ -23,3 +23,14 @@ def trainable_affine(backbone: Backbone) -> Parameters:
 def affine(parameters: Parameters) -> list[torch.Tensor]:
     """γ of every layer, then β of every layer: 2L tensors, (C_l,) each."""
     return [*parameters.gammas, *parameters.betas]
+
+
+def early_layers(backbone: Backbone) -> int:
+    """How many normalisation layers there are but for the last quarter, which some methods leave as they are."""
+    layers = len(backbone.layer_names)
+    return layers - layers // 4
+
+
+def early_affine(parameters: Parameters, layers: int) -> list[torch.Tensor]:
+    """γ, then β, of the first `layers` layers: (C_l,) each."""
+    return [*parameters.gammas[:layers], *parameters.betas[:layers]]

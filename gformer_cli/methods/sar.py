@@ -12,7 +12,7 @@ import torch
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.losses import entropies
 from gformer_cli.core.parameters import Parameters
-from gformer_cli.methods.affine import trainable_affine
+from gformer_cli.methods.affine import early_affine, early_layers, trainable_affine
 from gformer_cli.methods.base import Method
 
 RENEWED = 0.1
@@ -66,8 +66,7 @@ class Sar(Method):
         self.rho = rho
         self.max_entropy = entropy_margin * math.log(classes)
         self.min_average = reset_constant * math.log(classes) / math.log(1000)
-        layers = len(self.backbone.layer_names)
-        self.trained_layers = layers - layers // 4
+        self.trained_layers = early_layers(self.backbone)
         self.reset()
 
     def reset(self) -> None:
@@ -105,9 +104,7 @@ class Sar(Method):
             self.reset()
 
     def _trained(self) -> list[torch.Tensor]:
-        """γ, then β, of the layers that are trained: (C_l,) each."""
-        count = self.trained_layers
-        return [*self.parameters.gammas[:count], *self.parameters.betas[:count]]
+        return early_affine(self.parameters, self.trained_layers)
 
     def _with(self, trained: list[torch.Tensor]) -> Parameters:
         """The parameters with the tensors of `_trained` replaced, in its order."""

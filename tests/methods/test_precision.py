@@ -13,6 +13,8 @@ SETTINGS: dict[str, dict[str, float]] = {
     "rotta": {"update_every": 1, "capacity": 4},
     "note": {"update_every": 1, "capacity": 4},
     "t3a": {"supports": 1},
+    "tast": {"heads": 3, "supports": 2},
+    "tsd": {"supports": 1},
     "lame": {},
     "memo": {"copies": 2},
 }

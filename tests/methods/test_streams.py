@@ -11,7 +11,21 @@ import torch
 from gformer_cli.methods import METHODS, Method
 from gformer_cli.methods.base import Parts
 
-ADAPTIVE = ["bn-mix", "tent", "tent-episodic", "shot-im", "eata", "rdumb", "sar", "roid", "cmf", "unmix-tns", "delta"]
+ADAPTIVE = [
+    "bn-mix",
+    "tent",
+    "tent-episodic",
+    "shot-im",
+    "eata",
+    "rdumb",
+    "sar",
+    "roid",
+    "cmf",
+    "unmix-tns",
+    "delta",
+    "deyo",
+    "come",
+]
 
 
 @pytest.mark.parametrize("name", METHODS)
