@@ -4,6 +4,7 @@ from gformer_cli.methods.base import Method
 from gformer_cli.methods.bn import BatchStatistics
 from gformer_cli.methods.bn_mix import MixedStatistics
 from gformer_cli.methods.cmf import Cmf
+from gformer_cli.methods.come import Come
 from gformer_cli.methods.constant import Constant
 from gformer_cli.methods.cotta import Cotta
 from gformer_cli.methods.delta import Delta
@@ -38,6 +39,7 @@ METHODS: dict[str, type[Method]] = {
     "rdumb": RDumb,
     "sar": Sar,
     "deyo": Deyo,
+    "come": Come,
     "delta": Delta,
     "cotta": Cotta,
     "rotta": Rotta,
