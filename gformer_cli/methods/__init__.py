@@ -25,6 +25,7 @@ from gformer_cli.methods.source import Source
 from gformer_cli.methods.t3a import T3A
 from gformer_cli.methods.tent import Tent
 from gformer_cli.methods.tent_episodic import EpisodicTent
+from gformer_cli.methods.tsd import TSD
 from gformer_cli.methods.unmix_tns import UnMixTNS
 
 METHODS: dict[str, type[Method]] = {
@@ -47,6 +48,7 @@ METHODS: dict[str, type[Method]] = {
     "roid": Roid,
     "cmf": Cmf,
     "t3a": T3A,
+    "tsd": TSD,
     "lame": Lame,
     "memo": Memo,
     "constant": Constant,

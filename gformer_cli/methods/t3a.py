@@ -11,9 +11,9 @@ import torch
 from torch.nn import functional as F
 
 from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.losses import entropies
 from gformer_cli.methods.base import Method
 from gformer_cli.methods.features import logits_and_features
+from gformer_cli.methods.supports import Supports
 
 
 class T3A(Method):
@@ -39,31 +39,12 @@ class T3A(Method):
         self.per_class = supports
         self.reset()
 
-    @torch.no_grad()
     def reset(self) -> None:
-        source = self.backbone.source_parameters()
-        self.supports = F.normalize(source.weight, dim=1)  # (N, D)
-        self.labels = torch.arange(self.backbone.num_classes, device=source.weight.device)  # (N,)
-        self.entropies = entropies(F.linear(source.weight, source.weight, source.bias))  # (N,)
+        self.supports = Supports(self.backbone, self.per_class)
 
     @torch.no_grad()
     def predict(self, images: torch.Tensor) -> torch.Tensor:
         logits, features = logits_and_features(self.backbone, images)  # (B, K), (B, D)
-        self.supports = torch.cat([self.supports, F.normalize(features, dim=1)])
-        self.labels = torch.cat([self.labels, logits.argmax(dim=1)])
-        self.entropies = torch.cat([self.entropies, entropies(logits)])
-        self._filter()
-        members = F.one_hot(self.labels, self.backbone.num_classes).to(features.dtype)  # (N, K)
-        centroids = F.normalize(members.T @ self.supports, dim=1)  # (K, D)
+        self.supports.add(features, logits)
+        centroids = F.normalize(self.supports.members().T @ F.normalize(self.supports.features, dim=1), dim=1)  # (K, D)
         return features @ centroids.T
-
-    def _filter(self) -> None:
-        """Keeps the entries of lowest entropy in each class."""
-        order = self.entropies.argsort(stable=True)
-        order = order[self.labels[order].argsort(stable=True)]  # by class, within a class by entropy
-        labels = self.labels[order]
-        sizes = F.one_hot(labels, self.backbone.num_classes).sum(dim=0)  # (K,)
-        first = sizes.cumsum(dim=0) - sizes  # where each class begins
-        rank = torch.arange(len(order), device=order.device) - first[labels]
-        kept = order[rank < self.per_class]
-        self.supports, self.labels, self.entropies = self.supports[kept], self.labels[kept], self.entropies[kept]

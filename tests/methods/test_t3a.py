@@ -56,9 +56,10 @@ def test_supports_stay_within_their_number_per_class(parts: Parts, batches: list
     method = T3A(parts.backbone, supports=2)
     for batch in batches * 4:
         method.predict(batch)
-        counts = method.labels.bincount(minlength=4)
+        kept = method.supports
+        counts = kept.labels.bincount(minlength=4)
         assert counts.max() <= 2 and counts.min() >= 1
-        assert len(method.supports) == len(method.labels) == len(method.entropies) == counts.sum()
+        assert len(kept.features) == len(kept.labels) == len(kept.entropies) == counts.sum()
 
 
 def test_reset_forgets_the_supports(parts: Parts, batches: list[torch.Tensor]) -> None:
