@@ -23,6 +23,7 @@ from gformer_cli.methods.sar import Sar
 from gformer_cli.methods.shot import ShotIM
 from gformer_cli.methods.source import Source
 from gformer_cli.methods.t3a import T3A
+from gformer_cli.methods.tast import Tast
 from gformer_cli.methods.tent import Tent
 from gformer_cli.methods.tent_episodic import EpisodicTent
 from gformer_cli.methods.tsd import TSD
@@ -48,6 +49,7 @@ METHODS: dict[str, type[Method]] = {
     "roid": Roid,
     "cmf": Cmf,
     "t3a": T3A,
+    "tast": Tast,
     "tsd": TSD,
     "lame": Lame,
     "memo": Memo,
