@@ -14,7 +14,7 @@ from gformer_cli.evaluate.results import REFERENCE
 from gformer_cli.export.model import GraphModel, check_graph_device
 from gformer_cli.folders.domains import Domain, ImageFiles
 from gformer_cli.folders.targets import check_batch_size, check_known_classes
-from gformer_cli.methods import METHODS
+from gformer_cli.methods import METHODS, UNLOADED
 
 EXAMINED = "gformer"
 """The method that a report looks into."""
@@ -100,7 +100,7 @@ def make_plan(wish: Wish, bundle: Bundle | GraphModel, targets: Sequence[Domain]
     methods, streams = impossible_methods(bundle), impossible_streams(has_source=has_source)
     defaults = [name for name in DEFAULT_METHODS if name not in methods]
     plan = Plan(
-        methods=choose(wish.methods or defaults, METHODS, "method", methods),
+        methods=choose(wish.methods or defaults, [*METHODS, *UNLOADED], "method", methods),
         streams=[SHIFTS]
         if wish.shifts
         else choose(wish.streams or DEFAULT_STREAMS, STREAMS, "stream", streams, named=stream_name),
@@ -161,9 +161,9 @@ def impossible_methods(bundle: Bundle | GraphModel) -> dict[str, str]:
     if isinstance(bundle, GraphModel):
         able = {"source", EXAMINED, *(["gformer-guard"] if bundle.guard is not None else [])}
         why = "An exported file holds no network that it could adapt; measure the bundle that it was made from"
-        return {name: why for name in METHODS if name not in able}
+        return {name: why for name in METHODS if name not in able} | UNLOADED
     found = {name: method.obstacle(bundle.backbone) for name, method in METHODS.items()}
-    reasons = {name: why for name, why in found.items() if why is not None}
+    reasons = {name: why for name, why in found.items() if why is not None} | UNLOADED
     static = bundle.header.static is not None
     if bundle.constant is None:
         reasons["constant"] = (
@@ -243,7 +243,7 @@ def remarks(plan: Plan, *, has_source: bool, static: StaticHeader | None = None,
         lines.append(f"images of one class only, so statistics of a batch mislead: {', '.join(single)}")
     blind = [name for name in plan.methods if METHODS[name].reads_source and not has_source]
     if blind:
-        lines.append(f"without --source nothing holds {', '.join(blind)} near the source model (eata is ETA then)")
+        lines.append("without --source " + ", ".join(f"{name} {METHODS[name].without_source}" for name in blind))
     return lines
 
 

@@ -1,4 +1,7 @@
-"""Ways to predict on target batches, by name. Adding one is a file here and a line in `METHODS`."""
+"""Ways to predict on target batches, by name. Adding one is a file here and a line in `METHODS`.
+
+Other packages add theirs without touching this one, by an entry point of the group `gformer.methods`.
+"""
 
 from gformer_cli.methods.base import Method
 from gformer_cli.methods.bn import BatchStatistics
@@ -13,6 +16,7 @@ from gformer_cli.methods.eata import Eata
 from gformer_cli.methods.gformer import Gformer
 from gformer_cli.methods.gformer_context import GformerContext
 from gformer_cli.methods.gformer_guard import GformerGuard
+from gformer_cli.methods.installed import installed_methods
 from gformer_cli.methods.lame import Lame
 from gformer_cli.methods.memo import Memo
 from gformer_cli.methods.note import Note
@@ -59,4 +63,8 @@ METHODS: dict[str, type[Method]] = {
     "gformer-guard": GformerGuard,
 }
 
-__all__ = ["METHODS", "Method"]
+_installed, UNLOADED = installed_methods(METHODS)
+"""Why methods of other packages cannot be had, by name."""
+METHODS.update(_installed)
+
+__all__ = ["METHODS", "UNLOADED", "Method"]

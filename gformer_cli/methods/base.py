@@ -47,6 +47,9 @@ class Method(ABC):
     reads_source: ClassVar[bool] = False
     """Whether `prepare` does something: the method wants unlabelled source images before the stream."""
 
+    without_source: ClassVar[str] = ""
+    """Where it does: what the method is without them, to follow its name."""
+
     ask_once: ClassVar[bool] = False
     """Whether an image's prediction depends on that image alone and is too dear to be computed twice: `evaluate` then
     takes it from the first stream that the image came in."""

@@ -43,6 +43,7 @@ class Eata(Method):
     """
 
     reads_source: ClassVar[bool] = True
+    without_source: ClassVar[str] = "is ETA, which nothing holds near the source model"
     tunable: ClassVar = {
         "learning_rate": (2.5e-4, 1e-3, 5e-3),
         "similarity": (0.35, 0.4, 0.5),

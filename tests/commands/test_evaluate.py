@@ -170,7 +170,7 @@ def test_all_methods_are_measured_and_eata_without_source_is_told(evaluate: Eval
     done = evaluate("--methods", "all", "--limit", 8, "--json", target=data / "targets" / "fog")
     assert load_bundle(bundle).constant is not None
     assert list(averages(done.json)) == list(METHODS)
-    assert "without --source nothing holds eata near the source model (eata is ETA then)" in done.err
+    assert "without --source eata is ETA, which nothing holds near the source model" in done.err
 
 
 def test_batch_size_is_that_of_the_batches(evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch) -> None:

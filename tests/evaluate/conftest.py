@@ -29,6 +29,7 @@ class Fake:
     """Always answers the first class, and remembers what it was asked."""
 
     reads_source = True
+    without_source = "sees nothing"
     ask_once = False
     share: float | None = None
     tunable: ClassVar[dict[str, Sequence[Any]]] = {}
