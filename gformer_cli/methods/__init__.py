@@ -3,6 +3,7 @@
 Other packages add theirs without touching this one, by an entry point of the group `gformer.methods`.
 """
 
+from gformer_cli.methods.adanpc import AdaNPC
 from gformer_cli.methods.base import Method
 from gformer_cli.methods.bn import BatchStatistics
 from gformer_cli.methods.bn_mix import MixedStatistics
@@ -55,6 +56,7 @@ METHODS: dict[str, type[Method]] = {
     "t3a": T3A,
     "tast": Tast,
     "tsd": TSD,
+    "adanpc": AdaNPC,
     "lame": Lame,
     "memo": Memo,
     "constant": Constant,
