@@ -22,6 +22,7 @@ from gformer_cli.methods.lame import Lame
 from gformer_cli.methods.memo import Memo
 from gformer_cli.methods.note import Note
 from gformer_cli.methods.rdumb import RDumb
+from gformer_cli.methods.rmt import Rmt
 from gformer_cli.methods.roid import Roid
 from gformer_cli.methods.rotta import Rotta
 from gformer_cli.methods.sar import Sar
@@ -49,6 +50,7 @@ METHODS: dict[str, type[Method]] = {
     "come": Come,
     "delta": Delta,
     "cotta": Cotta,
+    "rmt": Rmt,
     "rotta": Rotta,
     "note": Note,
     "roid": Roid,

@@ -29,6 +29,14 @@ def symmetric_cross_entropy(logits: torch.Tensor, other: torch.Tensor) -> torch.
     return 0.5 * (forth + back)
 
 
+def consistency(logits: torch.Tensor, view: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """Mean of the symmetric cross-entropies to a teacher's prediction of a student's, of images and of a view of them.
+
+    Logits (B, K) all three; per image, (B,). (RMT, section 3.2.)
+    """
+    return 0.5 * (symmetric_cross_entropy(logits, teacher) + symmetric_cross_entropy(view, teacher))
+
+
 @torch.no_grad()
 def certainty_and_diversity(logits: torch.Tensor, average: torch.Tensor, temperature: float) -> torch.Tensor:
     """Weights (B,) of images with logits (B, K), where the stream's predictions average to (K,). (ROID, section 4.1.)
