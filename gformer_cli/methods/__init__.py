@@ -21,6 +21,7 @@ from gformer_cli.methods.installed import installed_methods
 from gformer_cli.methods.lame import Lame
 from gformer_cli.methods.memo import Memo
 from gformer_cli.methods.note import Note
+from gformer_cli.methods.petta import Petta
 from gformer_cli.methods.rdumb import RDumb
 from gformer_cli.methods.rmt import Rmt
 from gformer_cli.methods.roid import Roid
@@ -52,6 +53,7 @@ METHODS: dict[str, type[Method]] = {
     "cotta": Cotta,
     "rmt": Rmt,
     "rotta": Rotta,
+    "petta": Petta,
     "note": Note,
     "roid": Roid,
     "cmf": Cmf,

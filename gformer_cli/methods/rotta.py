@@ -103,8 +103,8 @@ class Rotta(Method):
     def _update(self) -> None:
         images, ages = self.memory.content()  # (N, 3, S, S), (N,)
         with torch.no_grad():
-            wanted = _moving_statistics(self.teacher, images, self.alpha).softmax(dim=1)  # (N, K)
-        logits = _moving_statistics(self.student, self.augment(images, self.generator), self.alpha)  # (N, K)
+            wanted = moving_statistics(self.teacher, images, self.alpha).softmax(dim=1)  # (N, K)
+        logits = moving_statistics(self.student, self.augment(images, self.generator), self.alpha)  # (N, K)
         weights = torch.sigmoid(-ages / self.capacity)
         loss = (weights * F.cross_entropy(logits, wanted, reduction="none")).mean()
         self.optimizer.zero_grad(set_to_none=True)
@@ -113,7 +113,7 @@ class Rotta(Method):
         follow(self.teacher, self.student, self.nu)
 
 
-def _moving_statistics(model: Backbone, images: torch.Tensor, alpha: float) -> torch.Tensor:
+def moving_statistics(model: Backbone, images: torch.Tensor, alpha: float) -> torch.Tensor:
     """Logits (N, K) under running statistics that first move by `alpha` to those of `images` and stay there."""
     logits, session = model.observe(images, model.mixing_batchnorm(alpha))
     for index, layer in enumerate(model.layers):
