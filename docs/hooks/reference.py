@@ -55,7 +55,7 @@ def settings_page() -> str:
         " flag of the command; later wins. What was resolved is saved with the run, in `settings.yaml`.",
     ]
     for section, model in sections().items():
-        parts.append(f"## {section}" if section else "## On top")
+        parts.append(f"## {section}" if section else "## general")
         parts.append((inspect.getdoc(model) or "") if section else "")
         parts.append(_settings(section, model))
     return "\n\n".join(filter(None, parts)) + "\n"
