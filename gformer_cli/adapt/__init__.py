@@ -8,6 +8,7 @@ from gformer_cli.adapt.folder import AdaptResult, adapt
 from gformer_cli.adapt.guarding import choose_guard
 from gformer_cli.adapt.output import check_output, reserved, write_csv, write_rows
 from gformer_cli.adapt.parameters import ParameterFolder
+from gformer_cli.adapt.picking import Pick, Picker, pick, picked_row, write_picks
 from gformer_cli.adapt.predictor import Outcome, Predictor, Sink
 from gformer_cli.adapt.rows import Row, Rows
 from gformer_cli.adapt.sample import Sample
@@ -18,6 +19,8 @@ __all__ = [
     "Answer",
     "Outcome",
     "ParameterFolder",
+    "Pick",
+    "Picker",
     "Predictor",
     "Row",
     "Rows",
@@ -27,7 +30,10 @@ __all__ = [
     "answer",
     "check_output",
     "choose_guard",
+    "pick",
+    "picked_row",
     "reserved",
     "write_csv",
+    "write_picks",
     "write_rows",
 ]

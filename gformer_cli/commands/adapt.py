@@ -14,6 +14,7 @@ from gformer_cli.commands import options, trust
 from gformer_cli.commands.dry_run import show_prediction_plan
 from gformer_cli.commands.found import known_of
 from gformer_cli.commands.locations import STDOUT, pick_model, pick_predictions
+from gformer_cli.commands.picking import PickImages, Picking, PickOut
 from gformer_cli.commands.prediction import Prediction
 from gformer_cli.commands.targets import check_targets, find_targets
 from gformer_cli.compute.launched import seat
@@ -22,7 +23,7 @@ from gformer_cli.errors import InputError
 from gformer_cli.folders.domains import Layout, count_suffixes
 
 if TYPE_CHECKING:
-    from gformer_cli.adapt import AdaptResult, Sample
+    from gformer_cli.adapt import AdaptResult, Pick, Sample
     from gformer_cli.bundle import Described
 
 
@@ -73,6 +74,7 @@ class _Job:
     probabilities: bool
     strict: bool
     overwrite: bool
+    picking: Picking
 
 
 def adapt(
@@ -85,6 +87,8 @@ def adapt(
     context: options.ContextBatches = 0,
     probabilities: options.Probabilities = False,
     temperature: options.Temperature = None,
+    pick: PickImages = None,
+    pick_out: PickOut = None,
     report: options.Report = None,
     backbone: options.OwnBackbone = None,
     white_level: options.WhiteLevel = None,
@@ -114,6 +118,8 @@ def adapt(
 
     Example: gformer adapt --target incoming
 
+    Example: gformer adapt --target incoming --pick 50
+
     Example: find incoming -name '*.jpg' | gformer adapt --target - --out - | cut -d, -f1,2
     """
     if not target:
@@ -123,10 +129,11 @@ def adapt(
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose, aside=out == STDOUT)
     own = backbone, white_level, temperature, device, precision.value, workers, threads
     how = Prediction(pick_model(terminal, model, run), *own)
+    predictions = pick_predictions(terminal, out)
     job = _Job(
         targets=target,
         layout=layout,
-        out=pick_predictions(terminal, out),
+        out=predictions,
         report=report,
         batch_size=batch_size,
         order=order.value,
@@ -135,6 +142,7 @@ def adapt(
         probabilities=probabilities,
         strict=strict,
         overwrite=overwrite,
+        picking=Picking.of(terminal, pick, pick_out, predictions, seed or 0),
     )
     _check_shared(context=context, audit=audit, save_parameters=save_parameters, report=report)
     trusted = trust.Trust(guard, guard_limit or [], audit, audit_append, save_parameters)
@@ -162,12 +170,13 @@ def _predict(terminal: Terminal, how: Prediction, job: _Job, trusted: trust.Trus
     settings = how.settings(batch_size=job.batch_size, order=job.order, seed=job.seed, **remembered)
     guard, kept = trusted.prepare(terminal, bundle, how.model, device, settings, out=job.out, overwrite=job.overwrite)
     if dry_run:
-        outputs = [job.out, *kept.outputs, *([job.report] if job.report else [])]
+        outputs = [job.out, *job.picking.outputs, *kept.outputs, *([job.report] if job.report else [])]
         choices = {"batch_size": job.batch_size, "order": job.order, "guard": trusted.guard.value, **remembered}
         show_prediction_plan(terminal, domains, device, workers, outputs, choices, left_aside)
         return
     make_deterministic(job.seed)
     sample = None if job.report is None else stage.Sample(classes)
+    pickers = job.picking.sinks(classes)
     with (
         stage.reserved(job.out if job.out != STDOUT and ranks.first() else None) as ours,
         terminal.progress() as progress,
@@ -188,19 +197,21 @@ def _predict(terminal: Terminal, how: Prediction, job: _Job, trusted: trust.Trus
             obeyed=trusted.obeyed,
             precision=how.precision,
             rows=stage.Rows(None if job.out == STDOUT else job.out.parent, probabilities=job.probabilities),
-            sinks=[*sinks, *([sample] if sample is not None else [])],
+            sinks=[*sinks, *([sample] if sample is not None else []), *pickers],
             progress=progress,
         )
+        pools = [pool for picker in pickers for pool in ranks.to_first(picker.pool)]
         if not ranks.first():
             return
         if not ours:  # a file may have come meanwhile
             stage.check_output(job.out, overwrite=job.overwrite)
         _write(terminal, job, classes, done, name_targets=len(domains) > 1)
+        picks = job.picking.finish(pools, name_targets=len(domains) > 1)
     if job.report is not None and sample is not None:
         made = {"command": options.command_line(), **settings, "guard": trusted.mode(guard), "device": str(device)}
         _write_page(job.report, sample, bundle, how.model, made)
     _tell_doubts(terminal, trusted, done)
-    _sum_up(terminal, how.model, job, trusted.mode(guard), done, left_aside)
+    _sum_up(terminal, how.model, job, trusted.mode(guard), done, left_aside, picks)
 
 
 def _check_shared(**options: object) -> None:
@@ -225,6 +236,7 @@ def _check_outputs(job: _Job) -> None:
         check_open()
     else:
         stage.check_output(job.out, overwrite=job.overwrite)
+    job.picking.check(job.out, overwrite=job.overwrite)
     if job.report is not None:
         check_report(job.report, overwrite=job.overwrite)
 
@@ -272,7 +284,13 @@ def _tell_doubts(terminal: Terminal, trusted: trust.Trust, done: AdaptResult) ->
 
 
 def _sum_up(
-    terminal: Terminal, model: Path, job: _Job, guard: str, done: AdaptResult, left_aside: dict[str, int]
+    terminal: Terminal,
+    model: Path,
+    job: _Job,
+    guard: str,
+    done: AdaptResult,
+    left_aside: dict[str, int],
+    picks: Sequence[Pick],
 ) -> None:
     flagged = [
         {
@@ -301,9 +319,11 @@ def _sum_up(
             "levels": done.levels,
             "skipped": [{"path": item.path, "reason": item.reason} for item in done.skipped],
             "left_aside": left_aside,
+            **job.picking.to_json(picks),
         },
         table("Predicted labels", ["label", "images"], [[k, str(v)] for k, v in done.counts().items()]),
         f"\n{amount(len(done.rows), 'image', 'images')} in {amount(done.batches, 'batch', 'batches')}; "
         f"{differing(done.changed)}{wrote}{page}",
         *trust.counted(done.decisions),
+        *job.picking.told(picks),
     )

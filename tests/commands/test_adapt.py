@@ -141,6 +141,34 @@ def test_a_temperature_changes_confidences_and_no_label_and_the_log_is_replayed_
         assert refused.status == 2 and "is not a number from 0.01 to 100" in refused.err
 
 
+def test_pick_lists_images_to_label_beside_the_predictions(adapt: Adapt, tmp_path: Path, read_csv: ReadCsv) -> None:
+    done = adapt(tmp_path / "a.csv", "--pick", 7)
+    rows = read_csv(tmp_path / "picked.csv")
+    assert "picked.csv: 7 images to label next" in done.out and [row["rank"] for row in rows] == [*"1234567"]
+    known = {row["path"]: row for row in read_csv(tmp_path / "a.csv")}
+    for row in rows:
+        same = known[row["path"]]
+        assert (row["label"], row["source_label"]) == (same["label"], same["source_label"])
+        assert row["confidence"] == pytest.approx(same["confidence"]) and Path(row["file"]).is_file()
+        assert (row["why"] == "labels differ") == (row["label"] != row["source_label"])
+    adapt(tmp_path / "b.csv")
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()  # picking changes no prediction
+    other = tmp_path / "other.csv"
+    adapt(tmp_path / "c.csv", "--pick", 7, "--pick-out", other, "--seed", 1)
+    assert [row["path"] for row in read_csv(other)] != [row["path"] for row in rows]
+    everything = adapt(tmp_path / "d.csv", "--pick", 9999, "--pick-out", tmp_path / "all.csv", "--json").json
+    assert len(everything["picked"]) == everything["images"] == len(read_csv(tmp_path / "all.csv"))
+    for options, message in (
+        (["--pick", 7], "list file exists"),
+        (["--pick-out", other], "--pick-out names the list of --pick"),
+        (["--pick", 7, "--pick-out", tmp_path / "list.txt"], "cannot be called"),
+        (["--pick", 7, "--pick-out", tmp_path / "x.csv"], "would hold predictions and images to label"),
+    ):
+        refused = adapt(tmp_path / "x.csv", *options)
+        assert refused.status == 2 and message in refused.err, refused.err
+    assert not (tmp_path / "x.csv").exists()
+
+
 def test_order_name_fills_batches_in_name_order_and_shuffle_mixes_them(
     adapt: Adapt, tmp_path: Path, read_csv: ReadCsv
 ) -> None:

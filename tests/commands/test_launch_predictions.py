@@ -26,11 +26,26 @@ def test_two_processes_measure_what_one_does(data: Path, bundle: Path, tmp_path:
 def test_two_processes_predict_the_rows_of_one(data: Path, bundle: Path, tmp_path: Path) -> None:
     targets = Path(shutil.copytree(data / "targets", tmp_path / "targets"))
     (targets / "fog" / "circle" / "03.png").write_bytes(b"\x89PNG\r\n\x1a\n and nothing more")
-    words = ("adapt", "--model", bundle, "--target", targets, "--batch-size", 8, "--probabilities", "--out")
-    assert run_here([*map(str, words), str(tmp_path / "one.csv")]) == 0
-    done = launched(*words, tmp_path / "two.csv")
+    words = (
+        "adapt",
+        "--model",
+        bundle,
+        "--target",
+        targets,
+        "--batch-size",
+        8,
+        "--probabilities",
+        "--pick",
+        9,
+        "--out",
+    )
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    assert run_here([*map(str, words), str(tmp_path / "one.csv"), "--pick-out", str(tmp_path / "a" / "p.csv")]) == 0
+    done = launched(*words, tmp_path / "two.csv", "--pick-out", tmp_path / "b" / "p.csv")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "two.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
+    assert (tmp_path / "b" / "p.csv").read_bytes() == (tmp_path / "a" / "p.csv").read_bytes()
     assert done.stderr.count("1 unreadable image skipped") == 1
     assert done.stdout.count("59 images in 8 batches") == 1
     refused = launched(*words, tmp_path / "three.csv", "--audit", tmp_path / "audit.jsonl")
