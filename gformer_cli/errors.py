@@ -49,7 +49,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     names = list(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
     nearest = f"Did you mean {close[0]!r}? " if close else ""
-    return nearest + (f"There are: {', '.join(names)}." if len(names) <= 20 else "")
+    return (nearest + (f"There are: {', '.join(names)}." if len(names) <= 20 else "")).rstrip()
 
 
 def reason(error: BaseException) -> str:

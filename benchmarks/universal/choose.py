@@ -14,7 +14,7 @@ from benchmarks.universal.loading import Models, keep_images, settings_of
 from benchmarks.universal.mix import CALIBRATION, Run
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.generalizeformer import GeneralizeFormer
-from gformer_cli.data.streams import Stream, StreamOptions, label_shift, stationary
+from gformer_cli.data.streams import Stream, StreamOptions, streams_of
 from gformer_cli.folders.domains import Domain, ImageFiles, Layout, find_domains
 from gformer_cli.images.preprocessing import Decoded, Preprocessing, read_image
 from gformer_cli.methods import METHODS
@@ -22,7 +22,7 @@ from gformer_cli.metrics import mean
 from gformer_cli.train.run_folder import RunFolder
 
 SIZES = (64, 8)
-STREAMS = {"all": stationary, "waves": label_shift}
+STREAMS = {"all": "stationary", "waves": "label-shift"}
 ROUNDS = 4
 """Batches of each kind, at most; of small ones four times as many."""
 HOME = "(at home)"
@@ -88,9 +88,9 @@ def _kinds(run: Run, runs: Path, tasks: Path, device: torch.device) -> Iterator[
     images = Images(next(iter(known.values())).preprocessing, source.classes, device)
     places = [*find_domains([run.folder(tasks) / "targets"], Layout.auto), merged]
     for place in places:
-        for name, draw in STREAMS.items():
+        for name, kind in STREAMS.items():
             for size in SIZES:
-                (stream,) = draw(StreamOptions([place], size, seed=0))
+                (stream,) = streams_of(kind, StreamOptions([place], size, seed=0))
                 whole = [number for number, batch in enumerate(stream.batches) if len(batch.items) == size]
                 most = ROUNDS * (1 if size == max(SIZES) else 4)
                 spaced = whole[:: max(1, len(whole) // most)][:most]

@@ -30,7 +30,7 @@ from benchmarks.universal.mix import SETS, Run
 from benchmarks.universal.table import print_table
 from gformer_cli.bundle import load_bundle
 from gformer_cli.compute.device import make_deterministic, pick_device
-from gformer_cli.data.streams import STREAMS, StreamOptions
+from gformer_cli.data.streams import StreamOptions, streams_of
 from gformer_cli.evaluate.plan import Plan, impossible_methods, limited
 from gformer_cli.evaluate.run import Harness
 from gformer_cli.evaluate.source import held_out
@@ -105,7 +105,7 @@ class Work:
         found: list[Row] = []
         with harness.ready() as measure:
             for kind in KINDS:
-                for stream in STREAMS[kind](StreamOptions(targets, self.size, self.run.seed)):
+                for stream in streams_of(kind, StreamOptions(targets, self.size, self.run.seed)):
                     cells, _ = measure(self.run.seed, stream, Silent())
                     found += [self._row(one.target, kind, one.method, one.n, one.accuracy) for one in cells]
         return [row for row in found if row.method in methods]

@@ -39,6 +39,7 @@ def evaluate(
     tune: own.Tune = False,
     batch_size: options.BatchSize = 64,
     label_skew: own.LabelSkew = 0.1,
+    arrival: own.Arrival = None,
     limit: own.Limit = None,
     seed: own.Seeds = None,
     fail_under: own.FailUnder = None,
@@ -109,6 +110,7 @@ def evaluate(
         examine=examine,
         reported=report is not None,
         shard=part,
+        arrival=arrival,
     )
     planned = plan.make_plan(wish, bundle, targets, has_source=bool(sources))
     wanted = limits.read_limits(planned, fail_under=fail_under or [], fail_harm=fail_harm, baseline=baseline)
@@ -128,7 +130,13 @@ def evaluate(
         show_prediction_plan(terminal, domains, where, decoders, files, planned.choices | {"tune": tune}, left_aside)
         return
     how = _How(tune=tune, resume=resume, strict=strict, device=where, workers=decoders, cores=cores, jobs=jobs)
-    rest = {"label_skew": label_skew, "limit": limit, "tune": tune, "device": str(where)}
+    rest = {
+        "label_skew": label_skew,
+        "arrival": arrival and str(arrival),
+        "limit": limit,
+        "tune": tune,
+        "device": str(where),
+    }
     run_as = {"command": options.command_line(), **planned.choices, **rest}
     results = _measure(terminal, bundle, planned, sources, model, backbone, output, how, run_as)
     if not ranks.first():

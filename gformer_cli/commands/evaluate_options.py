@@ -58,8 +58,8 @@ Streams = Annotated[
     typer.Option(
         "--streams",
         metavar="NAMES",
-        help="Streams to measure on: a,b,c or all. Repeatable. Default: stationary. Benchmarks' names work too: "
-        "mixed_domains is mixed, correlated is label-shift.",
+        help="Streams to measure on: a,b,c or all. Repeatable. Default: stationary. Two may be joined: "
+        "mixed+label-shift. Benchmarks' names work too: mixed_domains is mixed, correlated is label-shift.",
         show_default=False,
     ),
 ]
@@ -74,6 +74,15 @@ Tune = Annotated[
 LabelSkew = Annotated[
     float,
     typer.Option(help="Of the stream 'label-shift': Dirichlet concentration; 0 is one class at a time."),
+]
+Arrival = Annotated[
+    Path | None,
+    typer.Option(
+        "--arrival",
+        metavar="FILE",
+        help="Of the stream 'arrival': a table of path and time. Default: the times of the files.",
+        show_default=False,
+    ),
 ]
 Limit = Annotated[
     int | None,

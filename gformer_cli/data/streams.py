@@ -2,20 +2,20 @@
 
 A stream is what a method lives through between two resets. Each kind stands for a setting of the field
 (docs/how-to/evaluate.md). Streams are drawn from the seed and from file names, so every method sees the same batches.
-Only `label-shift` looks at labels: skewed classes are what it simulates. No method ever does.
+The orders `label-shift` and `bursts` alone look at labels: classes that come together are what they simulate. No method
+ever does.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
-import numpy as np
-
 from gformer_cli.data.corruptions import CORRUPTIONS, SEVERITIES
-from gformer_cli.folders.domains import Domain, ImageFile, ImageFiles
+from gformer_cli.data.orders import ORDERS, Item, Ordering, changed_at
+from gformer_cli.folders.domains import Domain, ImageFiles
 from gformer_cli.seeding import derive_seed
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 64, 128)
@@ -36,14 +36,6 @@ class Condition:
     corruption: str
     severity: int
     seed: int
-
-
-@dataclass(frozen=True)
-class Item:
-    """One image of a stream and the target it belongs to."""
-
-    target: str
-    file: ImageFile
 
 
 @dataclass(frozen=True)
@@ -76,6 +68,10 @@ class StreamOptions:
     seed: int
     skew: float = 0.1
     """Of `label-shift`: concentration of the Dirichlet distribution; small is skewed, 0 is one class at a time."""
+    order: str | None = None
+    """One of `ORDERS`, in which images come; None: shuffled."""
+    time: Callable[[Item], float] = changed_at
+    """Of `arrival`: when an image arrived."""
     source: Sequence[Domain] = ()
     """Held-out source images, which `forgetting` returns to."""
 
@@ -83,15 +79,14 @@ class StreamOptions:
 def stationary(options: StreamOptions) -> list[Stream]:
     """Each target alone, shuffled: one camera in one condition, classes in no order."""
     return [
-        _stream("stationary", domain.name, options.batch_size, _shuffled(domain, options.seed))
-        for domain in options.targets
+        _stream("stationary", domain.name, options.batch_size, _ordered(domain, options)) for domain in options.targets
     ]
 
 
 def dynamic(options: StreamOptions) -> list[Stream]:
     """Each batch from another target, drawn at random: many cameras report to one model."""
     rng = random.Random(derive_seed(options.seed, "dynamic"))
-    waiting = [_cut(_shuffled(domain, options.seed), options.batch_size) for domain in options.targets]
+    waiting = [_cut(_ordered(domain, options), options.batch_size) for domain in options.targets]
     found: list[StreamBatch] = []
     last: list[StreamBatch] | None = None
     while left := [batches for batches in waiting if batches]:
@@ -106,17 +101,28 @@ def mixed(options: StreamOptions) -> list[Stream]:
     """All targets mixed inside every batch: no batch has one condition."""
     items = list(chain.from_iterable(_shuffled(domain, options.seed) for domain in options.targets))
     random.Random(derive_seed(options.seed, "mixed")).shuffle(items)
-    return [_stream("mixed", "all", options.batch_size, items)]
+    return [_stream("mixed", "all", options.batch_size, _in_order(items, "all", options))]
 
 
 def recurring(options: StreamOptions) -> list[Stream]:
     """The targets one after another, `ROUNDS` times: day and night. Errors that add up show here.
 
-    Each round brings other images of a target, as a camera does: a method is not asked what it has seen already.
+    Each round brings other images of a target, as a camera does: a method is not asked what it has seen already. Where
+    images come in an order, time goes on from round to round.
     """
-    waiting = [_cut(_shuffled(domain, options.seed), options.batch_size) for domain in options.targets]
-    batches = chain.from_iterable(cut[number::ROUNDS] for number in range(ROUNDS) for cut in waiting)
+    waiting = [_cut(_ordered(domain, options), options.batch_size) for domain in options.targets]
+    rounds = _following if options.order else _alternating
+    batches = chain.from_iterable(rounds(cut, number) for number in range(ROUNDS) for cut in waiting)
     return [Stream("recurring", "all", options.batch_size, tuple(batches))]
+
+
+def _alternating(batches: list[StreamBatch], number: int) -> list[StreamBatch]:
+    return batches[number::ROUNDS]
+
+
+def _following(batches: list[StreamBatch], number: int) -> list[StreamBatch]:
+    start = sum(len(_alternating(batches, earlier)) for earlier in range(number))
+    return batches[start : start + len(_alternating(batches, number))]
 
 
 def gradual(options: StreamOptions) -> list[Stream]:
@@ -125,7 +131,7 @@ def gradual(options: StreamOptions) -> list[Stream]:
     for domain in options.targets:
         rng = random.Random(derive_seed(options.seed, "gradual", domain.name))
         name, seed = rng.choice(sorted(CORRUPTIONS)), rng.getrandbits(32)
-        batches = _cut(_shuffled(domain, options.seed), options.batch_size)
+        batches = _cut(_ordered(domain, options), options.batch_size)
         grown: list[StreamBatch] = []
         for number, batch in enumerate(batches):
             # 0 at both ends, 1 in the middle
@@ -134,14 +140,6 @@ def gradual(options: StreamOptions) -> list[Stream]:
             grown.append(StreamBatch(batch.items, Condition(name, severity, seed) if severity else None))
         found.append(Stream("gradual", domain.name, options.batch_size, tuple(grown)))
     return found
-
-
-def label_shift(options: StreamOptions) -> list[Stream]:
-    """Each target with classes that come in waves, Dirichlet-distributed over time (as in NOTE, arXiv 2208.05117)."""
-    return [
-        _stream("label-shift", domain.name, options.batch_size, _in_waves(domain, options))
-        for domain in options.targets
-    ]
 
 
 def batch_sizes(options: StreamOptions) -> list[Stream]:
@@ -168,25 +166,43 @@ def forgetting(options: StreamOptions) -> list[Stream]:
     return [Stream("forgetting", "all", options.batch_size, tuple(batches))]
 
 
-STREAMS: dict[str, Callable[[StreamOptions], list[Stream]]] = {
+COMBINED = {
     "stationary": stationary,
     "dynamic": dynamic,
     "mixed": mixed,
     "recurring": recurring,
     "gradual": gradual,
-    "label-shift": label_shift,
-    "batch-sizes": batch_sizes,
-    "forgetting": forgetting,
 }
+"""Streams whose images may come in any of `ORDERS`."""
+STREAMS = (*COMBINED, *ORDERS, "batch-sizes", "forgetting")
+"""An order alone is that of `stationary`. `KIND+ORDER` names the others, such as `mixed+label-shift`."""
+COMBINATIONS = tuple(f"{kind}+{order}" for kind in COMBINED if kind != "stationary" for order in ORDERS)
 NEEDS_SOURCE = ("forgetting",)
-ALIASES = {"mixed-domains": "mixed", "correlated": "label-shift"}
-"""What benchmarks of test-time adaptation call some of `STREAMS`."""
+NOT_IN_ALL = ("arrival",)
+"""It says something only where files kept their times."""
+ALIASES = {"mixed-domains": "mixed", "correlated": "label-shift", "practical": "recurring+label-shift"}
+"""What benchmarks of test-time adaptation call some of them."""
 
 
 def stream_name(word: str) -> str:
-    """The name in `STREAMS` that `word` stands for, where there is one: an alias, or `_` in the place of `-`."""
-    name = word.replace("_", "-")
-    return ALIASES.get(name, name)
+    """The name that `word` stands for, where there is one: an alias, parts in any order, `_` in the place of `-`."""
+    parts = [ALIASES.get(part, part) for part in word.replace("_", "-").split("+")]
+    orders = [part for part in parts if part in ORDERS]
+    kinds = [part for part in parts if part not in ORDERS]
+    if orders and kinds == ["stationary"]:
+        kinds = []
+    return "+".join([*kinds, *orders])
+
+
+def streams_of(name: str, options: StreamOptions) -> list[Stream]:
+    """Those of a kind, by its name in `STREAMS` or `COMBINATIONS`."""
+    if name == "forgetting":
+        return forgetting(options)
+    if name == "batch-sizes":
+        return batch_sizes(options)
+    kind, _, order = name.rpartition("+") if name.rpartition("+")[2] in ORDERS else (name, "", "")
+    made = COMBINED[kind or "stationary"](replace(options, order=order or None))
+    return [replace(stream, kind=name) for stream in made]
 
 
 def shifts(source: Sequence[Domain], batch_size: int, seed: int) -> list[Stream]:
@@ -220,25 +236,14 @@ def _shuffled(domain: Domain, seed: int) -> list[Item]:
     return [Item(domain.name, file) for file in arrival_order(domain, seed)]
 
 
-def _in_waves(domain: Domain, options: StreamOptions) -> list[Item]:
-    items = _shuffled(domain, options.seed)
-    by_class: dict[str, list[Item]] = {}
-    for item in items:
-        by_class.setdefault(str(item.file.label), []).append(item)
-    rng = np.random.default_rng(derive_seed(options.seed, "label-shift", domain.name))
-    classes = [by_class[name] for name in sorted(by_class)]
-    if options.skew == 0.0:
-        return list(chain.from_iterable(classes[index] for index in rng.permutation(len(classes))))
-    # as many stretches of time as classes; each class spreads over them by its own draw
-    stretches: list[list[Item]] = [[] for _ in classes]
-    for members in classes:
-        shares = rng.dirichlet([options.skew] * len(stretches))
-        ends = np.round(np.cumsum(shares) * len(members)).astype(int)
-        for number, (start, stop) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
-            stretches[number] += members[start:stop]
-    for stretch in stretches:
-        rng.shuffle(stretch)
-    return list(chain.from_iterable(stretches))
+def _ordered(domain: Domain, options: StreamOptions) -> list[Item]:
+    return _in_order(_shuffled(domain, options.seed), domain.name, options)
+
+
+def _in_order(items: Sequence[Item], name: str, options: StreamOptions) -> list[Item]:
+    if options.order is None:
+        return list(items)
+    return ORDERS[options.order](items, Ordering(name, options.seed, options.skew, options.time))
 
 
 def _stream(kind: str, part: str, batch_size: int, items: Iterable[Item]) -> Stream:

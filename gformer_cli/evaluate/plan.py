@@ -8,7 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from gformer_cli.bundle import Bundle, Described, StaticHeader
-from gformer_cli.data.streams import NEEDS_SOURCE, STREAMS, Stream, StreamOptions, arrival_order, shifts, stream_name
+from gformer_cli.data.arrival import read_arrivals
+from gformer_cli.data.orders import Item, changed_at
+from gformer_cli.data.streams import (
+    COMBINATIONS,
+    NEEDS_SOURCE,
+    NOT_IN_ALL,
+    STREAMS,
+    Stream,
+    StreamOptions,
+    arrival_order,
+    shifts,
+    stream_name,
+    streams_of,
+)
 from gformer_cli.errors import InputError, did_you_mean
 from gformer_cli.evaluate.results import REFERENCE
 from gformer_cli.export.model import GraphModel, check_graph_device
@@ -38,6 +51,8 @@ class Plan:
     skew: float = 0.1
     source: Sequence[Domain] = ()
     """Held-out source images, for `forgetting`, `shifts` and methods that look at the source."""
+    time: Callable[[Item], float] = changed_at
+    """When an image arrived, for the order `arrival`."""
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Per method keyword settings other than its defaults, as --tune found them."""
     shard: tuple[int, int] = (1, 1)
@@ -60,6 +75,11 @@ class Plan:
         """The methods, and the one that they are measured against."""
         return list(dict.fromkeys([REFERENCE, *self.methods]))
 
+    @property
+    def by_arrival(self) -> bool:
+        """Whether any stream depends on when images arrived."""
+        return any(name.rpartition("+")[2] == "arrival" for name in self.streams)
+
     def drawn(self) -> list[tuple[int, Stream]]:
         """Every stream with its seed."""
         return [(seed, stream) for seed in self.seeds for name in self.streams for stream in self._streams(name, seed)]
@@ -72,7 +92,8 @@ class Plan:
     def _streams(self, name: str, seed: int) -> list[Stream]:
         if name == SHIFTS:
             return shifts(self.source, self.batch_size, seed)
-        return STREAMS[name](StreamOptions(self.targets, self.batch_size, seed, self.skew, self.source))
+        how = StreamOptions(self.targets, self.batch_size, seed, skew=self.skew, source=self.source, time=self.time)
+        return streams_of(name, how)
 
 
 @dataclass(frozen=True)
@@ -93,6 +114,8 @@ class Wish:
     reported: bool
     """Whether there will be a report, which shows what `examine` keeps."""
     shard: tuple[int, int] = (1, 1)
+    arrival: Path | None = None
+    """The table that says when images arrived, for the order `arrival`."""
 
 
 def make_plan(wish: Wish, bundle: Bundle | GraphModel, targets: Sequence[Domain], *, has_source: bool) -> Plan:
@@ -103,7 +126,12 @@ def make_plan(wish: Wish, bundle: Bundle | GraphModel, targets: Sequence[Domain]
         methods=choose(wish.methods or defaults, [*METHODS, *UNLOADED], "method", methods),
         streams=[SHIFTS]
         if wish.shifts
-        else choose(wish.streams or DEFAULT_STREAMS, STREAMS, "stream", streams, named=stream_name),
+        else choose(
+            *(wish.streams or DEFAULT_STREAMS, STREAMS, "stream", streams),
+            more=COMBINATIONS,
+            named=stream_name,
+            spare=NOT_IN_ALL,
+        ),
         targets=limited(targets, wish.limit),
         batch_size=wish.batch_size,
         seeds=list(dict.fromkeys(wish.seeds)),
@@ -112,6 +140,12 @@ def make_plan(wish: Wish, bundle: Bundle | GraphModel, targets: Sequence[Domain]
         shard=wish.shard,
     )
     check_plan(plan, bundle)
+    if wish.arrival is not None:
+        if not plan.by_arrival:
+            raise InputError(
+                "--arrival is for streams in the order of arrival", "Add --streams arrival, or leave it out."
+            )
+        plan = replace(plan, time=read_arrivals(wish.arrival, plan.targets))
     if wish.examine and EXAMINED not in plan.methods:
         raise InputError(f"--examine looks into {EXAMINED!r}, which is not measured", "Leave it out.")
     return plan
@@ -134,26 +168,32 @@ def choose(
     noun: str,
     impossible: Mapping[str, str],
     *,
+    more: Iterable[str] = (),
+    spare: Iterable[str] = (),
     named: Callable[[str], str] = str,
 ) -> list[str]:
     """Names from words such as `a,b` or `all`, without repetition. `named` gives the name that a word stands for.
 
-    `impossible` tells why some of `choices` cannot be had here: `all` leaves them out. Raises `InputError` for one of
-    them that is named, and for an unknown name.
+    `impossible` tells why some of `choices` cannot be had here: `all` leaves them out, and those of `spare`, and the
+    names that there are `more`. Raises `InputError` for one of the impossible that is named, and for an unknown name.
     """
-    choices = list(choices)
+    choices, more = list(choices), list(more)
     names: list[str] = []
     for word in _named(words):
         name = named(word)
-        if name not in (*choices, ALL):
-            raise InputError(f"unknown {noun}: {word!r}", did_you_mean(word, [*choices, ALL]))
+        if name not in (*choices, *more, ALL):
+            known = [*choices, *(more if "+" in word else []), ALL]
+            raise InputError(f"unknown {noun}: {word!r}", did_you_mean(word, known))
         if name in impossible:
             raise InputError(f"the {noun} {name!r} cannot be measured here", f"{impossible[name]}.")
         if name not in names:
             names.append(name)
     if not names:
         raise InputError(f"no {noun} named", f"Known: {', '.join([*choices, ALL])}.")
-    return [name for name in choices if name not in impossible] if ALL in names else names
+    if ALL not in names:
+        return names
+    every = [name for name in choices if name not in (*impossible, *spare)]
+    return [*every, *(name for name in names if name not in (*every, ALL))]
 
 
 def impossible_methods(bundle: Bundle | GraphModel) -> dict[str, str]:

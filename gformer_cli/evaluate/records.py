@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from gformer_cli.bundle import Described, library_versions
+from gformer_cli.data.orders import Item
 from gformer_cli.data.streams import Stream
 from gformer_cli.errors import InputError
 from gformer_cli.evaluate.plan import Plan
@@ -171,4 +172,9 @@ def identity(bundle: dict[str, Any], plan: Plan, *, tune: bool, white_level: flo
             for domain in (*plan.targets, *plan.source)
             for file in domain.files
         ],
+        **({"times": _times(plan)} if plan.by_arrival else {}),
     }
+
+
+def _times(plan: Plan) -> list[float]:
+    return [plan.time(Item(domain.name, file)) for domain in plan.targets for file in domain.files]

@@ -13,7 +13,8 @@ import torch
 
 from gformer_cli.bundle import Bundle
 from gformer_cli.compute.pace import Pace
-from gformer_cli.data.streams import Condition, Item, Stream, StreamBatch
+from gformer_cli.data.orders import Item
+from gformer_cli.data.streams import Condition, Stream, StreamBatch
 from gformer_cli.errors import WorkError
 from gformer_cli.evaluate.cost import Counter, counting, peak_memory
 from gformer_cli.evaluate.details import STREAMS, Examiner

@@ -23,7 +23,7 @@ _AT_ONCE = 10_000
 
 def read_table(path: Path, gathering: Gathering) -> None:
     """Add the images that the table `path` names. Raises `InputError`, with the row, for what is wrong in it."""
-    rows = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
+    rows = read_rows(path, COLUMNS)
     seen: dict[str, str] = {}
     for place, row in rows:
         name = row["path"]
@@ -45,11 +45,19 @@ def read_table(path: Path, gathering: Gathering) -> None:
         gathering.add(Named(place, ImageFile(path.parent, name), *told))
 
 
-def _csv(path: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
+def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """The rows of a CSV or Parquet file, each with its place; of `columns`, the first must be there.
+
+    Raises `InputError` for what is wrong in it.
+    """
+    return _parquet(path, columns) if path.suffix.lower() == ".parquet" else _csv(path, columns)
+
+
+def _csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, str]]]:
     try:
         with io.TextIOWrapper(io.FileIO(open_regular(path)), "utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
-            _check_columns(path, reader.fieldnames or [])
+            _check_columns(path, reader.fieldnames or [], columns)
             for row in reader:
                 place = f"{path}, row {reader.line_num}"
                 if None in row or None in row.values():
@@ -59,7 +67,7 @@ def _csv(path: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
         raise InputError(f"cannot read {path}: {error}", "It must be CSV in UTF-8.") from None
 
 
-def _parquet(path: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
+def _parquet(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, str]]]:
     try:
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
@@ -67,8 +75,8 @@ def _parquet(path: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
         raise InputError(f"{path} needs pyarrow", "Install it: pip install 'gformer[parquet]'") from None
     try:
         with ParquetFile(path) as file:
-            _check_columns(path, file.schema_arrow.names)
-            columns = [name for name in COLUMNS if name in file.schema_arrow.names]
+            _check_columns(path, file.schema_arrow.names, columns)
+            columns = [name for name in columns if name in file.schema_arrow.names]
             number = 0
             for batch in file.iter_batches(_AT_ONCE, columns=columns):
                 for row in batch.to_pylist():
@@ -79,9 +87,9 @@ def _parquet(path: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
         raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}", "It must be Parquet.") from None
 
 
-def _check_columns(path: Path, found: Sequence[str]) -> None:
-    if "path" not in found:
+def _check_columns(path: Path, found: Sequence[str], columns: Sequence[str]) -> None:
+    if columns[0] not in found:
         raise InputError(
-            f"{path} has no column 'path'; it has: {', '.join(found) or 'none'}",
-            f"Columns that are read: {', '.join(COLUMNS)}.",
+            f"{path} has no column {columns[0]!r}; it has: {', '.join(found) or 'none'}",
+            f"Columns that are read: {', '.join(columns)}.",
         )

@@ -130,7 +130,7 @@ def test_streams_choose_in_which_order_images_come(evaluate: Evaluate) -> None:
 
 def test_all_streams_without_source_leave_out_forgetting_and_say_so(evaluate: Evaluate) -> None:
     done = evaluate("--methods", "source", "--streams", "all", "--limit", 8, "--json")
-    assert {s["stream"] for s in done.json["summaries"]} == set(STREAMS) - {"forgetting"}
+    assert {s["stream"] for s in done.json["summaries"]} == set(STREAMS) - {"forgetting", "arrival"}
     assert "left out: forgetting. It needs the source images: add --source DIR." in done.err
 
 
@@ -206,6 +206,35 @@ def test_one_class_alone_works_and_is_told(evaluate: Evaluate, own_data: Path) -
     done = evaluate("--methods", "bn", "--json", target=own_data / "targets" / "fog")
     assert [cell["n"] for cell in done.json["cells"]] == [10]
     assert "images of one class only, so statistics of a batch mislead: fog" in done.err
+
+
+def test_streams_are_joined_and_images_come_as_they_arrived(evaluate: Evaluate, data: Path, tmp_path: Path) -> None:
+    fog = data / "targets" / "fog"
+    names = sorted(path.relative_to(fog).as_posix() for path in fog.rglob("*.png"))
+    table, found = tmp_path / "times.csv", []
+    for order in (names, names[::3] + names[1::3] + names[2::3]):
+        table.write_text("\n".join(["path", *order]))
+        done = evaluate(
+            "--methods", "bn", "--streams", "arrival,mixed+bursts", "--arrival", table, "--json", target=fog
+        )
+        cells = [cell for cell in done.json["cells"] if cell["method"] == "bn"]
+        assert [cell["stream"] for cell in cells] == ["arrival", "mixed+bursts"]
+        found.append([cell["predictions"] for cell in cells])
+    assert found[0][0] != found[1][0] and found[0][1] == found[1][1]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--streams", "mixed+waves"), "unknown stream: 'mixed+waves'"),
+        (("--streams", "batch-sizes+label-shift"), "unknown stream: 'batch-sizes+label-shift'"),
+        (("--arrival", "times.csv"), "--arrival is for streams in the order of arrival"),
+        (("--streams", "arrival", "--arrival", "none.csv"), "no such table: none.csv"),
+    ],
+)
+def test_a_stream_that_is_none_is_told(evaluate: Evaluate, options: tuple[str, ...], told: str) -> None:
+    done = evaluate(*options)
+    assert done.status == 2 and told in done.err
 
 
 def test_label_skew_decides_how_classes_come(evaluate: Evaluate) -> None:
