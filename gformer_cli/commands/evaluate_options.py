@@ -30,7 +30,8 @@ Sources = Annotated[
     typer.Option(
         "--source",
         metavar="DIR",
-        help="The source images, for --shifts, --tune, the stream 'forgetting' and EATA. Repeatable.",
+        help="The source images, for --shifts, --tune, the stream 'forgetting' and methods that look at them, such as "
+        "eata. Repeatable.",
         show_default=False,
     ),
 ]

@@ -21,6 +21,7 @@ from gformer_cli.methods.installed import installed_methods
 from gformer_cli.methods.lame import Lame
 from gformer_cli.methods.memo import Memo
 from gformer_cli.methods.note import Note
+from gformer_cli.methods.pea import Pea
 from gformer_cli.methods.petta import Petta
 from gformer_cli.methods.rdumb import RDumb
 from gformer_cli.methods.rmt import Rmt
@@ -62,6 +63,7 @@ METHODS: dict[str, type[Method]] = {
     "tsd": TSD,
     "adanpc": AdaNPC,
     "lame": Lame,
+    "pea": Pea,
     "memo": Memo,
     "constant": Constant,
     "gformer": Gformer,

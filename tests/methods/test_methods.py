@@ -83,6 +83,7 @@ NEEDS_MORE = (
     "cmf",
     "rmt",
     "petta",
+    "pea",
     "memo",
     "constant",
     "gformer",

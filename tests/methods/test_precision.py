@@ -19,6 +19,7 @@ SETTINGS: dict[str, dict[str, float]] = {
     "tast": {"heads": 3, "supports": 2},
     "tsd": {"supports": 1},
     "lame": {},
+    "pea": {},
     "memo": {"copies": 2},
 }
 
