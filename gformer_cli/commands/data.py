@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gformer_cli.commands import options
 from gformer_cli.commands.found import find_images
 from gformer_cli.console import Terminal, table
-from gformer_cli.errors import WorkError
+from gformer_cli.errors import InputError, WorkError
 from gformer_cli.folders.domains import Layout
 
-app = typer.Typer(help="Validate image folders; make the demo data sets.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from gformer_cli.images.contact_sheet import Row
+    from gformer_cli.images.preprocessing import Preprocessing
+    from gformer_cli.settings import Settings
+
+app = typer.Typer(help="Validate image folders, and look at them; make the demo data sets.", no_args_is_help=True)
 
 
 @app.command("demo")
@@ -47,9 +53,27 @@ def demo(
     )
 
 
+ContactSheet = Annotated[
+    Path,
+    typer.Option("--contact-sheet", metavar="FILE.png", help="The picture to draw.", show_default=False),
+]
+Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Image folders.", show_default=False)]
+
+
 @app.command("check")
 def check(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Image folders.", show_default=False)],
+    folders: Folders,
+    contact_sheet: Annotated[
+        Path | None,
+        typer.Option(
+            "--contact-sheet",
+            metavar="FILE.png",
+            help="Draw some images of each class of each domain, and list those that cannot be read.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: options.Seed = None,
+    overwrite: options.Overwrite = False,
     layout: options.LayoutOption = Layout.auto,
     white_level: options.WhiteLevel = None,
     workers: options.Workers = None,
@@ -62,9 +86,16 @@ def check(
 
     Exits with 1 when an image is unreadable or a class folder is empty.
 
-    Example: gformer data check data/sources data/targets
+    Example: gformer data check data/sources data/targets --contact-sheet sheet.png
     """
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
+    if contact_sheet is not None:
+        from gformer_cli.images.contact_sheet import check_sheet
+
+        check_sheet(contact_sheet, overwrite=overwrite)
+    elif overwrite or seed is not None:
+        option = "--overwrite" if overwrite else "--seed"
+        raise InputError(f"{option} is of the contact sheet, and none is wanted", "Add --contact-sheet FILE.png.")
     found = find_images(terminal, folders, layout, unlabelled=True)
     domains = found.domains
 
@@ -78,8 +109,123 @@ def check(
             domains, aside=found.aside, workers=pick_workers(workers), white_level=white_level, advance=progress.advance
         )
         progress.end()
-    terminal.result(report.to_json(), *check_summary(report, verbose=verbose))
+    if contact_sheet is not None:
+        from gformer_cli.images.contact_sheet import write_sheet
+        from gformer_cli.report.sheets import folder_rows, levels_of, unreadable_notes
+
+        rows = folder_rows(domains, levels_of(domains, white_level), seed or 0)
+        write_sheet(contact_sheet, rows, unreadable_notes(report.unreadable))
+    drawn = [] if contact_sheet is None else [f"\nWrote {contact_sheet}"]
+    document = report.to_json() | ({} if contact_sheet is None else {"contact_sheet": str(contact_sheet)})
+    terminal.result(document, *check_summary(report, verbose=verbose), *drawn)
     if not report.ok:
         raise WorkError(
             "the folders have errors", "They are listed above; training and adapting skip unreadable images."
         )
+
+
+Model = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        metavar="FILE",
+        help="Prepare images as this bundle or .onnx file does. Default: as the settings say.",
+        show_default=False,
+    ),
+]
+
+
+@app.command("shifts")
+def shifts(
+    folders: Folders,
+    contact_sheet: ContactSheet,
+    model: Model = None,
+    preset: options.Preset = None,
+    set_: options.Assignments = None,
+    layout: options.LayoutOption = Layout.auto,
+    white_level: options.WhiteLevel = None,
+    seed: options.Seed = None,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> None:
+    """Show what simulated shifts do to an image: those of meta-train, and the corruptions of evaluate --shifts.
+
+    Example: gformer data shifts data/sources --contact-sheet shifts.png
+    """
+    from gformer_cli.images.contact_sheet import check_sheet
+
+    terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
+    check_sheet(contact_sheet, overwrite=overwrite)
+    prepared, settings = _prepared(model, preset, set_, white_level)
+    found = find_images(terminal, folders, layout, unlabelled=True)
+
+    from gformer_cli.report.shift_sheets import shift_rows
+
+    _write(terminal, contact_sheet, shift_rows(found.domains, prepared, settings.shifts.strength, seed or 0))
+
+
+@app.command("preprocessing")
+def preprocessing(
+    folders: Folders,
+    contact_sheet: ContactSheet,
+    model: Model = None,
+    preset: options.Preset = None,
+    set_: options.Assignments = None,
+    layout: options.LayoutOption = Layout.auto,
+    white_level: options.WhiteLevel = None,
+    seed: options.Seed = None,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> None:
+    """Show what preprocessing does to images: pairs of a file as it is and of what the network gets.
+
+    Example: gformer data preprocessing incoming --model site.gformer --contact-sheet pairs.png
+    """
+    from gformer_cli.images.contact_sheet import check_sheet
+
+    terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
+    check_sheet(contact_sheet, overwrite=overwrite)
+    prepared, settings = _prepared(model, preset, set_, white_level)
+    found = find_images(terminal, folders, layout, unlabelled=True)
+
+    from gformer_cli.images.wording import describe_input
+    from gformer_cli.report.shift_sheets import preprocessing_rows
+
+    terminal.message(f"Images: {describe_input(settings.data)}")
+    _write(terminal, contact_sheet, preprocessing_rows(found.domains, prepared, seed or 0))
+
+
+def _prepared(
+    model: Path | None, preset: str | None, set_: list[str] | None, white_level: float | None
+) -> tuple[Preprocessing, Settings]:
+    """How images are prepared, by a bundle or by a preset and what is set. Raises `InputError` for both."""
+    if model is not None and (preset is not None or set_):
+        raise InputError(f"{model} says how images are prepared", "Leave out --preset and --set, or --model.")
+
+    from gformer_cli.bundle import depth_of, with_white_level
+    from gformer_cli.config import resolve
+    from gformer_cli.export.header import model_header
+    from gformer_cli.images.depth import Depth
+    from gformer_cli.images.preprocessing import Preprocessing
+
+    if model is not None:
+        header = with_white_level(model_header(model), white_level)
+        data = header.preprocessing
+        return Preprocessing.of(data, depth_of(header)), header.settings.model_copy(update={"data": data})
+    settings = resolve(preset=preset, assignments=set_ or [])
+    level = settings.data.white_level if white_level is None else white_level
+    return Preprocessing.of(settings.data, Depth(level)), settings
+
+
+def _write(terminal: Terminal, sheet: Path, rows: Sequence[Row]) -> None:
+    from gformer_cli.images.contact_sheet import write_sheet
+
+    write_sheet(sheet, rows)
+    pictures = sum(len(row.pictures) for row in rows)
+    terminal.result({"contact_sheet": str(sheet), "pictures": pictures}, f"Wrote {sheet}: {pictures} pictures")

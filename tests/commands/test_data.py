@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from gformer_cli.data.demo import write
 from gformer_cli.data.demo.digits import DemoImage
@@ -125,3 +126,41 @@ def test_what_a_kill_left_of_a_demo_is_replaced_on_request(gformer: Callable[...
     assert gformer(*command).status == 2
     assert gformer(*command, "--overwrite").status == 0
     assert not (tmp_path / "data" / ".part").exists() and not (tmp_path / "data" / "sources" / "old").exists()
+
+
+def test_check_draws_a_contact_sheet(gformer: Callable[..., Any], own_data: Path, tmp_path: Path) -> None:
+    (own_data / "targets" / "fog" / "circle" / "00.png").write_bytes(b"")
+    sheet, words = tmp_path / "sheet.png", ("data", "check", own_data / "targets", "--json")
+    found = gformer(*words, "--contact-sheet", sheet)
+    assert found.status == 1 and found.json["contact_sheet"] == str(sheet)  # it is drawn where there are errors, too
+    with Image.open(sheet) as image:
+        assert image.format == "PNG" and image.width > 8 * 96 and image.height > 6 * 96
+    first = sheet.read_bytes()
+    assert "file exists" in gformer(*words, "--contact-sheet", sheet).err
+    gformer(*words, "--contact-sheet", sheet, "--overwrite", "--seed", 1)
+    assert sheet.read_bytes() != first
+    assert "--seed is of the contact sheet" in gformer(*words, "--seed", 1).err
+    assert "--overwrite is of the contact sheet" in gformer(*words, "--overwrite").err
+
+
+def test_shifts_and_preprocessing_are_drawn_as_settings_or_a_bundle_have_it(
+    gformer: Callable[..., Any], bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    drawn = {}
+    for command in ("shifts", "preprocessing"):
+        for name, options in (
+            ("settings", ["--set", "data.image_size=12"]),
+            ("bundle", ["--model", bundle]),
+            ("seed", ["--model", bundle, "--seed", 5]),
+        ):
+            sheet = tmp_path / f"{command}-{name}.png"
+            done = gformer("data", command, data / "sources", "--contact-sheet", sheet, *options)
+            assert done.status == 0 and f"Wrote {sheet}" in done.out, done.err
+            drawn[command, name] = sheet.read_bytes()
+    assert len(set(drawn.values())) == 6
+    both = gformer(
+        "data", "shifts", data, "--contact-sheet", tmp_path / "x.png", "--model", bundle, "--preset", "quick"
+    )
+    assert both.status == 2 and "says how images are prepared" in both.err
+    needed = gformer("data", "shifts", data / "sources")
+    assert needed.status == 2 and "--contact-sheet" in needed.err

@@ -26,6 +26,8 @@ COMMANDS = [
     ("data",),
     ("data", "check"),
     ("data", "demo"),
+    ("data", "shifts"),
+    ("data", "preprocessing"),
     ("presets",),
     ("presets", "list"),
     ("presets", "show"),
