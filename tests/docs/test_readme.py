@@ -28,6 +28,7 @@ def test_it_says_how_to_choose_a_build_of_torch_before_gformer_is_installed() ->
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2400)
 def test_every_block_runs_as_written_in_an_empty_folder(tmp_path: Path) -> None:
     here = tmp_path / "here"
     here.mkdir()
