@@ -14,6 +14,7 @@ from gformer_cli.methods.cotta import Cotta
 from gformer_cli.methods.delta import Delta
 from gformer_cli.methods.deyo import Deyo
 from gformer_cli.methods.eata import Eata
+from gformer_cli.methods.foa import Foa
 from gformer_cli.methods.gformer import Gformer
 from gformer_cli.methods.gformer_context import GformerContext
 from gformer_cli.methods.gformer_guard import GformerGuard
@@ -64,6 +65,7 @@ METHODS: dict[str, type[Method]] = {
     "adanpc": AdaNPC,
     "lame": Lame,
     "pea": Pea,
+    "foa": Foa,
     "memo": Memo,
     "constant": Constant,
     "gformer": Gformer,

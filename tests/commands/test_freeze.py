@@ -112,7 +112,7 @@ def test_evaluate_leaves_out_the_constant_generator_that_it_does_not_have(
     done = gformer("evaluate", "--model", static, "--target", fog, "--methods", "all", "--dry-run", "--json")
     assert "left out: constant. A static bundle holds no constant generator" in done.err
     assert done.json["methods"] == [
-        name for name in METHODS if name not in ("constant", "gformer-context", "gformer-guard")
+        name for name in METHODS if name not in ("constant", "foa", "gformer-context", "gformer-guard")
     ]
 
 

@@ -81,10 +81,11 @@ def test_a_report_looks_into_gformer_where_it_is_measured(wish: Wish, bundle: Bu
 def test_what_all_cannot_mean_is_told(wish: Wish, bundle: Bundle) -> None:
     everything = replace(wish, methods=["bn,all"], streams=["all"])
     assert left_out(wish, bundle, has_source=False) == []
-    assert left_out(everything, bundle, has_source=True) == []
-    (line,) = left_out(everything, bundle, has_source=False)
+    (foa,) = left_out(everything, bundle, has_source=True)
+    assert foa.startswith("left out: foa. It needs a vision transformer of timm or torchvision")
+    foa, line = left_out(everything, bundle, has_source=False)
     assert line == "left out: forgetting. It needs the source images: add --source DIR."
-    (line,) = left_out(everything, replace(bundle, constant=None), has_source=True)
+    foa, line = left_out(everything, replace(bundle, constant=None), has_source=True)
     assert line.startswith("left out: constant. This bundle holds no constant generator;")
 
 
@@ -103,10 +104,10 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
 
 
 def test_what_is_impossible_depends_on_the_bundle_and_on_source_images(bundle: Bundle) -> None:
-    assert impossible_methods(bundle) == {}
+    assert list(impossible_methods(bundle)) == ["foa"]
     assert "meta_train.constant=true" in impossible_methods(replace(bundle, constant=None))["constant"]
     unguarded = replace(bundle, header=bundle.header.model_copy(update={"guard": None}))
-    assert list(impossible_methods(unguarded)) == ["gformer-guard"]
+    assert list(impossible_methods(unguarded)) == ["foa", "gformer-guard"]
     network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(4 * 64, 2))
     without = impossible_methods(replace(bundle, backbone=Backbone(network, image_size=8)))
     assert without["note"] == "It needs BatchNorm, and the network has GroupNorm alone" and "tent" not in without
