@@ -30,7 +30,10 @@ SMALL = "--steps 2 --set meta_train.validate_every=1 --set meta_train.guard_batc
 CALLS: dict[str, list[str]] = {
     "import": ["import --run demo/run --generator none --overwrite"],
     "pretrain": ["pretrain --source demo/data/sources --run own --preset quick --steps 2 --no-leave-one-out"],
-    "meta-train": [f"meta-train --source demo/data/sources --run taught --preset quick --no-leave-one-out {SMALL}"],
+    "meta-train": [
+        "pretrain --source demo/data/sources --run taught --preset quick --steps 2 --no-leave-one-out",
+        f"meta-train --source demo/data/sources --run taught {SMALL}",
+    ],
     "adapt": [f"adapt {MODEL} --target demo/data/targets/fog --out adapted.csv"],
     "watch": [f"watch demo/data/targets/fog {MODEL} --out watched.csv --until-idle 1"],
     "audit": [
@@ -50,6 +53,7 @@ CALLS: dict[str, list[str]] = {
     "presets": ["presets list", "presets show quick", "presets copy quick mine.yaml"],
     "inspect": [f"inspect {MODEL} --verify", "inspect universal"],
     "diff": ["diff demo/run/model.gformer demo/run/model.gformer --exit-code"],
+    "runs": ["runs demo/run"],
     "launch": [
         "launch --standalone --nproc-per-node 2 "
         f"adapt {MODEL} --target demo/data/targets/fog --out launched.csv --threads 1"
@@ -151,13 +155,12 @@ def test_commands_work(demo: Path, command: str) -> None:
 
 
 def test_serve_answers(demo: Path) -> None:
-    command = [str(demo / "env" / "bin" / "gformer"), "serve", *shlex.split(MODEL), "--port", "0", "--json"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=demo, env=environment()
-    ) as process:
-        assert process.stdout is not None
+    command = [str(demo / "env" / "bin" / "gformer"), "serve", *shlex.split(MODEL), "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=demo, env=environment()) as process:
+        assert process.stderr is not None
+        said = next(line for line in process.stderr if line.startswith("Serving "))
+        url = said.split()[-1].removesuffix("/predict")
         try:
-            url = json.loads(process.stdout.readline())["url"]
             with urllib.request.urlopen(f"{url}/healthz", timeout=60) as answer:
                 assert answer.status == 200
         finally:
