@@ -33,6 +33,7 @@ from gformer_cli.commands import (
     pretrain,
     renamed,
     report,
+    runs,
     serve,
     several_runs,
     watch,
@@ -68,6 +69,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(presets.app, name="presets")
 app.command("inspect")(inspect.inspect)
 app.command("diff")(diff.diff)
+app.command("runs")(runs.runs)
 app.command("launch", context_settings=launch.TAKES_ALL, options_metavar=launch.USAGE)(launch.launch)
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from gformer_cli.commands import caching, options
+from gformer_cli.commands import caching, options, recording
 from gformer_cli.commands import meta_train_options as own
 from gformer_cli.commands.dry_run import show_training_plan
 from gformer_cli.commands.found import SOURCE_SPLITS, find_images
@@ -18,15 +18,20 @@ from gformer_cli.commands.several_runs import by_run, meta_train_several
 from gformer_cli.console import Terminal, percent, table
 from gformer_cli.errors import InputError
 from gformer_cli.folders.domains import Known, Layout, check_folders_exist, count_suffixes
+from gformer_cli.records.sinks import check_log
 
 if TYPE_CHECKING:
     from gformer_cli.commands.source_model import SourceTraining
+    from gformer_cli.records.sinks import Picture
     from gformer_cli.settings import Settings
+    from gformer_cli.train.examples import Example
     from gformer_cli.train.meta_train import MetaTrainResult
     from gformer_cli.train.pretrain import PretrainResult
     from gformer_cli.train.run_folder import Imported, RunFolder
 
 _NETWORK = "backbone.name"
+_SHOWN = 8
+"""Adapted images in the records."""
 
 
 def meta_train(
@@ -51,6 +56,7 @@ def meta_train(
     cache: caching.Folder = None,
     cache_size: caching.Size = None,
     threads: options.Threads = None,
+    log: recording.Logs = None,
     strict: options.Strict = False,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
@@ -74,6 +80,7 @@ def meta_train(
     """
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
     kept = caching.Cache(cache, cache_size)
+    check_log(log or ())
     if len(run or ()) > 1:
         meta_train_several(
             terminal,
@@ -86,6 +93,7 @@ def meta_train(
                 "--leave-one-out": leave_one_out,
                 "--leave-one-domain-out": leave_one_domain_out,
                 "--class-map": class_map,
+                "--log": log,
             },
             preset=preset,
             assignments=set_ or (),
@@ -150,6 +158,7 @@ def meta_train(
         strict=strict,
         resume=resume,
         overwrite=overwrite,
+        log=log or (),
     )
     known_now = None if imported is None else imported.model_copy(update={"class_map": classes_of})
     _go(
@@ -270,7 +279,11 @@ def _check(training: SourceTraining, settings: Settings) -> list[str]:
 def _train(training: SourceTraining, settings: Settings) -> MetaTrainResult:
     from gformer_cli.train.meta_train import meta_train as train
 
-    with training.terminal.progress() as progress:
+    own = training.run.root, settings, lambda: training.run.meta_train_log, training.log
+    with (
+        training.terminal.progress() as shown,
+        recording.recorded(shown, "meta-train", *own, resumed=training.resume) as (progress, show),
+    ):
         done = train(
             training.domains,
             settings,
@@ -282,10 +295,19 @@ def _train(training: SourceTraining, settings: Settings) -> MetaTrainResult:
             strict=training.strict,
             resume=training.resume,
             overwrite=training.overwrite,
+            examples=_SHOWN if training.log else 0,
             progress=progress,
         )
+        show([_picture(example) for example in done.examples])
     training.terminal.skipped([(item.path, item.reason) for item in done.skipped])
     return done
+
+
+def _picture(example: Example) -> Picture:
+    from gformer_cli.records.sinks import Picture
+
+    said = f"{example.label}: source {example.source}, adapted {example.adapted}"
+    return Picture(example.pixels, said)
 
 
 def _show(

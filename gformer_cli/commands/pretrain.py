@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from gformer_cli.commands import caching, options
+from gformer_cli.commands import caching, options, recording
 from gformer_cli.commands.dry_run import show_training_plan
 from gformer_cli.commands.found import SOURCE_SPLITS, find_images
 from gformer_cli.commands.locations import again, pick_run
 from gformer_cli.console import Terminal
 from gformer_cli.folders.domains import Layout, count_suffixes
+from gformer_cli.records.sinks import check_log
 
 
 def pretrain(
@@ -41,6 +42,7 @@ def pretrain(
     cache: caching.Folder = None,
     cache_size: caching.Size = None,
     threads: options.Threads = None,
+    log: recording.Logs = None,
     strict: options.Strict = False,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
@@ -58,6 +60,7 @@ def pretrain(
 
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
     kept = caching.Cache(cache, cache_size)
+    check_log(log or ())
     settings = config.resolve(
         preset=preset,
         assignments=set_ or (),
@@ -92,6 +95,7 @@ def pretrain(
         strict=strict,
         resume=resume,
         overwrite=overwrite,
+        log=log or (),
     )
     classes = training.check()
     if dry_run:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gformer_cli.commands.caching import Cache
+from gformer_cli.commands.recording import recorded
 from gformer_cli.compute.threads import Cores
 from gformer_cli.console import Terminal, percent, table
 from gformer_cli.folders.domains import Domain
+from gformer_cli.records.sinks import Log
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +38,7 @@ class SourceTraining:
     strict: bool
     resume: bool
     overwrite: bool
+    log: Sequence[Log] = ()
 
     def check(self) -> list[str]:
         """The classes; raises `InputError` for what the stage would refuse, before it reads an image."""
@@ -74,7 +77,11 @@ class SourceTraining:
                 "no leave-one-domain-out models: meta-training will know simulated shifts only, which costs accuracy "
                 "on real ones"
             )
-        with self.terminal.progress() as progress:
+        own = self.run.root, self.settings, lambda: self.run.pretrain_log, self.log
+        with (
+            self.terminal.progress() as shown,
+            recorded(shown, "pretrain", *own, resumed=self.resume) as (progress, _),
+        ):
             done = pretrain(
                 self.domains,
                 self.settings,

@@ -88,6 +88,8 @@ class Loop:
         """Steps that are done."""
         self.idle = 0
         """Validations since the best one."""
+        self.seconds = 0.0
+        """That the steps took, in whatever processes."""
         saved = ranks.from_first(checkpoint.load) if together else checkpoint.load()
         if saved is None:
             self.best_score = training.start()
@@ -97,6 +99,7 @@ class Loop:
             training.restore(saved)
             self.step, self.best_score, self.best = saved["step"], saved["best_accuracy"], saved["best_state"]
             self.idle = saved.get("idle", 0)  # earlier versions did not count those of source models
+            self.seconds = saved.get("seconds", 0.0)
 
     @property
     def finished(self) -> bool:
@@ -112,14 +115,16 @@ class Loop:
         Ends after a step once `stop` asks: raises `Interrupted`, with all that is needed to go on in a checkpoint.
         """
         training, before, began = self.training, self.step, time.monotonic()
+        earlier = self.seconds
         progress.begin(training.task, self.steps, before)
         while not self.finished:
             loss = training.step(self.step)
             self.step += 1
             validated = self.step % self.validate_every == 0 or self.step == self.steps
             if validated:
-                self._validate(time.monotonic() - began)
-            rate = (self.step - before) / (time.monotonic() - began)
+                self._validate(earlier + time.monotonic() - began)
+            self.seconds = earlier + time.monotonic() - began
+            rate = (self.step - before) / (self.seconds - earlier)
             progress.advance(f"loss {loss:.3f}, {training.note(self.best_score, rate)}")
             stopping = stop.agree()
             if validated or stopping:
@@ -152,6 +157,7 @@ class Loop:
         training = self.training
         training.divergence.check_state(self.step, training.weights())
         own = {"step": self.step, "best_accuracy": self.best_score, "best_state": self.best, "idle": self.idle}
+        own["seconds"] = self.seconds
         if self.writes:
             self.checkpoint.save({**training.state(), **own})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -24,6 +24,7 @@ from gformer_cli.images.store import PixelStore
 from gformer_cli.progress import Progress, Silent
 from gformer_cli.settings import Settings
 from gformer_cli.train.episode_sources import EpisodeSource
+from gformer_cli.train.examples import Example, examples_of
 from gformer_cli.train.imported import Imports, check_copies, labelled_by, present
 from gformer_cli.train.meta_crew import train_generators
 from gformer_cli.train.meta_trainer import CONSTANT, GENERATOR
@@ -49,6 +50,7 @@ class MetaTrainResult:
     """Accuracies on the validation episodes: `gformer`, `source`, `bn`, and `constant` where that is trained, too."""
     generator_parameters: int
     skipped: list[Skipped]
+    examples: list[Example] = field(default_factory=list)
 
 
 def meta_train(
@@ -63,12 +65,13 @@ def meta_train(
     strict: bool = False,
     resume: bool = False,
     overwrite: bool = False,
+    examples: int = 0,
     progress: Progress | None = None,
 ) -> MetaTrainResult:
     """Train a generator on episodes from `domains` with the models of `run`; writes `run.bundle`.
 
     `domains` must be the ones that `run` was pretrained on. Raises `InputError` where they are not, and
-    `Interrupted` after Ctrl-C, with everything kept for `resume`.
+    `Interrupted` after Ctrl-C, with everything kept for `resume`. The result has so many `examples`.
     """
     progress = progress or Silent()
     source, imported = run.source(), run.imported()
@@ -142,7 +145,8 @@ def meta_train(
             class_map=None if imported is None else imported.class_map,
         )
         run.drop_checkpoints()
-    return MetaTrainResult(validation, sum(p.numel() for p in generators[GENERATOR].parameters()), skipped)
+    shown = examples_of(trained.trainers[GENERATOR].works[0], source.classes, examples)
+    return MetaTrainResult(validation, sum(p.numel() for p in generators[GENERATOR].parameters()), skipped, shown)
 
 
 def _without_place(settings: Settings) -> Settings:

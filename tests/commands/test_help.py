@@ -36,6 +36,7 @@ COMMANDS = [
     ("export",),
     ("inspect",),
     ("diff",),
+    ("runs",),
     ("launch",),
     ("merge",),
     ("doctor",),

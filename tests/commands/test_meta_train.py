@@ -60,7 +60,8 @@ def tensors(run: Path, part: str) -> dict[str, bytes]:
 
 
 def test_the_bundle_is_one_file_that_loads(trained: Path, finished_pretrain: Path, contents: Any) -> None:
-    assert set(contents(trained)) - set(contents(finished_pretrain)) == {"model.gformer", "meta-train.jsonl"}
+    made = {"model.gformer", "meta-train.jsonl", "meta-train.csv"}
+    assert set(contents(trained)) - set(contents(finished_pretrain)) == made
     bundle = load_bundle(trained / "model.gformer")
     assert bundle.header.classes == ["circle", "square", "stripes"]
     assert set(bundle.header.data.domains) == {"dawn", "dusk", "noon"}

@@ -35,7 +35,7 @@ def model(run: Path, label: str = "all") -> bytes:
 
 def test_a_run_holds_settings_source_models_and_log(finished_pretrain: Path, contents: Callable[..., Any]) -> None:
     models = [f"models/{label}.safetensors" for label in LABELS]
-    files = ["settings.yaml", "images.json", "inventory.csv", "source.json", "pretrain.jsonl"]
+    files = ["settings.yaml", "images.json", "inventory.csv", "source.json", "pretrain.jsonl", "pretrain.csv"]
     assert sorted(contents(finished_pretrain)) == sorted([*files, *models])
 
 
@@ -297,7 +297,7 @@ def test_an_overwrite_that_is_stopped_keeps_the_old_run_and_can_be_resumed(
     assert pretrain(tmp_path / "fresh", "--seed", 3).status == 0
     resumed, fresh = contents(pretrained), contents(tmp_path / "fresh")
     assert sorted(resumed) == sorted(fresh)
-    assert {name for name in fresh if resumed[name] != fresh[name]} <= {"pretrain.jsonl"}
+    assert {name for name in fresh if resumed[name] != fresh[name]} <= {"pretrain.jsonl", "pretrain.csv"}
 
 
 @pytest.mark.parametrize("steps", [1, 3, 4, 6, 16])
@@ -316,7 +316,7 @@ def test_resume_after_an_interruption_equals_an_uninterrupted_run(
     assert read_log(tmp_path / "run" / "pretrain.jsonl") == read_log(finished_pretrain / "pretrain.jsonl")
     resumed, whole = contents(tmp_path / "run"), contents(finished_pretrain)
     assert sorted(resumed) == sorted(whole)
-    assert {name for name in whole if resumed[name] != whole[name]} <= {"pretrain.jsonl"}
+    assert {name for name in whole if resumed[name] != whole[name]} <= {"pretrain.jsonl", "pretrain.csv"}
 
 
 def test_ctrl_c_says_how_to_go_on(pretrain: Pretrain, tmp_path: Path, stop_after: Callable[[str, int], None]) -> None:
