@@ -41,7 +41,7 @@ def demo(
     """
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
 
-    from gformer_cli.data.demo.write import check_demo, write_demo
+    from gformer_cli.data.demo.write import CLASSIFIER, check_demo, write_demo
 
     check_demo(name, out, overwrite=overwrite)
     written = write_demo(name, out, seed=seed or 0)
@@ -50,6 +50,7 @@ def demo(
         {"name": name, "out": str(out), "images": written},
         table("", ["folder", "domain", "images"], rows, numbers_from=2),
         f"\nWrote {sum(written.values())} images below {out}",
+        *([f"and a trained classifier of them: {model}"] if (model := out / CLASSIFIER).is_dir() else []),
     )
 
 

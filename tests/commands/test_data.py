@@ -77,6 +77,8 @@ def test_demo_writes_folders_and_a_readme(gformer: Gformer, tmp_path: Path, cont
         "images": {"sources/cam": 2, "targets/cam": 2},
     }
     images = [f"{role}/cam/{label}/a.png" for role in ("sources", "targets") for label in "01"]
+    again = gformer("data", "demo", "digit-cameras", "--out", tmp_path / "d", "--overwrite")
+    assert again.out.endswith(f"and a trained classifier of them: {tmp_path / 'd' / 'classifier'}\n")
     model = [f"classifier/{name}" for name in ("site.safetensors", "classes.txt", "transform.json")]
     assert sorted(contents(tmp_path / "d")) == sorted([*images, *model, "README.md"])
 

@@ -25,6 +25,19 @@ def test_every_link_leads_to_a_file_and_a_heading(pages: dict[Path, str]) -> Non
     assert lost == [] and count > 50
 
 
+def test_every_page_that_the_code_names_exists() -> None:
+    files = [
+        path for folder in ("gformer_cli", "benchmarks", "presets", "tests") for path in (ROOT / folder).rglob("*")
+    ]
+    named = {
+        name
+        for path in files
+        if path.suffix in {".py", ".yaml"}
+        for name in re.findall(r"\bdocs/[\w/-]+\.(?:md|csv)", path.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 5 and [name for name in sorted(named) if not (ROOT / name).is_file()] == []
+
+
 def test_a_link_to_nowhere_would_be_found() -> None:
     assert links("[a](b.md#c-d) [e](https://f.g) ![h](i.svg) `x`\n```\n[j](k)\n```\n") == [
         ("b.md", "c-d"),
