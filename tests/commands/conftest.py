@@ -30,7 +30,7 @@ backbone: {stem: small, width: 0.125, weights: none}
 pretrain: {steps: 4, batch_size: 9, learning_rate: 0.01, validate_every: 2}
 generator: {width: 8, depth: 1, heads: 2, channel_width: 4}
 meta_train: {steps: 2, episodes_per_step: 2, largest_batch: 8, validate_every: 1, validation_batches: 1,
-             huber_weight: 0.1, guard_batches: 0}
+             huber_weight: 0.1, guard_batches: 0, constant: false}
 """
 UNTRAINED = ("--start", "none")
 """What meta-train of the tests' tiny generators is told."""
@@ -176,6 +176,7 @@ def trained(data: Path, finished_pretrain: Path, tmp_path_factory: pytest.TempPa
     folder = Path(shutil.copytree(finished_pretrain, tmp_path_factory.mktemp("trained") / "run"))
     changes = ["--set", "meta_train.steps=6", "--set", "meta_train.learning_rate=0.05"]
     changes += ["--set", "meta_train.validate_every=6", "--set", "meta_train.guard_batches=1"]
+    changes += ["--set", "meta_train.constant=true"]
     assert run(["meta-train", "--source", f"{data}/sources", "--run", str(folder), *changes, *UNTRAINED]) == 0
     return folder
 
