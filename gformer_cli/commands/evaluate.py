@@ -41,6 +41,7 @@ def evaluate(
     label_skew: own.LabelSkew = 0.1,
     arrival: own.Arrival = None,
     limit: own.Limit = None,
+    severity: own.Severity = None,
     seed: own.Seeds = None,
     fail_under: own.FailUnder = None,
     fail_harm: own.FailHarm = None,
@@ -95,8 +96,8 @@ def evaluate(
         device = "cpu"
     bundle = load_model(model, threads=cores.count, own_backbone=backbone, white_level=white_level)
     known = known_of(bundle.header, options.read_class_map(class_map, bundle.header.classes))
-    given = ((target, TARGET_SPLITS), (source, SOURCE_SPLITS))
-    found = [_found(terminal, folders, layout, known, splits, strict=strict) for folders, splits in given]
+    given = ((target, TARGET_SPLITS, severity), (source, SOURCE_SPLITS, None))
+    found = [_found(terminal, folders, layout, known, *which, strict=strict) for folders, *which in given]
     targets, sources = (part.domains for part in found)
     left_aside = count_suffixes(file for part in found for file in part.aside)
     wish = plan.Wish(
@@ -165,12 +166,13 @@ def _found(
     layout: Layout,
     known: Known,
     splits: Collection[str],
+    severity: int | None,
     *,
     strict: bool,
 ) -> Found:
     if not folders:
         return Found()
-    return find_images(terminal, folders, layout, strict=strict, known=known, splits=splits)
+    return find_images(terminal, folders, layout, strict=strict, known=known, splits=splits, severity=severity)
 
 
 def _measure(

@@ -76,6 +76,16 @@ LabelSkew = Annotated[
     float,
     typer.Option(help="Of the stream 'label-shift': Dirichlet concentration; 0 is one class at a time."),
 ]
+Severity = Annotated[
+    int | None,
+    typer.Option(
+        "--severity",
+        min=1,
+        max=5,
+        help="Of targets that know severities (CIFAR-10-C, ImageNet-C): this one alone. Default: all.",
+        show_default=False,
+    ),
+]
 Arrival = Annotated[
     Path | None,
     typer.Option(

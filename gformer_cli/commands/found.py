@@ -34,13 +34,14 @@ def find_images(
     strict: bool = False,
     known: Known | None = None,
     splits: Collection[str] = (),
+    severity: int | None = None,
 ) -> Found:
     """`data.folders.find_images`, and a line on stderr for whatever a user might miss.
 
     With `strict`, also raises `InputError` for an image in a format that is not read and for a folder that was not
     looked into.
     """
-    found = find(folders, layout, unlabelled=unlabelled, known=known, splits=splits)
+    found = find(folders, layout, unlabelled=unlabelled, known=known, splits=splits, severity=severity)
     if strict:
         check_all_read(found.aside, found.unseen)
     if found.empty:

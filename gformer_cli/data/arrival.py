@@ -10,8 +10,8 @@ from pathlib import Path
 from gformer_cli.data.inventory import within
 from gformer_cli.data.orders import Item
 from gformer_cli.errors import InputError
-from gformer_cli.folders.domains import TABLES, Domain
-from gformer_cli.folders.tables import read_rows
+from gformer_cli.folders.domains import Domain
+from gformer_cli.folders.tables import TABLES, read_rows
 
 COLUMNS = ("path", "time")
 

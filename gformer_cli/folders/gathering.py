@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gformer_cli.errors import InputError
-from gformer_cli.folders.domains import TABLES, Aside, Domain, ImageFile, ImageFiles, known_name
-from gformer_cli.folders.nesting import Known, nfc
+from gformer_cli.folders.image_files import Aside, Domain, ImageFile, ImageFiles
+from gformer_cli.folders.nesting import Known, known_name, nfc
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 _SPLITS = {TRAIN: TRAIN, VALIDATION: VALIDATION, "val": VALIDATION, TEST: TEST, "": ""}
@@ -90,15 +90,3 @@ class Gathering:
             mapped = {nfc(folder): label for folder, label in self.known.class_map.items()}
             self._labels[text] = known_name(mapped.get(nfc(text), text), self.known.classes)
         return self._labels[text]
-
-
-def gather(path: Path, known: Known, splits: Collection[str], *, unlabelled: bool) -> Gathering:
-    """What the table or the shards `path` name. Raises `InputError` for what is wrong there."""
-    from gformer_cli.folders.shards import name_of, read_shards  # both build on this module
-    from gformer_cli.folders.tables import read_table
-
-    is_table = path.suffix.lower() in TABLES
-    default = path.stem if is_table else name_of(path)
-    gathering = Gathering(str(path), path.parent, default, known, splits, unlabelled)
-    (read_table if is_table else read_shards)(path, gathering)
-    return gathering

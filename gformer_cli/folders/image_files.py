@@ -1,13 +1,17 @@
-"""Image files, one or hundreds of thousands of them: of many, names and numbers are kept, not objects."""
+"""Image files, and domains of hundreds of thousands of them: of many, names and numbers are kept, not objects."""
 
 from __future__ import annotations
 
 import itertools
 import os
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, overload
+
+from gformer_cli.folders.sniffing import NO_SUFFIX, suffix_of
 
 _TEXT = "utf-8", "surrogateescape"
 """A file name that is not UTF-8 is kept as the bytes that it has."""
@@ -19,6 +23,8 @@ class Part(NamedTuple):
     archive: Path
     start: int
     size: int
+    head: bytes = b""
+    """What comes before them in the file that they are read as."""
 
 
 class ImageFile(NamedTuple):
@@ -90,6 +96,7 @@ class _Kind(NamedTuple):
     label: str | None
     split: str
     archive: Path | None
+    head: bytes
 
 
 class ImageFiles(Sequence[ImageFile]):
@@ -106,7 +113,8 @@ class ImageFiles(Sequence[ImageFile]):
         known: dict[_Kind, int] = {}
         for file in files:
             part = file.part
-            kind = _Kind(file.folder, file.label, file.split, None if part is None else part.archive)
+            inside = (None, b"") if part is None else (part.archive, part.head)
+            kind = _Kind(file.folder, file.label, file.split, *inside)
             if part is not None or self._parts:
                 self._parts.extend([0, 0] * (len(self._names) - len(self._parts) // 2))
                 self._parts.extend([0, 0] if part is None else [part.start, part.size])
@@ -125,8 +133,8 @@ class ImageFiles(Sequence[ImageFile]):
         if isinstance(position, slice):
             return self.at(range(*position.indices(len(self))))
         place = range(len(self))[position]
-        folder, label, split, archive = self._kinds[self._of_kind[place]]
-        part = None if archive is None else Part(archive, *self._parts[2 * place : 2 * place + 2])
+        folder, label, split, archive, head = self._kinds[self._of_kind[place]]
+        part = None if archive is None else Part(archive, self._parts[2 * place], self._parts[2 * place + 1], head)
         return ImageFile(folder, self._names[place], label, split, part)
 
     def __iter__(self) -> Iterator[ImageFile]:
@@ -134,7 +142,7 @@ class ImageFiles(Sequence[ImageFile]):
             yield from map(self.__getitem__, range(len(self)))
             return
         for name, number in zip(self._names, self._of_kind, strict=True):
-            folder, label, split, _ = self._kinds[number]
+            folder, label, split = self._kinds[number][:3]
             yield ImageFile(folder, name, label, split)
 
     def __eq__(self, other: object) -> bool:
@@ -156,3 +164,37 @@ class ImageFiles(Sequence[ImageFile]):
     def names(self) -> Iterator[str]:
         """The relative path of each."""
         return iter(self._names)
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Images gathered under one condition (a site, a camera, an hour), sorted by relative path."""
+
+    name: str
+    root: Path
+    files: ImageFiles
+    classes: tuple[str, ...]
+    """Classes that have a folder here, sorted; also those whose folder holds no image."""
+    severity: int | None = None
+    """Of a corruption, 1 to 5, in benchmarks that have such."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Images per class, zero for an empty class folder."""
+        found = Counter(self.files.labels())
+        return {name: found[name] for name in self.classes}
+
+
+@dataclass(frozen=True)
+class Aside:
+    """A file that is not read as an image."""
+
+    path: Path
+    unread: str
+    """The format of an image that is not read, such as HEIF; empty for a file that is no image."""
+
+
+def count_suffixes(files: Iterable[Aside]) -> dict[str, int]:
+    """Files per suffix in lower case, most frequent first; `(none)` for those without."""
+    counts = Counter(suffix_of(file.path.name) or NO_SUFFIX for file in files)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

@@ -34,6 +34,7 @@ _MASKS = words(
 """Folders of images that are drawn, not taken."""
 _PHOTOGRAPHS = words("image images img imgs jpegimages photo photos")
 """Beside these `mask` is such a folder too; else it may be a class."""
+_SEVERITIES = ("1", "2", "3", "4", "5")
 _TIMES = re.compile(
     r"(mon|tues?|wed(nes)?|thu(rs)?|fri|satur|sat|sun)(day)?|"
     r"(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sep(t(ember)?)?|oct(ober)?|nov(ember)?|"
@@ -52,6 +53,7 @@ class Layout(str, Enum):
     auto = "auto"
     domain = "domain"
     domains = "domains"
+    severities = "severities"
     flat = "flat"
 
 
@@ -75,6 +77,12 @@ def nfc(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def known_name(name: str, known: Iterable[str]) -> str:
+    """How `name` is spelled where it is known; else its composed spelling."""
+    composed = nfc(name)
+    return composed if composed in known else next((other for other in known if nfc(other) == composed), composed)
+
+
 def choose_layout(folder: Path, images: Sequence[str], known: Known, *, unlabelled: bool) -> Layout:
     """How `folder` is nested, which holds `images` (relative paths).
 
@@ -94,6 +102,8 @@ def choose_layout(folder: Path, images: Sequence[str], known: Known, *, unlabell
             f"{depths[0]} images lie beside the folders of {folder}, in no class, such as {stray}",
             "Move them into class folders: DIR/class/image or DIR/domain/class/image.",
         )
+    if min(depths) >= 3 and _are_severities(images, known):
+        return Layout.severities
     tree: dict[str, set[str]] = {}
     for name in images:
         first, *below = name.split("/")[:-1]
@@ -109,6 +119,16 @@ def choose_layout(folder: Path, images: Sequence[str], known: Known, *, unlabell
     if layout is None:
         raise _asked(folder, depths, unlabelled, tree)
     return layout
+
+
+def has_severity(place: Sequence[str]) -> bool:
+    """Whether a path begins as those of ImageNet-C do: with a corruption, and a severity from 1 to 5."""
+    return len(place) >= 2 and place[1] in _SEVERITIES
+
+
+def _are_severities(images: Sequence[str], known: Known) -> bool:
+    places = {tuple(name.split("/", 2)[:2]) for name in images}
+    return all(map(has_severity, places)) and not {severity for _, severity in places} & known.class_folders
 
 
 def _by_classes(tree: dict[str, set[str]], classes: set[str], depths: Counter[int], unlabelled: bool) -> Layout | None:

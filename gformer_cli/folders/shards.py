@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gformer_cli.errors import InputError
-from gformer_cli.folders.domains import Aside, ImageFile, Part
 from gformer_cli.folders.gathering import Gathering, Named
+from gformer_cli.folders.image_files import Aside, ImageFile, Part
 from gformer_cli.folders.sniffing import IMAGE_SUFFIXES
 
+SHARDS = (".tar",)
+"""Suffixes of archives of images."""
 _CLASSES = ("cls", "txt")
 _LARGEST = 1 << 20
 """Bytes of a text that says what an image is."""

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from gformer_cli.errors import InputError
 from gformer_cli.files import open_regular
-from gformer_cli.folders.domains import Aside, ImageFile
 from gformer_cli.folders.gathering import Gathering, Named
+from gformer_cli.folders.image_files import Aside, ImageFile
 from gformer_cli.folders.sniffing import kind_of
 
+TABLES = (".csv", ".parquet")
+"""Suffixes of tables of images."""
 COLUMNS = ("path", "class", "domain", "split")
 _AT_ONCE = 10_000
 """Rows of a Parquet file that are read together."""

@@ -27,13 +27,17 @@ def open_file(file: ImageFile) -> BinaryIO:
     """
     if file.part is None:
         return _open(file.path)
-    return cast(BinaryIO, io.BufferedReader(_Part(_open(file.part.archive), file.part)))
+    part = cast(BinaryIO, io.BufferedReader(_Part(_open(file.part.archive), file.part)))
+    if not file.part.head:
+        return part
+    with part:  # such files are small
+        return io.BytesIO(file.part.head + part.read())
 
 
 def size_of(file: ImageFile) -> int:
     """Bytes of a regular file or a part; 0 for anything else. Raises `OSError`."""
     if file.part is not None:
-        return file.part.size
+        return len(file.part.head) + file.part.size
     status = file.path.stat()
     return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
@@ -42,7 +46,7 @@ def status_of(file: ImageFile) -> Status:
     """Raises `OSError`."""
     place = file.place if file.part is None else file.part.archive
     status = os.stat(place)  # noqa: PTH116 - half the time of Path's own, for each of many files
-    return Status(status.st_size if file.part is None else file.part.size, status.st_mtime_ns)
+    return Status(status.st_size if file.part is None else size_of(file), status.st_mtime_ns)
 
 
 def is_now(file: ImageFile, status: Status) -> bool:

@@ -13,7 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from gformer_cli.bundle import load_bundle
 from gformer_cli.data.corruptions import CORRUPTIONS
@@ -235,6 +237,23 @@ def test_streams_are_joined_and_images_come_as_they_arrived(evaluate: Evaluate, 
 def test_a_stream_that_is_none_is_told(evaluate: Evaluate, options: tuple[str, ...], told: str) -> None:
     done = evaluate(*options)
     assert done.status == 2 and told in done.err
+
+
+def test_a_benchmark_of_arrays_is_measured_at_one_severity(evaluate: Evaluate, data: Path, tmp_path: Path) -> None:
+    paths = sorted((data / "targets" / "fog").rglob("*.png"))
+    names = sorted({path.parent.name for path in paths})
+    pixels = np.stack([np.asarray(Image.open(path)) for path in paths])
+    benchmark, class_map = tmp_path / "C", tmp_path / "map.csv"
+    benchmark.mkdir()
+    np.save(benchmark / "labels.npy", np.tile([names.index(path.parent.name) for path in paths], 5))
+    np.save(benchmark / "dark.npy", np.concatenate([pixels // severity for severity in range(1, 6)]))
+    class_map.write_text("\n".join(["folder,class", *(f"{number},{name}" for number, name in enumerate(names))]))
+    options = ("--class-map", class_map, "--methods", "source", "--json")
+    plain = evaluate(*options, target=data / "targets" / "fog").json["cells"]
+    for severity, same in ((1, True), (4, False)):
+        (cell,) = evaluate(*options, "--severity", severity, target=benchmark).json["cells"]
+        assert cell["target"] == f"dark-{severity}" and cell["n"] == len(paths)
+        assert (cell["accuracy"] == plain[0]["accuracy"] and cell["nll"] == pytest.approx(plain[0]["nll"])) is same
 
 
 def test_label_skew_decides_how_classes_come(evaluate: Evaluate) -> None:
