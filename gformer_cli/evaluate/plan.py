@@ -282,9 +282,7 @@ def remarks(plan: Plan, *, has_source: bool, static: StaticHeader | None = None,
     if single:
         lines.append(f"images of one class only, so statistics of a batch mislead: {', '.join(single)}")
     blind = [name for name in plan.methods if METHODS[name].reads_source and not has_source]
-    if blind:
-        lines.append("without --source " + ", ".join(f"{name} {METHODS[name].without_source}" for name in blind))
-    return lines
+    return lines + [f"without --source {name} {METHODS[name].without_source}" for name in blind]
 
 
 def _named(words: Sequence[str]) -> list[str]:
