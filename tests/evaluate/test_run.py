@@ -29,6 +29,8 @@ from gformer_cli.progress import Silent
 
 CPU = torch.device("cpu")
 Run = Callable[..., Records]
+ON_RESNETS = [name for name in METHODS if name != "foa"]
+"""`foa` takes vision transformers alone."""
 
 
 def by(records: Records, method: str) -> list[Cell]:
@@ -59,7 +61,7 @@ def test_the_calibration_error_is_told_at_the_temperature_of_what_predicted(
 
 def test_methods_know_how_much_of_what_was_generated_predicted(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = parts_of(bundle)
-    shares = {name: made.from_parts(parts).share for name, made in METHODS.items() if name != "gformer-guard"}
+    shares = {name: METHODS[name].from_parts(parts).share for name in ON_RESNETS if name != "gformer-guard"}
     known = {"source": 0.0, "gformer": 1.0, "gformer-context": 1.0}
     assert {name: share for name, share in shares.items() if share is not None} == known
     monkeypatch.setattr(type(bundle.guard), "decide", lambda *_: Verdict("blended", 0.25))
@@ -224,10 +226,6 @@ def test_noise_belongs_to_an_image_and_not_to_its_batch(
     one, two = domains[0].files[:2]
     noise = [large["gaussian-noise", 3, file] - large["(none)", 0, file] for file in (one, two)]
     assert not torch.allclose(noise[0], noise[1], atol=0.1)
-
-
-ON_RESNETS = [name for name in METHODS if name != "foa"]
-"""`foa` takes vision transformers alone."""
 
 
 def relabelled(domain: Domain, seed: int) -> Domain:
