@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gformer_cli.errors import GformerError, InputError, WorkError
     from gformer_cli.python import Model, Result, load, wrap
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["GformerError", "InputError", "Model", "Result", "WorkError", "__version__", "load", "wrap"]
 
 _HOMES = {

@@ -49,7 +49,6 @@ app = typer.Typer(
     help="Generate a model for each batch from an unseen distribution: test-time adaptation without fine-tuning.",
     epilog="Start with: gformer demo",
     no_args_is_help=True,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("import")(import_model.import_model)

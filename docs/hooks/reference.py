@@ -32,11 +32,16 @@ def commands_page() -> str:
     parts = ["# Commands", "Made from the program itself. `gformer COMMAND --help` says the same."]
     for words, command in walk(typer.main.get_command(app)):
         parts.append(f"## {' '.join(words)}" if len(words) > 1 else f"## {words[0]} itself")
-        context = command.context_class(command, info_name=" ".join(words))
+        context = command.context_class(command, info_name=" ".join(words), **context_settings())
         parts.append("```\n" + " ".join([*words, *command.collect_usage_pieces(context)]) + "\n```")
         parts.extend(_described(command))
         parts.append(_options(command, context))
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def context_settings() -> dict[str, Any]:
+    """As the program has them: a command keeps the spellings of --help that it was first asked with."""
+    return dict(app.info.context_settings or {})
 
 
 def walk(command: Command, *words: str) -> Iterator[tuple[tuple[str, ...], Command]]:

@@ -15,6 +15,7 @@ from gformer_cli.compute.threads import MOST_THREADS, Cores
 from gformer_cli.console import Terminal
 from gformer_cli.folders.domains import Layout
 from gformer_cli.networks.own_code import own_code
+from gformer_cli.preset_files import preset_names
 from gformer_cli.seeding import LARGEST_SEED
 
 _LARGEST = 1e9
@@ -203,7 +204,12 @@ LayoutOption = Annotated[
 ]
 Preset = Annotated[
     str | None,
-    typer.Option("--preset", metavar="NAME|FILE", help="Settings to start from; see gformer presets list."),
+    typer.Option(
+        "--preset",
+        metavar="NAME|FILE",
+        help="Settings to start from; see gformer presets list.",
+        autocompletion=preset_names,
+    ),
 ]
 Assignments = Annotated[
     list[str] | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -109,7 +110,7 @@ def watch(
     audit_append: trust.AuditAppend = False,
     save_parameters: trust.SaveParameters = None,
 ) -> None:
-    """Predict what a folder holds and what comes, each image once. Needs no labels.
+    """Predict what a folder holds and what comes, each image once. Needs pip install 'gformer[watch]'.
 
     It goes on until it is stopped (Ctrl-C, SIGTERM), or idle (--until-idle).
     After any end, a kill as well, the same call with the same --out goes on where it was.
@@ -125,6 +126,8 @@ def watch(
         raise InputError(
             "--out - does not go with watch", "What is predicted is known from the file: name one with --out."
         )
+    if find_spec("watchdog") is None:
+        raise InputError("gformer watch needs watchdog", "Install it: pip install 'gformer[watch]'")
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
     own = backbone, white_level, temperature, device, precision.value, workers, threads
     how = Prediction(pick_model(terminal, model, run), *own)

@@ -63,6 +63,12 @@ def test_rows_log_and_summary(watch: Watch, tmp_path: Path, read_csv: Callable[[
     assert again.status == 0 and "Ended by idle: 0 images in 0 batches, 8 predicted before" in again.out
 
 
+def test_its_package_is_asked_for(watch: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gformer_cli.commands.watch.find_spec", lambda name: None)
+    done = watch()
+    assert done.status == 2 and "pip install 'gformer[watch]'" in done.err and not (tmp_path / "p.csv").exists()
+
+
 def test_quiet_tells_nothing_but_warnings(watch: Watch, incoming: Path) -> None:
     (incoming / "bad\n.png").write_bytes(b"")
     done = watch("--quiet")
