@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.methods import METHODS
 from gformer_cli.methods.affine import trainable_affine
+from gformer_cli.methods.base import Parts
 from gformer_cli.methods.bn import BatchStatistics
 from gformer_cli.methods.tent import Tent
 
@@ -59,3 +62,22 @@ def test_batchnorm_beside_layernorm_takes_the_batchs_statistics_alone() -> None:
     before = {name: value.clone() for name, value in backbone.state_dict().items()}
     assert not torch.allclose(Tent(backbone).predict(images), backbone(images))
     assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
+
+
+NEEDS_BATCHNORM = [name for name, method in METHODS.items() if method.needs_batchnorm]
+GENERATED = ("constant", "gformer", "gformer-context", "gformer-guard")
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in (*NEEDS_BATCHNORM, *GENERATED, "memo")])
+def test_every_method_takes_a_network_with_layernorm_alone(
+    name: str, vit: Backbone, parts: Parts, stream: list[torch.Tensor]
+) -> None:
+    before = {key: value.clone() for key, value in vit.state_dict().items()}
+    method = METHODS[name].from_parts(replace(parts, backbone=vit))
+    method.prepare(stream)
+    first = [method.predict(images) for images in (*stream, stream[0][:1])]
+    assert all(logits.isfinite().all() and not logits.requires_grad for logits in first)
+    method.reset()
+    again = [method.predict(images) for images in (*stream, stream[0][:1])]
+    assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
+    assert all(torch.equal(value, before[key]) for key, value in vit.state_dict().items())
