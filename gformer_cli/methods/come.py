@@ -21,7 +21,8 @@ class Come(Method):
     these K + 1. The length of x is held constant in the gradient, x / ‖x‖ · ‖x‖ with the last factor detached, so that
     nothing is gained by being surer of everything. The predictions are those before the step.
 
-    It is the authors' `Tent_COME`; they put the same loss into EATA and SAR. Their code has 1000 for K, and adds 1e-7 to each belief.
+    It is the authors' `Tent_COME`; they put the same loss into EATA and SAR. Their code has 1000 for K, and adds 1e-7
+    to each belief.
 
     Args:
         learning_rate: of SGD, the authors' for ResNets and batches of 64.
