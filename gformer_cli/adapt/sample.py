@@ -63,6 +63,8 @@ class Sample:
         self.bins_before = [0] * BINS
         """Images by confidence."""
         self.bins_after = [0] * BINS
+        self.answers: Counter[tuple[str, str]] = Counter()
+        """Images by the source model's label and the adapted one."""
         self.targets: dict[str, TargetSample] = {}
 
     def __call__(self, outcome: Outcome) -> None:
@@ -83,6 +85,8 @@ class Sample:
             counts.update(self.classes[label] for label in labels.tolist())
             for number in (confidence * BINS).long().clamp(0, BINS - 1).tolist():
                 bins[number] += 1
+        pairs = zip(was.tolist(), now.tolist(), strict=True)
+        self.answers.update((self.classes[before], self.classes[after]) for before, after in pairs)
         self._keep_pictures(outcome, target, (before, was), (after, now))
 
     def _keep_pictures(

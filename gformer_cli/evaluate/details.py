@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from itertools import chain
 from math import hypot
@@ -12,7 +13,7 @@ from gformer_cli.bundle import Bundle
 from gformer_cli.core.change import measure_change
 from gformer_cli.data.streams import Stream
 from gformer_cli.evaluate.loading import Loaded
-from gformer_cli.evaluate.results import Details, Inside, Picture
+from gformer_cli.evaluate.results import Answers, Details, Inside, Picture
 from gformer_cli.folders.domains import ImageFile
 from gformer_cli.images.thumbnails import thumbnail
 from gformer_cli.metrics import probabilities
@@ -23,6 +24,8 @@ BATCHES = 24
 """Of a stream, evenly spread."""
 PICTURES = 4
 """Of a target in a stream, each of: the source model was wrong and `gformer` is right, the reverse, both are wrong."""
+ANSWERS = 200
+"""Pairs of labels that are kept of a target."""
 MOST_PICTURES = 24
 """Of a stream."""
 
@@ -40,6 +43,7 @@ class Examiner:
         count = len(stream.batches)
         self._chosen = {number * count // BATCHES for number in range(BATCHES)} if count > BATCHES else range(count)
         self._inside: dict[str, Inside] = {}
+        self._answers: dict[str, Counter[tuple[int, int, int]]] = {}
         self._pictures: dict[str, dict[str, list[Picture]]] = {}
 
     @torch.no_grad()
@@ -53,7 +57,26 @@ class Examiner:
         """What was kept of one target."""
         kinds = self._pictures.get(target, {})
         inside = self._inside.get(target, Inside([], [], [], [], []))
-        return Details(inside, list(chain.from_iterable(kinds[kind] for kind in sorted(kinds))))
+        return Details(inside, list(chain.from_iterable(kinds[kind] for kind in sorted(kinds))), self._crossed(target))
+
+    def _crossed(self, target: str) -> list[Answers]:
+        """The answers to one target."""
+        counts = self._answers.get(target, Counter())
+        images: dict[tuple[int, int], Counter[int]] = {}
+        for (was, now, right), count in counts.items():
+            images.setdefault((was, now), Counter())[right] += count
+        classes = self.bundle.header.classes
+        ordered = sorted(images, key=lambda pair: (-images[pair].total(), pair))[:ANSWERS]
+        return [
+            Answers(
+                classes[was],
+                classes[now],
+                images[was, now].total(),
+                gained=images[was, now][now] if was != now else 0,
+                lost=images[was, now][was] if was != now else 0,
+            )
+            for was, now in ordered
+        ]
 
     def _look_inside(self, number: int, batch: Loaded) -> None:
         figures = measure_change(self.bundle.model(self.bundle.backbone, batch.inputs)).layers.tolist()
@@ -71,6 +94,9 @@ class Examiner:
             probabilities(logits / temperature).max(dim=1)
             for logits, temperature in ((before, known.source), (after, known.adapted))
         )
+        for row, target in enumerate(batch.targets):
+            answer = int(label_before[row]), int(label_after[row]), int(batch.labels[row])
+            self._answers.setdefault(target, Counter())[answer] += 1
         classes = self.bundle.header.classes
         for row in (label_before != label_after).nonzero().flatten().tolist():
             label, was, now = int(batch.labels[row]), int(label_before[row]), int(label_after[row])

@@ -56,11 +56,26 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Answers:
+    """Images of one cell that the source model gives one label and `gformer` one, equal or another."""
+
+    before: str
+    after: str
+    images: int
+    gained: int
+    """Of those, where `gformer` alone is right."""
+    lost: int
+    """Where the source model alone is right."""
+
+
+@dataclass(frozen=True)
 class Details:
     """What a report shows of one cell beyond its figures."""
 
     inside: Inside
     pictures: list[Picture]
+    answers: list[Answers] = field(default_factory=list)
+    """Most images first; empty in results of before."""
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ def test_counts_confidences_and_decisions() -> None:
     assert dict(sample.before) == {"cat": 1, "dog": 3} and dict(sample.after) == {"cat": 2, "dog": 2}
     assert (found.confidence_before, found.confidence_after) == (pytest.approx(3.25), pytest.approx(3.25))
     assert dict(found.decisions) == {"generated": 1, "source": 1}
+    assert dict(sample.answers) == {("cat", "dog"): 1, ("dog", "dog"): 1, ("dog", "cat"): 2}
     assert (sample.bins_before[15], sample.bins_before[-1], sum(sample.bins_after)) == (3, 1, 4)
 
 

@@ -22,7 +22,9 @@ pytest.importorskip("mlxtend")
 pytest.importorskip("sklearn")
 AXE = os.environ.get("GFORMER_AXE", "")
 HOSTILE = "<script>alert('x')</script> \"מצלמה\""
-SECTIONS = {"verdict", "targets", "harm", "streams", "cost", "calibration", "inside", "pictures", "guard", "made"}
+SECTIONS = {
+    *("verdict", "targets", "harm", "streams", "cost", "calibration", "inside", "changes", "pictures", "guard", "made")
+}
 
 
 def gformer(*arguments: object) -> None:

@@ -90,7 +90,9 @@ def test_only_images_whose_label_changed_are_kept(bundle: Bundle) -> None:
     case = Case(bundle, 1)
     case.look(0, [0, 0, 1, 1], [0, 1, 1, 0], [0, 0, 0, 0])
     gained, lost = case.examiner.details("fog").pictures
+    told = [(one.before, one.after, one.images, one.gained, one.lost) for one in case.examiner.details("fog").answers]
     names = bundle.header.classes
+    assert told == [(names[0], names[0], 2, 0, 0), (names[1], names[0], 2, 1, 1)]
     assert (gained.path, gained.label, gained.before, gained.after) == ("fog/0-1.png", names[0], names[1], names[0])
     assert (lost.path, lost.label, lost.before, lost.after) == ("fog/0-2.png", names[1], names[1], names[0])
     assert gained.before_confidence == pytest.approx(1 / (1 + exp(-0.5)))

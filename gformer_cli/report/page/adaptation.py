@@ -32,6 +32,7 @@ def adaptation_page(
         styles=known,
         sentences=_sentences(sample),
         classes=_classes(sample),
+        changes=views.change_tables(sample.answers, sample.classes, _BEFORE, _AFTER),
         confidence=Figure(drawn, words, f"{words} The table by target has the means."),
         targets=_targets(sample),
         groups=[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -10,7 +11,7 @@ from itertools import chain
 from gformer_cli.audit.summary import Summary as AuditSummary
 from gformer_cli.data.streams import SOURCE_AGAIN
 from gformer_cli.evaluate.harm import harms
-from gformer_cli.evaluate.plan import SHIFTS
+from gformer_cli.evaluate.plan import EXAMINED, SHIFTS
 from gformer_cli.evaluate.reading import Document
 from gformer_cli.evaluate.results import REFERENCE, Cell, Picture
 from gformer_cli.evaluate.series import along, chunks
@@ -69,6 +70,7 @@ def evaluation_page(document: Document, audit: AuditSummary | None = None) -> st
         ),
         inside=list(_inside(document))[:MAPS],
         groups=_pictures(document.cells),
+        changes=_changes(document, verdict),
         examined=any(cell.details is not None for cell in document.cells),
         guard=None if audit is None else _guard(document, audit),
     )
@@ -89,11 +91,12 @@ def _streams(document: Document, known: dict[str, Style]) -> Iterable[StreamView
                 method: {float(size): s.accuracy for size in sorted(sizes) for s in by_size[size] if s.method == method}
                 for method in known
             }
-            drawn = figures.curves(ident, curves, known, label="images in a batch", log=True)
-            words = f"Stream {stream}: accuracy by batch size, a curve a method."
+            drawn = figures.curves(ident, curves, known, label="images in a batch", reference=REFERENCE, log=True)
+            words = f"Stream {stream}: accuracy by batch size, a curve a method.{_beside(known)}"
             caption = with_validation(f"Accuracy in %, stream {stream}, by batch size", document.bundle)
             table = views.sizes_table(caption, by_size)
-            yield StreamView(stream, [Figure(drawn, words, f"{words} The table has the figures.")], [table])
+            told = f"{words} The table has the figures."
+            yield StreamView(stream, [Figure(drawn, words, told, wide=figures.is_wide(known))], [table])
             continue
         setting = (stream, sizes[0])
         drawn_here = [_severities(document, setting, known) if stream == SHIFTS else _along(document, setting, known)]
@@ -111,8 +114,8 @@ def _along(document: Document, setting: tuple[str, int], known: dict[str, Style]
         method: [along([c for c in cells if c.method == method and c.target == target], POINTS) for target in targets]
         for method in known
     }
-    drawn = figures.along_streams(f"stream-{setting[0]}", curves, targets, known)
-    words = f"Stream {setting[0]}: accuracy along the images of each target, in their order of arrival."
+    drawn = figures.along_streams(f"stream-{setting[0]}", curves, targets, known, reference=REFERENCE)
+    words = f"Stream {setting[0]}: accuracy along the images of each target, in their order of arrival.{_beside(known)}"
     return Figure(drawn, words, f"{words} Methods that collapse fall from left to right.", wide=True)
 
 
@@ -126,9 +129,15 @@ def _severities(document: Document, setting: tuple[str, int], known: dict[str, S
         }
         for method in known
     }
-    drawn = figures.curves(f"stream-{setting[0]}", curves, known, label="severity of the corruption")
-    words = f"Stream {SHIFTS}: mean accuracy over the corruptions, by their severity."
-    return Figure(drawn, words, f"{words} The table has the figures by corruption.")
+    label = "severity of the corruption"
+    drawn = figures.curves(f"stream-{setting[0]}", curves, known, label=label, reference=REFERENCE)
+    words = f"Stream {SHIFTS}: mean accuracy over the corruptions, by their severity.{_beside(known)}"
+    told = f"{words} The table has the figures by corruption."
+    return Figure(drawn, words, told, wide=figures.is_wide(known))
+
+
+def _beside(known: dict[str, Style]) -> str:
+    return f" Each method beside {REFERENCE}, dashed." if figures.is_wide(known) else ""
 
 
 def _forgotten(document: Document, setting: tuple[str, int]) -> str:
@@ -209,6 +218,19 @@ def _pictures(cells: Sequence[Cell]) -> list[PictureGroup]:
     ]
     most = SHOWN_PICTURES // len(groups)
     return [PictureGroup(group.title, _spread(group.pictures, most)) for group in groups if group.pictures]
+
+
+def _changes(document: Document, verdict: Verdict) -> list[views.Table]:
+    """Which labels of the source model `gformer` changed into which, on the stream that the verdict is about."""
+    counts = Counter[tuple[str, str]]()
+    truth: dict[tuple[str, str], tuple[int, int]] = {}
+    details = (cell.details for cell in document.of(verdict.setting) if cell.details is not None)
+    for one in chain.from_iterable(found.answers for found in details):
+        pair = one.before, one.after
+        counts[pair] += one.images
+        gained, lost = truth.get(pair, (0, 0))
+        truth[pair] = gained + one.gained, lost + one.lost
+    return views.change_tables(counts, document.bundle.get("classes", []), REFERENCE, EXAMINED, truth)
 
 
 def _spread(pictures: list[Picture], most: int) -> list[Picture]:

@@ -34,6 +34,8 @@ _RC: Any = {
     **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), _INK),
     **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), _LINE),
 }
+TOGETHER, _ACROSS = 7, 3
+"""Methods that are told apart in one drawing; panels of a row where there are more."""
 NARROW, WIDE = 4.6, 8.6
 """Widths in inches; a wide figure scrolls inside of its frame on a small screen."""
 
@@ -49,34 +51,33 @@ class Figure:
 
 
 def along_streams(
-    name: str, curves: Mapping[str, Sequence[Sequence[float]]], targets: Sequence[str], styles: Mapping[str, Style]
+    name: str,
+    curves: Mapping[str, Sequence[Sequence[float]]],
+    targets: Sequence[str],
+    styles: Mapping[str, Style],
+    *,
+    reference: str,
 ) -> Markup:
-    """Accuracy along a stream: per method a curve for each target, side by side. NaN is a gap."""
+    """Accuracy along a stream: per method a curve for each target, side by side. NaN is a gap.
+
+    More than `TOGETHER` methods get a panel each, with the `reference` in every one.
+    """
     with matplotlib.rc_context(_RC):
-        canvas, axes = _axes(WIDE, 2.7)
-        for method, parts in curves.items():
-            style = styles[method]
-            for place, part in enumerate(parts):
-                steps = [place + 0.06 + 0.88 * (number + 0.5) / len(part) for number in range(len(part))]
-                values = [100.0 * value for value in part]
-                axes.plot(
-                    steps,
-                    values,
-                    color=style.colour,
-                    linestyle=style.dash,
-                    linewidth=style.width,
-                    marker="." if len(part) < 3 else "",
-                )
-        for edge in range(1, len(targets)):
-            axes.axvline(edge, color=_INK, linewidth=0.8)
-        letters = max(4, 96 // max(1, len(targets)))
-        axes.set_xticks(
-            [place + 0.5 for place in range(len(targets))], [shortened(target, letters) for target in targets]
-        )
-        axes.tick_params(axis="x", length=0)
-        axes.grid(visible=False, axis="x")
-        axes.set_xlim(0, len(targets))
-        axes.set_ylabel("accuracy in %")
+        canvas, panels = _panels(curves, reference, WIDE, 2.7)
+        for axes, methods in panels:
+            for method in methods:
+                for place, part in enumerate(curves[method]):
+                    steps = [place + 0.06 + 0.88 * (number + 0.5) / len(part) for number in range(len(part))]
+                    _line(axes, steps, [100.0 * value for value in part], styles[method], dots=len(part) < 3)
+            for edge in range(1, len(targets)):
+                axes.axvline(edge, color=_INK, linewidth=0.8)
+            letters = max(3, (96 if len(panels) == 1 else 96 // _ACROSS) // max(1, len(targets)))
+            axes.set_xticks(
+                [place + 0.5 for place in range(len(targets))], [shortened(target, letters) for target in targets]
+            )
+            axes.tick_params(axis="x", length=0)
+            axes.grid(visible=False, axis="x")
+            axes.set_xlim(0, len(targets))
         return _svg(canvas, name)
 
 
@@ -86,23 +87,29 @@ def curves(
     styles: Mapping[str, Style],
     *,
     label: str,
+    reference: str,
     log: bool = False,
 ) -> Markup:
-    """Accuracy by a number such as the batch size, a curve a method."""
+    """Accuracy by a number such as the batch size, a curve a method; panels as in `along_streams`."""
     with matplotlib.rc_context(_RC):
-        canvas, axes = _axes(NARROW, 3.0)
-        for method, points in curves.items():
-            style = styles[method]
-            values = [100.0 * value for value in points.values()]
-            axes.plot(list(points), values, color=style.colour, linestyle=style.dash, linewidth=style.width, marker=".")
+        canvas, panels = _panels(curves, reference, NARROW if len(curves) <= TOGETHER else WIDE, 3.0)
         ticks = sorted({x for points in curves.values() for x in points})
-        if log:
-            axes.set_xscale("log")
-        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        axes.minorticks_off()
-        axes.set_xlabel(label)
-        axes.set_ylabel("accuracy in %")
+        for axes, methods in panels:
+            for method in methods:
+                values = [100.0 * value for value in curves[method].values()]
+                _line(axes, list(curves[method]), values, styles[method], dots=True)
+            if log:
+                axes.set_xscale("log")
+            axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            axes.minorticks_off()
+        for axes, _ in panels[-_ACROSS:]:
+            axes.set_xlabel(label)
         return _svg(canvas, name)
+
+
+def is_wide(methods: Sequence[str] | Mapping[str, object]) -> bool:
+    """Whether `curves` of these methods are drawn in panels."""
+    return len(methods) > TOGETHER
 
 
 def against_cost(name: str, points: Mapping[str, tuple[float, float]], styles: Mapping[str, Style]) -> Markup:
@@ -212,6 +219,34 @@ def _name_dots(axes: Axes, dots: Mapping[str, tuple[float, float]]) -> None:
 
 def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _panels(
+    methods: Sequence[str] | Mapping[str, object], reference: str, width: float, height: float
+) -> tuple[Canvas, list[tuple[Axes, list[str]]]]:
+    """Axes, each with the methods that are drawn there: all of a few in one, of many each beside the reference."""
+    if len(methods) <= TOGETHER:
+        canvas, axes = _axes(width, height)
+        axes.set_ylabel("accuracy in %")
+        return canvas, [(axes, list(methods))]
+    others = [method for method in methods if method != reference]
+    rows = -(-len(others) // _ACROSS)
+    canvas = Canvas(figsize=(WIDE, 1.45 * rows + 0.4), layout="constrained")
+    grid = list(canvas.subplots(rows, _ACROSS, sharex=True, sharey=True, squeeze=False).flat)
+    for axes, method in zip(grid, others, strict=False):
+        axes.set_title(shortened(method, 40))
+    for axes in grid[len(others) :]:
+        axes.set_axis_off()
+    for axes in grid[max(0, len(others) - _ACROSS) : len(others)]:
+        axes.tick_params(labelbottom=True)
+    canvas.supylabel("accuracy in %", fontsize=9, color=_INK)
+    return canvas, [(axes, [reference, method]) for axes, method in zip(grid, others, strict=False)]
+
+
+def _line(axes: Axes, places: Sequence[float], values: Sequence[float], style: Style, *, dots: bool) -> None:
+    axes.plot(
+        places, values, color=style.colour, linestyle=style.dash, linewidth=style.width, marker="." if dots else ""
+    )
 
 
 def _axes(width: float, height: float) -> tuple[Canvas, Axes]:

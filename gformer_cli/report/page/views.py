@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +11,9 @@ from gformer_cli.console import percent
 from gformer_cli.evaluate.harm import COLUMNS, Harm, by_cell, in_words
 from gformer_cli.evaluate.results import REFERENCE, Difference, Summary
 from gformer_cli.report.table import interval, lost, points
+
+CHANGES, CROSSED = 30, 15
+"""Changes of a label that are listed, and classes whose answers are crossed."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,55 @@ def sizes_table(caption: str, by_size: Mapping[int, Sequence[Summary]]) -> Table
     return Table(caption, ["method", *[f"batches of {size}" for size in sizes]], rows)
 
 
+def change_tables(
+    answers: Mapping[tuple[str, str], int],
+    classes: Sequence[str],
+    before: str,
+    after: str,
+    truth: Mapping[tuple[str, str], tuple[int, int]] | None = None,
+) -> list[Table]:
+    """Images by the labels of two models, `before` and `after`: which labels became which, and all answers crossed.
+
+    Of many classes those alone whose labels changed most. `truth`, where it is known, has for each pair of labels how
+    many images `after` alone gets right, and how many `before` alone. None where no label changed.
+    """
+    changed = {pair: count for pair, count in answers.items() if pair[0] != pair[1]}
+    if not changed:
+        return []
+    given, touched = Counter[str](), Counter[str]()
+    for (old, new), count in answers.items():
+        given[old] += count
+        if old != new:
+            touched.update({old: count})
+            touched.update({new: count})
+    most = sorted(changed, key=lambda pair: (-changed[pair], pair))[:CHANGES]
+    rows = [
+        [
+            name(f"{old} → {new}"),
+            number(float(changed[old, new]), "{:.0f}".format),
+            number(changed[old, new] / given[old], percent),
+            *(number(float(count), "{:.0f}".format) for count in (() if truth is None else truth[old, new])),
+        ]
+        for old, new in most
+    ]
+    some = f", the most frequent {len(most)} of {len(changed)}" if len(most) < len(changed) else ""
+    columns = [f"{before} → {after}", "images", "share of the label before, %"]
+    columns += [] if truth is None else ["right now", "right before"]
+    busiest = set(sorted(touched, key=lambda one: (-touched[one], one))[:CROSSED])
+    shown = [one for one in classes if one in busiest]
+    crossed = [
+        [name(old), *(number(float(answers.get((old, new), 0)), _count, best=old == new) for new in shown)]
+        for old in shown
+    ]
+    caption = f"Images by label: {before} down, {after} across"
+    caption += f"; {len(shown)} of {len(classes)} classes" if len(shown) < len(classes) else ""
+    return [Table(f"Changes of labels{some}", columns, rows), Table(caption, [before, *shown], crossed)]
+
+
+def _count(value: float) -> str:
+    return f"{value:.0f}" if value else ""
+
+
 def cost_table(caption: str, summaries: Iterable[Summary]) -> Table:
     rows = [
         [
@@ -145,14 +198,23 @@ def cost_table(caption: str, summaries: Iterable[Summary]) -> Table:
 
 
 def calibration_table(caption: str, summaries: Sequence[Summary]) -> Table:
-    lowest = {measure: min(getattr(s, measure) for s in summaries) for measure in ("ece", "nll", "brier")}
+    """With the calibration error at fitted temperatures where any method has one."""
+    fitted = any(not math.isnan(s.ece_calibrated) for s in summaries)
+    shown = {
+        "ece": "calibration error (ECE)",
+        **({"ece_calibrated": "ECE, calibrated"} if fitted else {}),
+        "nll": "negative log-likelihood",
+        "brier": "Brier score",
+    }
+    lowest = {
+        measure: min((v for s in summaries if not math.isnan(v := getattr(s, measure))), default=math.nan)
+        for measure in shown
+    }
     rows = [
-        [name(s.method)]
-        + [number(getattr(s, m), "{:.3f}".format, best=getattr(s, m) == lowest[m]) for m in ("ece", "nll", "brier")]
+        [name(s.method)] + [number(getattr(s, m), "{:.3f}".format, best=getattr(s, m) == lowest[m]) for m in shown]
         for s in summaries
     ]
-    columns = ["method", "calibration error (ECE)", "negative log-likelihood", "Brier score"]
-    return Table(caption, columns, rows)
+    return Table(caption, ["method", *shown.values()], rows)
 
 
 def _accuracy(summaries: Sequence[Summary], method: str) -> float:

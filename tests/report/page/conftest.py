@@ -11,7 +11,7 @@ import pytest
 
 from gformer_cli.evaluate import Cell, Results
 from gformer_cli.evaluate.reading import Document, parse_results
-from gformer_cli.evaluate.results import Details, Inside, Picture
+from gformer_cli.evaluate.results import Answers, Details, Inside, Picture
 
 MakeCell = Callable[..., Cell]
 PIXEL = "data:image/jpeg;base64,AAAA"
@@ -129,4 +129,5 @@ def _details(batches: int, target: str, classes: Sequence[str]) -> Details:
         Picture(f"{target}/gained.png", 0, one, other, 0.75, one, 0.5, PIXEL),
         Picture(f"{target}/lost.png", 0, one, one, 0.25, other, 0.625, PIXEL),
     ]
-    return Details(inside, pictures)
+    answers = [Answers(one, one, 20, 0, 0), Answers(other, one, 5, 3, 1), Answers(one, other, 2, 0, 2)]
+    return Details(inside, pictures, answers)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,11 +13,15 @@ from gformer_cli.audit.records import BatchRecord, ClassifierRecord
 from gformer_cli.audit.summary import summarise
 from gformer_cli.data.streams import STREAMS
 from gformer_cli.evaluate.reading import Document
+from gformer_cli.report.page import figures
 from gformer_cli.report.page.evaluation import evaluation_page
+from gformer_cli.report.page.figures import TOGETHER
+from gformer_cli.report.page.styles import styles
+from gformer_cli.report.page.views import CHANGES, CROSSED, change_tables
 from gformer_cli.report.table import interval
 
 MakeDocument = Callable[..., Document]
-SECTIONS = ["verdict", "targets", "harm", "streams", "cost", "calibration", "inside", "pictures", "made"]
+SECTIONS = ["verdict", "targets", "harm", "streams", "cost", "calibration", "inside", "changes", "pictures", "made"]
 HOSTILE = [
     "<script>alert(1)</script>",
     "\"'><img src=x onerror=alert(1)>",
@@ -99,6 +104,56 @@ def test_pictures_are_embedded_with_labels_and_confidences(document: MakeDocumen
     assert "Wrong before, right now" in page.text and "Wrong before and now" not in page.text
 
 
+def test_which_labels_became_which_and_whether_that_was_right(document: MakeDocument, look: Any) -> None:
+    page = look(evaluation_page(document(streams=("stationary", "mixed"))))
+    first, second = page.tables["Changes of labels"]  # of two targets in the first stream alone, the verdict's
+    assert [cell[0] for cell in first.values()] == ["dog → cat", "10", "100.0", "6", "2"]
+    assert [cell[0] for cell in second.values()] == ["cat → dog", "4", "9.1", "0", "4"]
+    rows = page.tables["Images by label: source down, gformer across"]
+    assert [[cell[0] for cell in row.values()] for row in rows] == [["cat", "40", "4"], ["dog", "10", ""]]
+
+
+def test_of_many_classes_the_busiest_are_crossed() -> None:
+    names = [f"class {number:02d}" for number in range(CROSSED + 5)]
+    pairs = pairwise(names)
+    answers = {pair: 50 - number for number, pair in enumerate(pairs)} | {(name, name): 7 for name in names}
+    changes, crossed = change_tables(answers, names, "before", "after")
+    assert changes.caption == "Changes of labels" and len(changes.rows) == len(names) - 1
+    assert [value.text for value in changes.rows[0]] == ["class 00 → class 01", "50", "87.7"]
+    assert crossed.caption.endswith(f"; {CROSSED} of {len(names)} classes") and len(crossed.rows) == CROSSED
+    assert [row[0].text for row in crossed.rows] == list(crossed.columns)[1:] == sorted(crossed.columns[1:])
+    many = {(f"a{number}", "b"): number + 1 for number in range(CHANGES + 1)}
+    listed = change_tables(many, [], "before", "after")[0]
+    assert listed.caption == f"Changes of labels, the most frequent {CHANGES} of {CHANGES + 1}"
+    assert change_tables({("a", "a"): 3}, ["a"], "before", "after") == []
+
+
+def test_of_many_methods_each_has_a_panel_beside_the_source() -> None:
+    few = ["source", "gformer", *(f"method-{number}" for number in range(TOGETHER - 2))]
+    for methods, panels in ((few, 0), ([*few, "last"], TOGETHER)):
+        known = styles(methods, subject="gformer", reference="source")
+        along = {method: [[0.5, 0.7, 0.6], [0.2, 0.1, 0.3]] for method in methods}
+        points = {method: {1.0: 0.5, 8.0: 0.75} for method in methods}
+        drawings = [
+            figures.along_streams("along", along, ["fog", "night"], known, reference="source"),
+            figures.curves("by-size", points, known, label="images in a batch", reference="source", log=True),
+        ]
+        for drawing in drawings:
+            assert sum(f">{method}</text>" in drawing for method in methods) == panels
+            lines = drawing.count(f"stroke: {known['source'].colour}")
+            assert lines >= (2 if drawing is drawings[0] else 1) * max(1, panels)  # it is in every panel
+        assert figures.is_wide(methods) == bool(panels)
+
+
+def test_calibration_at_fitted_temperatures_is_shown_where_there_is_one(document: MakeDocument, look: Any) -> None:
+    caption = "Can the probabilities be trusted? Lower is better. Stream stationary"
+    plain = document()
+    assert "ECE, calibrated" not in look(evaluation_page(plain)).tables[caption][0]
+    fitted = [replace(one, ece_calibrated=0.125) if one.method != "bn" else one for one in plain.summaries]
+    rows = look(evaluation_page(replace(plain, summaries=fitted))).tables[caption]
+    assert [row["ECE, calibrated"][0] for row in rows] == ["0.125", "", "0.125"]
+
+
 def test_the_inside_is_drawn_once_a_stream_and_told_in_words(document: MakeDocument, look: Any) -> None:
     page = look(evaluation_page(document()))
     alts = [a["aria-label"] for tag, a in page.tags if tag == "div" and a.get("role") == "img"]
@@ -108,7 +163,7 @@ def test_the_inside_is_drawn_once_a_stream_and_told_in_words(document: MakeDocum
 
 def test_without_details_the_page_says_how_to_get_them(document: MakeDocument, look: Any) -> None:
     page = look(evaluation_page(document(details=False)))
-    assert page.sections == SECTIONS and page.text.count("Not kept. gformer evaluate --report") == 2
+    assert page.sections == SECTIONS and page.text.count("Not kept. gformer evaluate --report") == 3
 
 
 def test_hostile_names_are_shown_and_never_run(document: MakeDocument, look: Any) -> None:
