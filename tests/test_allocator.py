@@ -38,6 +38,7 @@ def run(**environment: str) -> tuple[str, int, str, int]:
     return active, int(faults), given, int(megabytes)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc")
 def test_freed_memory_is_used_again_and_given_back_when_due() -> None:
     active, faults, given, megabytes = run()
@@ -45,6 +46,7 @@ def test_freed_memory_is_used_again_and_given_back_when_due() -> None:
     assert faults < 8_000 and megabytes > 100
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc")
 def test_a_users_own_settings_of_malloc_stay_in_force() -> None:
     active, faults, given, megabytes = run(MALLOC_ARENA_MAX="2")

@@ -71,6 +71,7 @@ def test_json_lines(tmp_path: Path) -> None:
     assert lines[1]["path"] == 'b,"1"\n.png'
 
 
+@pytest.mark.slow
 def test_each_image_has_one_row_and_batches_are_full_but_the_last(run: Callable[..., AdaptResult]) -> None:
     result = run()
     assert len(result.rows) == len({row.path for row in result.rows}) == 30

@@ -240,6 +240,7 @@ def test_an_empty_log_proves_nothing(again: Again, log: Path) -> None:
         again()
 
 
+@pytest.mark.slow
 def test_each_batch_is_replayed_on_as_many_threads_as_it_was_predicted_on(
     log: Path, again: Again, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ def predicted(rows: list[dict[str, str]]) -> list[tuple[str, str]]:
     return [(row["path"], row["label"]) for row in rows]
 
 
+@pytest.mark.slow
 def test_csv_has_these_columns_and_a_row_per_image_in_name_order(
     adapt: Adapt, tmp_path: Path, read_csv: ReadCsv
 ) -> None:
@@ -66,6 +67,7 @@ def test_json_lines_hold_the_same_as_csv(adapt: Adapt, tmp_path: Path, read_csv:
     assert [{key: str(value) for key, value in record.items()} for record in records] == read_csv(tmp_path / "a.csv")
 
 
+@pytest.mark.slow
 def test_a_context_is_of_the_batches_before_and_the_log_is_replayed_with_it(
     gformer: Callable[..., Any], bundle: Path, data: Path, tmp_path: Path, read_csv: ReadCsv
 ) -> None:

@@ -279,6 +279,7 @@ def _fail(*_: object) -> None:
     raise WorkError("the power went")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
 def test_threads_decides_on_how_many_a_batch_is_computed(adapt: Adapt, tmp_path: Path, threads: int) -> None:
     done = adapt("--threads", threads, "--verbose", target=None)

@@ -405,6 +405,7 @@ def test_a_full_disk_while_pretraining_leaves_no_half_model(
     assert contents(tmp_path / "run" / "models") == contents(finished_pretrain / "models")
 
 
+@pytest.mark.slow
 def test_a_full_disk_while_writing_the_bundle_leaves_none(
     gformer: Gformer, data: Path, pretrained: Path, full_disk: Callable[[str], None]
 ) -> None:
@@ -495,6 +496,7 @@ def test_a_seed_that_is_none_is_refused_by_every_command(
     assert not (tmp_path / "out.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_domain_may_have_a_name_of_245_characters(gformer: Gformer, preset: Path, data: Path, tmp_path: Path) -> None:
     sources = Path(shutil.copytree(data / "sources", tmp_path / "sources"))
     (sources / "dawn").rename(sources / ("d" * 245))

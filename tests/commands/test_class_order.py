@@ -57,6 +57,7 @@ def cells(path: Path) -> dict[tuple[str, ...], Any]:
     return {(cell["method"], cell["stream"], cell["target"]): cell for cell in document["cells"]}
 
 
+@pytest.mark.slow
 def test_the_order_of_classes_changes_no_figure(results: list[Path]) -> None:
     before, now = (cells(path) for path in results)
     assert set(before) == set(now)

@@ -122,6 +122,7 @@ def test_rotated_mnist_is_sound(gformer: Gformer, tmp_path: Path) -> None:
     assert all(len(domain["classes"]) == 10 for domain in checked.json["domains"])
 
 
+@pytest.mark.slow
 def test_what_a_kill_left_of_a_demo_is_replaced_on_request(gformer: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "data" / ".part" / "sources" / "old" / "9").mkdir(parents=True)
     command = ["data", "demo", "digit-cameras", "--out", tmp_path / "data"]

@@ -62,6 +62,7 @@ def test_names_are_those_of_the_run_folder(here: Path) -> None:
         locations.model_of(None)
 
 
+@pytest.mark.slow
 def test_two_commands_from_folders_to_predictions(
     here: Path, train: Train, gformer: Gformer, data: Path, pretrained: Path, contents: Contents
 ) -> None:
@@ -94,6 +95,7 @@ def test_pretrain_takes_the_same_folder_under_both_names(
         assert gformer(*arguments, name, "other").json["outputs"][0] == "other/settings.yaml"
 
 
+@pytest.mark.slow
 def test_json_of_both_stages_is_one_document(here: Path, train: Train) -> None:
     document = train("--json").json
     assert document["bundle"] == "gformer-run/model.gformer"
@@ -109,6 +111,7 @@ def test_a_dry_run_of_both_stages_touches_nothing(here: Path, train: Train) -> N
     assert plan["settings"]["pretrain"]["leave_one_domain_out"] is False
 
 
+@pytest.mark.slow
 def test_an_interrupted_first_stage_goes_on_only_when_asked(
     here: Path, train: Train, stop_after: Callable[[str, int], None], pretrained: Path, contents: Contents
 ) -> None:
@@ -126,6 +129,7 @@ def test_an_interrupted_first_stage_goes_on_only_when_asked(
     assert (here / "gformer-run" / "model.gformer").is_file()
 
 
+@pytest.mark.slow
 def test_an_interrupted_first_stage_is_started_anew_with_overwrite(
     here: Path, train: Train, stop_after: Callable[[str, int], None]
 ) -> None:
@@ -135,6 +139,7 @@ def test_an_interrupted_first_stage_is_started_anew_with_overwrite(
     assert RunFolder(here / "gformer-run").settings().seed == 5
 
 
+@pytest.mark.slow
 def test_an_interrupted_second_stage_goes_on_with_the_same_command(
     here: Path, train: Train, stop_after: Callable[[str, int], None]
 ) -> None:

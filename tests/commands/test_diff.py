@@ -55,6 +55,7 @@ def test_the_table_is_cut_and_verbose_is_whole(
     assert sum(" normalisation " in line for line in whole.splitlines()) == 20
 
 
+@pytest.mark.slow
 def test_other_architectures_are_reported(
     gformer: Gformer, bundle: Path, finished_pretrain: Path, data: Path, preset: Path, tmp_path: Path
 ) -> None:

@@ -256,6 +256,7 @@ def test_a_benchmark_of_arrays_is_measured_at_one_severity(evaluate: Evaluate, d
         assert (cell["accuracy"] == plain[0]["accuracy"] and cell["nll"] == pytest.approx(plain[0]["nll"])) is same
 
 
+@pytest.mark.slow
 def test_label_skew_decides_how_classes_come(evaluate: Evaluate) -> None:
     options = ("--methods", "bn", "--streams", "label-shift", "--json")
     digests = [
@@ -266,6 +267,7 @@ def test_label_skew_decides_how_classes_come(evaluate: Evaluate) -> None:
     assert evaluate(*options).json["cells"][0]["predictions"] == digests[2][0]
 
 
+@pytest.mark.slow
 def test_seeds_repeat_with_other_batches(evaluate: Evaluate, results: Any) -> None:
     document = evaluate("--seed", 0, "--seed", 5, "--seed", 0, "--json").json
     found = accuracies(document)
@@ -296,6 +298,7 @@ def test_classes_are_matched_by_name(evaluate: Evaluate, results: Any, own_data:
     assert right / 30 == pytest.approx(accuracies(results)["source", "fog", 0])
 
 
+@pytest.mark.slow
 def test_a_class_map_gives_what_renamed_folders_give(evaluate: Evaluate, own_data: Path, tmp_path: Path) -> None:
     targets, options = own_data / "targets", ["--methods", "source,bn,gformer", "--json"]
     for path in sorted(targets.glob("*/*/*.png")):  # images of one name stand in the order of their folders
@@ -342,6 +345,7 @@ def test_a_class_map_that_is_wrong_is_told(evaluate: Evaluate, tmp_path: Path, c
     assert done.status == 2 and told in done.err and done.out == ""
 
 
+@pytest.mark.slow
 def test_unreadable_images_count_for_no_method(evaluate: Evaluate, own_data: Path) -> None:
     (own_data / "targets" / "fog" / "circle" / "04.png").write_bytes(b"")
     options = ("--methods", "source,bn,gformer", "--seed", 0, "--seed", 1, "--json")
@@ -369,6 +373,7 @@ def test_strict_makes_an_unreadable_image_an_error_and_resume_goes_on_once_it_is
 # --- source images
 
 
+@pytest.mark.slow
 def test_shifts_measure_source_images_under_every_corruption(evaluate: Evaluate, data: Path, tmp_path: Path) -> None:
     done = evaluate("--shifts", "--methods", "source", "--source", data / "sources", "--out", tmp_path, target=None)
     assert done.status == 0
@@ -541,6 +546,7 @@ def test_a_process_that_was_killed_resumes_to_the_same_results(
     assert again.status == 2 and "is finished" in again.err
 
 
+@pytest.mark.slow
 def test_a_bundle_without_a_constant_generator_is_measured_without_it(
     gformer: Callable[..., Any], pretrained: Path, data: Path
 ) -> None:

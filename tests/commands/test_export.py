@@ -13,6 +13,7 @@ Gformer = Callable[..., Any]
 OTHER = Path(__file__).parents[1] / "golden" / "bundles" / "static.gformer"
 
 
+@pytest.mark.slow
 def test_an_export_is_checked_on_what_is_asked_for_and_tells_where_it_is_from(
     gformer: Gformer, bundle: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -68,6 +69,7 @@ def test_a_missing_extra_is_named(
     assert done.status == 2 and "need onnxscript" in done.err and "pip install 'gformer[export]'" in done.err
 
 
+@pytest.mark.slow
 def test_a_static_bundle_gives_a_static_file_beside_it(gformer: Gformer, tmp_path: Path) -> None:
     bundle, out = shutil.copy(OTHER, tmp_path / "site.gformer"), tmp_path / "site.onnx"
     done = gformer("export", "--model", bundle, "--check", 1, "--logits-only", "--with-preprocessing", "--json")
@@ -78,6 +80,7 @@ def test_a_static_bundle_gives_a_static_file_beside_it(gformer: Gformer, tmp_pat
     assert done.json["bytes"] == out.stat().st_size
 
 
+@pytest.mark.slow
 def test_integers_are_calibrated_and_measured_on_labelled_images(
     gformer: Gformer, bundle: Path, data: Path, tmp_path: Path
 ) -> None:

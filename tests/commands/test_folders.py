@@ -165,6 +165,7 @@ def test_a_watched_folder_names_what_it_leaves_aside(
     assert (planned["present"], planned["left_aside"]) == ({".": 30}, ASIDE)  # class folders are no domains
 
 
+@pytest.mark.slow
 def test_training_names_what_it_leaves_aside(
     gformer: Gformer, own_data: Path, preset: Path, tmp_path: Path, mixed: Path
 ) -> None:
@@ -196,6 +197,7 @@ def test_an_empty_domain_folder_is_a_warning(
     assert adapt(own_data / "empty").status == 2
 
 
+@pytest.mark.slow
 def test_one_class_in_two_spellings_is_one(gformer: Gformer, own_data: Path, preset: Path, tmp_path: Path) -> None:
     sources = own_data / "sources"
     for domain, name in (("dawn", "d\u00e9faut"), ("dusk", "de\u0301faut"), ("noon", "de\u0301faut")):

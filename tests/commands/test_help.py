@@ -51,6 +51,7 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_no_help_imports_torch() -> None:
     asked = [[*command, "--help"] for command in COMMANDS]
     code = (

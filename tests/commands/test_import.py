@@ -104,6 +104,7 @@ def paths(owner: Owner) -> list[Path]:
     return sorted(owner.images.rglob("*.png"))
 
 
+@pytest.mark.slow
 def test_the_bundles_source_model_answers_as_the_owners_code(owner: Owner, imported: Path) -> None:
     from gformer_cli.folders.domains import ImageFile
     from gformer_cli.images.preprocessing import Decoded, read_image
@@ -151,6 +152,7 @@ def test_an_expected_accuracy_needs_images(owner: Owner, gformer: Gformer, tmp_p
     assert done.status == 2 and "needs labelled images" in done.err
 
 
+@pytest.mark.slow
 def test_labelled_sources_calibrate_its_confidences_and_images_to_check_on_do_not(
     owner: Owner, gformer: Gformer, tmp_path: Path
 ) -> None:
@@ -191,6 +193,7 @@ def test_swapped_classes_are_told(owner: Owner, gformer: Gformer, tmp_path: Path
     assert "is read as" in done.err
 
 
+@pytest.mark.slow
 def test_it_adapts_at_once_as_bn_mix_does(owner: Owner, imported: Path, gformer: Gformer, tmp_path: Path) -> None:
     out = tmp_path / "rows.csv"
     done = gformer("adapt", "--run", imported, "--target", owner.images, "--out", out, "--probabilities")
@@ -213,6 +216,7 @@ def test_it_is_measured_under_simulated_shifts(owner: Owner, imported: Path, gfo
     assert "not known which images the imported model was trained on" in done.err
 
 
+@pytest.mark.slow
 def test_meta_train_leaves_the_model_as_it_is(owner: Owner, imported: Path, gformer: Gformer, preset: Path) -> None:
     before = load_bundle(imported / "model.gformer").backbone.network.state_dict()
     call = ["--source", owner.images, "--run", imported, "--preset", preset, "--set", "meta_train.constant=false"]
@@ -225,6 +229,7 @@ def test_meta_train_leaves_the_model_as_it_is(owner: Owner, imported: Path, gfor
     assert after.header.lineage is not None and after.header.lineage.stage == "meta-train"
 
 
+@pytest.mark.slow
 def test_the_seed_of_an_imported_model_is_free(owner: Owner, imported: Path, gformer: Gformer, preset: Path) -> None:
     call = ["--source", owner.images, "--run", imported, "--preset", preset, "--set", "meta_train.constant=false"]
     assert gformer("meta-train", *call, "--steps", "1", "--seed", "7", "--quiet").status == 0
@@ -256,6 +261,7 @@ def test_unlabelled_images_are_enough_to_meta_train(
     assert "Agreement with the model's answers" in done.out and "Accuracy" not in done.out
 
 
+@pytest.mark.slow
 def test_a_map_names_the_classes_of_folders(owner: Owner, gformer: Gformer, tmp_path: Path) -> None:
     renamed = Path(shutil.copytree(owner.images, tmp_path / "renamed"))
     for site in ("north", "south"):

@@ -77,6 +77,7 @@ def test_the_source_models_are_not_written_to(trained: Path, finished_pretrain: 
     assert contents(trained / "models") == contents(finished_pretrain / "models")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, "auto"])
 def test_the_same_command_gives_the_same_bundle(
     meta_train: MetaTrain, pretrained: Path, plain_bundle: bytes, workers: object
@@ -146,6 +147,7 @@ CHANGES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_every_setting_changes_the_generator(
     meta_train: MetaTrain,
@@ -186,6 +188,7 @@ def test_the_baseline_of_these_changes_repeats(
     assert tensors(pretrained, "generator") == finished_generator
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["validation_batches=3", "validation_skewed=1"])
 def test_settings_of_the_validation_change_what_is_validated_on(
     meta_train: MetaTrain, pretrained: Path, trained: Path, read_log: ReadLog, change: str
@@ -195,6 +198,7 @@ def test_settings_of_the_validation_change_what_is_validated_on(
     assert changed != plain
 
 
+@pytest.mark.slow
 def test_a_generator_on_a_constant_one_has_the_weights_of_both_and_learns(
     meta_train: MetaTrain, pretrained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,6 +255,7 @@ def test_a_class_folder_that_was_renamed_is_refused(
     assert "gformer pretrain" in done.err and len(done.err.splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_a_run_that_recorded_numbers_alone_is_compared_by_its_fingerprint(
     meta_train: MetaTrain, pretrained: Path, own_data: Path
 ) -> None:
@@ -268,6 +273,7 @@ def test_changed_contents_are_refused(meta_train: MetaTrain, pretrained: Path, o
     assert not (pretrained / "model.gformer").exists()
 
 
+@pytest.mark.slow
 def test_a_refused_overwrite_keeps_the_old_bundle(meta_train: MetaTrain, pretrained: Path, own_data: Path) -> None:
     meta_train(pretrained)
     before = (pretrained / "model.gformer").read_bytes()
@@ -276,6 +282,7 @@ def test_a_refused_overwrite_keeps_the_old_bundle(meta_train: MetaTrain, pretrai
     assert (pretrained / "model.gformer").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_an_overwrite_that_fails_keeps_the_old_bundle_and_can_be_resumed(
     meta_train: MetaTrain, pretrained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,6 +319,7 @@ def test_an_image_that_broke_since_is_refused(meta_train: MetaTrain, pretrained:
     assert strict.status == 2 and f"unreadable image: {broken}" in strict.err
 
 
+@pytest.mark.slow
 def test_a_finished_bundle_is_not_replaced_unasked(meta_train: MetaTrain, pretrained: Path) -> None:
     meta_train(pretrained, "--steps", 1)
     before = (pretrained / "model.gformer").read_bytes()
@@ -374,6 +382,7 @@ def test_an_unfinished_pretraining_cannot_be_meta_trained(
     assert contents(pretrained) == before
 
 
+@pytest.mark.slow
 def test_without_leave_one_domain_out_models_every_episode_is_a_shift_and_it_is_told(
     gformer: Callable[..., Any], meta_train: MetaTrain, data: Path, preset: Path, tmp_path: Path
 ) -> None:

@@ -91,6 +91,7 @@ def test_a_run_that_was_started_with_a_file_keeps_it(
     assert done.json["settings"]["meta_train"]["start"] == str(bundle)
 
 
+@pytest.mark.slow
 def test_what_nothing_beats_is_kept_and_told(typed: Gformer, sources: list[object], pretrained: Path) -> None:
     done = typed(*sources, "--run", pretrained, *HOPELESS)
     assert done.status == 0 and BY_ITSELF in done.err
@@ -104,6 +105,7 @@ def test_what_nothing_beats_is_kept_and_told(typed: Gformer, sources: list[objec
     assert header.lineage is not None and header.lineage.parent == file_hash(generator_path("universal"))
 
 
+@pytest.mark.slow
 def test_a_run_that_begins_with_its_source_model_records_it(
     typed: Gformer, sources: list[object], preset: Path, tmp_path: Path
 ) -> None:
@@ -116,6 +118,7 @@ def test_a_run_that_begins_with_its_source_model_records_it(
     assert typed(*again).json["settings"]["meta_train"]["start"] == "none"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["none", "universal"])
 def test_resume_goes_on_with_what_was_begun(
     typed: Gformer,

@@ -56,6 +56,7 @@ def shards(data: Path, tmp_path: Path) -> Path:
     return tmp_path / "plant-{0..1}.tar"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["table", "shards"])
 def test_what_is_trained_is_the_same_as_of_folders(
     gformer: Gformer,
@@ -111,6 +112,7 @@ def test_images_that_are_held_out_are_known_by_the_table(
     assert counts["dawn"] == {"circle": 9, "square": 9, "stripes": 9}
 
 
+@pytest.mark.slow
 def test_with_a_cache_nothing_is_decoded_twice_and_the_models_are_the_same(
     gformer: Gformer, data: Path, preset: Path, finished_pretrain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

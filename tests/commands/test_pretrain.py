@@ -276,6 +276,7 @@ def test_a_full_folder_is_refused_and_overwrite_replaces_the_run(
     assert not (pretrained / "models" / "without-dawn.safetensors").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 6])
 def test_an_overwrite_that_is_stopped_keeps_the_old_run_and_can_be_resumed(
     pretrain: Pretrain,

@@ -29,6 +29,7 @@ def results(evaluated: Path) -> Path:
     return evaluated / "results" / "results.json"
 
 
+@pytest.mark.slow
 def test_a_page_drawn_later_is_the_page_of_the_run(
     gformer: Gformer, evaluated: Path, results: Path, tmp_path: Path
 ) -> None:

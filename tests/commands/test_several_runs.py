@@ -38,6 +38,7 @@ def words(data: Path, finished_pretrain: Path, other: Path) -> list[object]:
     return ["meta-train", *first, *second, *FEW]
 
 
+@pytest.mark.slow
 def test_several_runs_teach_one_generator_and_stay_as_they_are(
     gformer: Gformer, words: list[object], finished_pretrain: Path, other: Path, contents: Any, tmp_path: Path
 ) -> None:
@@ -63,6 +64,7 @@ def test_what_is_shown_names_the_runs_and_what_comes_next(
     assert again.status == 2 and f"{out} is there already" in again.err and "--overwrite" in again.err
 
 
+@pytest.mark.slow
 def test_resume_after_an_interruption_equals_an_uninterrupted_training(
     gformer: Gformer, words: list[object], tmp_path: Path, stop_after: Callable[[str, int], None]
 ) -> None:
@@ -147,6 +149,7 @@ def start(data: Path, finished_pretrain: Path, other: Path, tmp_path_factory: py
     return out
 
 
+@pytest.mark.slow
 def test_one_run_starts_from_a_generator_file_with_its_settings_and_keeps_it_where_nothing_is_better(
     gformer: Gformer, data: Path, pretrained: Path, start: Path
 ) -> None:
@@ -165,6 +168,7 @@ def test_one_run_starts_from_a_generator_file_with_its_settings_and_keeps_it_whe
     assert header.settings.meta_train.start == "start.safetensors"  # the name alone
 
 
+@pytest.mark.slow
 def test_training_begins_where_the_start_ended(
     gformer: Gformer, data: Path, finished_pretrain: Path, pretrained: Path, start: Path, tmp_path: Path
 ) -> None:

@@ -29,6 +29,7 @@ def cells(folder: Path) -> list[dict[str, Any]]:
     return [{name: value for name, value in cell.items() if name not in COSTS} for cell in found]
 
 
+@pytest.mark.slow
 def test_shards_in_any_order_merge_to_the_whole(measure: Callable[..., Any], gformer: Gformer, tmp_path: Path) -> None:
     assert measure(tmp_path / "whole").status == 0
     for number in (1, 2, 3):
@@ -45,6 +46,7 @@ def test_shards_in_any_order_merge_to_the_whole(measure: Callable[..., Any], gfo
     assert (tmp_path / "merged" / "results.csv").read_text().count("\n") == len(cells(tmp_path / "whole")) + 1
 
 
+@pytest.mark.slow
 def test_what_cannot_be_merged_is_named(measure: Callable[..., Any], gformer: Gformer, tmp_path: Path) -> None:
     for name, options in {"1": ["1/2"], "2": ["2/2"], "other": ["2/2", "--limit", 5], "third": ["2/3"]}.items():
         assert measure(tmp_path / name, "--shard", *options).status == 0

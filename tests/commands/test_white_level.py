@@ -57,6 +57,7 @@ def pixels(bundle: Path, path: Path, white_level: float | None = None) -> int:
     return int(item.pixels.max())
 
 
+@pytest.mark.slow
 def test_what_training_found_is_kept_and_used_image_by_image(
     train: Callable[..., tuple[Path, str]], gformer: Gformer, deep: Path, tmp_path: Path, read_csv: ReadCsv
 ) -> None:
@@ -80,6 +81,7 @@ def test_what_training_found_is_kept_and_used_image_by_image(
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 def test_the_users_setting_is_kept_in_the_bundle(train: Callable[..., tuple[Path, str]], deep: Path) -> None:
     bundle, said = train("--set", "data.white_level=8190")
     assert "white is" not in said

@@ -26,6 +26,7 @@ def make_model(perturb: Perturb, *, single_pass: bool, gradients: bool = False) 
     return GeneralizeFormer(generator, prior_count=16.0, single_pass=single_pass).eval().requires_grad_(False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("single_pass", "gradients", "context"),
     [(True, False, 0), (False, False, 0), (False, True, 0), (True, False, 2)],

@@ -150,6 +150,7 @@ def test_a_dear_method_is_asked_once_for_an_image(
         assert one.seconds_per_image > 0.0 and one.cost_ratio > 0.0
 
 
+@pytest.mark.slow
 def test_what_is_remembered_is_what_would_be_computed(run: Run, domains: list[Domain]) -> None:
     options = {"targets": domains[:2], "source": domains[2:]}
     streams = ["stationary", "mixed", "gradual", "batch-sizes", "forgetting"]
@@ -236,6 +237,7 @@ def relabelled(domain: Domain, seed: int) -> Domain:
     return replace(domain, files=ImageFiles(files))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({*STREAMS} - {"label-shift", "bursts"}))
 def test_shuffled_labels_change_no_prediction(run: Run, domains: list[Domain], name: str) -> None:
     methods = ON_RESNETS if name == "stationary" else ["bn", "tent", "lame", "rotta", "gformer"]

@@ -26,6 +26,7 @@ def cells(model: Bundle | GraphModel, domains: list[Domain]) -> list[Cell]:
     return measure(lambda: model, plan, device=torch.device("cpu"), workers=0).cells
 
 
+@pytest.mark.slow
 def test_its_figures_are_those_of_its_bundle(made: Made, domains: list[Domain]) -> None:
     found, wanted = cells(GraphModel(made.path, threads=1), domains), cells(made.bundle, domains)
     assert len(found) == 9

@@ -147,6 +147,7 @@ def test_accuracies_are_of_all_batches_and_of_each_output() -> None:
     assert found == {name: Accuracy(float32=0.75, int8=0.5) for name in ("adapted", "source")}
 
 
+@pytest.mark.slow
 def test_an_export_in_integers_tells_what_they_cost(made: Made, _bundle_file: Path, tmp_path: Path) -> None:
     pixels = made_images(made.bundle, 40)
     with torch.no_grad():

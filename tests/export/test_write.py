@@ -91,6 +91,7 @@ def test_its_metadata_tell_what_it_is_to_any_runtime(made: Made) -> None:
     assert read_graph_header(made.path).bundle == header
 
 
+@pytest.mark.slow
 def test_logits_alone_cost_no_pass_of_the_source_model(made: Made, _bundle_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "m.onnx"
     done = export(_bundle_file, made.bundle, out, "adaptive", made_images(made.bundle, 3), logits_only=True)

@@ -35,6 +35,7 @@ def drawn(guard: Guard, size: int, draw: random.Random) -> dict[str, float]:
     return {"batch_size": float(size), **dict(zip(names, values.tolist(), strict=True))}
 
 
+@pytest.mark.slow
 def test_tensors_decide_as_the_rule_does(guard: Guard) -> None:
     draw, seen = random.Random(0), set()
     for size in (1, 2, 3, 4, 7, 16, 50) * 20:

@@ -117,6 +117,7 @@ def test_every_method_takes_a_batch_of_one(parts: Parts, batches: list[torch.Ten
     assert METHODS[name].from_parts(parts).predict(batches[0][:1]).isfinite().all()
 
 
+@pytest.mark.slow
 def test_methods_need_no_bundle() -> None:
     seen = "print(*[name for name in sys.modules if name.startswith('gformer_cli.bundle')])"
     code = f"import sys, gformer_cli.methods; {seen}"

@@ -67,6 +67,7 @@ def test_which_batches_there_are(calibration: GuardCalibration) -> None:
     assert {batch.fold for batch in labelled} == {batch.fold for batch in hostile} == {0, 1, 2}
 
 
+@pytest.mark.slow
 def test_it_gives_the_same_guard_of_the_same_figures_every_time(calibration: GuardCalibration) -> None:
     first, second = calibration.run(Silent()), calibration.run(Silent())
     assert first == second
@@ -78,6 +79,7 @@ def test_it_gives_the_same_guard_of_the_same_figures_every_time(calibration: Gua
     assert all(0.0 <= value <= 1.0 for name, value in figures.items() if name.startswith(("flagged", "harm")))
 
 
+@pytest.mark.slow
 def test_a_decision_gains_what_its_parameters_gain(calibration: GuardCalibration) -> None:
     batch = next(batch for batch in calibration._labelled() if batch.size == 4)
     measured = calibration._measure(batch)

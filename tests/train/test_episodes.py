@@ -69,6 +69,7 @@ def test_the_loss_is_relative_or_the_plain_cross_entropy(make_work: MakeWork) ->
     assert not torch.isclose(share, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("probe", ["none", "source"])
 def test_what_is_lost_to_the_source_model_counts_more(make_work: MakeWork, probe: str) -> None:
     options = f"generator.probe={probe}", "meta_train.loss=logarithmic", "meta_train.context=0"

@@ -140,6 +140,7 @@ def test_more_steps_take_a_copy_further(domains: list[Domain], imported: RunFold
     assert distance(6) > distance(1) > 0.0
 
 
+@pytest.mark.slow
 def test_copies_of_an_earlier_call_are_not_left(domains: list[Domain], imported: RunFolder, settings: Settings) -> None:
     copies = resolve(base=settings, assignments=["meta_train.leave_one_domain_out=1"])
     meta_train(domains, copies, imported, device=CPU, workers=0)

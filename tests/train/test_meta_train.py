@@ -35,6 +35,7 @@ def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
 
+@pytest.mark.slow
 def test_no_episode_uses_a_model_that_knows_its_domain(
     domains: list[Domain], run: RunFolder, tiny: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +119,7 @@ def test_the_constant_generator_beside_another_is_what_it_would_have_become_alon
     }
 
 
+@pytest.mark.slow
 def test_the_bundle_is_the_same_to_the_bit_however_many_processes_share_the_episodes(
     domains: list[Domain], pretrained: Path, tiny: Settings, tmp_path: Path
 ) -> None:

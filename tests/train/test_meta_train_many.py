@@ -71,6 +71,7 @@ def log_of(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in GeneratorPlace(out).meta_train_log.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_one_generator_learns_on_runs_of_different_networks_classes_and_image_sizes(
     runs: Runs, few: Settings, tmp_path: Path, backbone: Backbone
 ) -> None:
@@ -94,6 +95,7 @@ def test_one_generator_learns_on_runs_of_different_networks_classes_and_image_si
     assert not GeneratorPlace(out).checkpoints.exists()
 
 
+@pytest.mark.slow
 def test_the_file_is_the_same_to_the_bit_again_and_however_many_processes_share_the_episodes(
     runs: Runs, few: Settings, tmp_path: Path
 ) -> None:
@@ -103,6 +105,7 @@ def test_the_file_is_the_same_to_the_bit_again_and_however_many_processes_share_
     assert len({out.read_bytes() for out in files}) == 1
 
 
+@pytest.mark.slow
 def test_a_resumed_training_ends_as_one_that_was_not_interrupted(
     runs: Runs, few: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +134,7 @@ def test_a_resumed_training_ends_as_one_that_was_not_interrupted(
         train(runs, few, halved)
 
 
+@pytest.mark.slow
 def test_runs_per_step_gives_so_many_runs_episodes_in_each_step(
     runs: Runs, few: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +164,7 @@ class Listener(Silent):
         self.warnings.append(text)
 
 
+@pytest.mark.slow
 def test_a_start_that_no_training_beats_is_kept_and_that_is_told(
     runs: Runs, few: Settings, tmp_path: Path, backbone: Backbone
 ) -> None:

@@ -64,6 +64,7 @@ def cut_off(path: Path) -> None:
     path.write_bytes(content[: len(content) // 2])
 
 
+@pytest.mark.slow
 def test_what_is_trained_is_the_same_to_the_bit(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train("kept")
     monkeypatch.setattr(labelled, "CACHE_BYTES", 0)
@@ -91,6 +92,7 @@ def test_a_start_decodes_nothing_and_the_next_one_opens_nothing(
     assert labelled.fingerprint(again) == labelled.fingerprint(loaded)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("cores", [None, TWO])
 def test_an_image_whose_damage_shows_late_is_replaced_and_told(

@@ -67,6 +67,7 @@ def test_rows_hold_what_write_rows_writes_and_what_tells_images_apart(tmp_path: 
     assert records[1]["path"] == lines[1]["path"] == 'b,"1"\n.png'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("probabilities", [False, True])
 def test_wherever_a_file_is_torn_its_whole_batches_stay_and_the_rest_can_be_written_again(
     out: Path, probabilities: bool

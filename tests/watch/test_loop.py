@@ -105,6 +105,7 @@ class Killed(BaseException):
     """As good as SIGKILL for what lies on the disk: nothing of ours catches it."""
 
 
+@pytest.mark.slow
 def test_a_watch_that_waits_gives_memory_back(run: Run, put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
     put("yard", 4)
     asked: list[None] = []

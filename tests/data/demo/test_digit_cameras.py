@@ -20,6 +20,7 @@ def images() -> list[DemoImage]:
     return list(digit_cameras.render(seed=0))
 
 
+@pytest.mark.slow
 def test_images_per_domain(images: list[DemoImage]) -> None:
     assert Counter((image.role, image.domain) for image in images) == {
         **{("sources", name): 750 for name in ("daylight", "tungsten", "brushed-steel", "soft-focus")},

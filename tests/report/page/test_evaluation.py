@@ -166,6 +166,7 @@ def test_without_details_the_page_says_how_to_get_them(document: MakeDocument, l
     assert page.sections == SECTIONS and page.text.count("Not kept. gformer evaluate --report") == 3
 
 
+@pytest.mark.slow
 def test_hostile_names_are_shown_and_never_run(document: MakeDocument, look: Any) -> None:
     found = document(targets=HOSTILE, classes=HOSTILE, streams=("stationary", "batch-sizes"))
     clean = look(evaluation_page(document(targets=list("abcde"), streams=("stationary", "batch-sizes"))))
@@ -277,6 +278,7 @@ def test_results_can_be_kept_as_json_and_read_back(document: MakeDocument) -> No
     assert parse_results(json.loads(text)).cells == found.cells
 
 
+@pytest.mark.slow
 def test_the_source_models_accuracy_is_in_the_captions_and_a_weak_one_is_told(
     document: MakeDocument, look: Any
 ) -> None:
