@@ -95,6 +95,8 @@ def test_options_of_prediction_change_what_is_predicted(served: Callable[..., An
     _, plain = served([], confidences)
     _, rough = served(["--precision", "bfloat16"], confidences)
     _, pooled = served(["--context", 2], confidences)
+    _, cool = served(["--temperature", 100], confidences)
+    assert max(cool) < 0.55 < max(plain)
     assert plain != rough and plain == pytest.approx(rough, abs=0.05)
     assert pooled[:4] == plain[:4] and pooled[4:] != plain[4:]
 

@@ -82,7 +82,7 @@ def test_move_to_makes_its_folder(watch: Watch, incoming: Path, tmp_path: Path) 
     assert list(incoming.rglob("*.png")) == []
 
 
-def test_probabilities_batch_size_and_context_have_their_effect(
+def test_probabilities_batch_size_context_and_temperature_have_their_effect(
     watch: Watch, tmp_path: Path, read_csv: Callable[[Path], list[dict[str, str]]]
 ) -> None:
     def confidences(*options: object) -> list[str]:
@@ -95,6 +95,7 @@ def test_probabilities_batch_size_and_context_have_their_effect(
     alone = confidences("--batch-size", 1)
     assert confidences("--batch-size", 4) != alone
     assert confidences("--batch-size", 1, "--context", 4) != alone
+    assert max(map(float, confidences("--batch-size", 1, "--temperature", 50))) < 0.4
 
 
 def test_precision_has_its_effect(

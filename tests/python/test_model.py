@@ -238,6 +238,7 @@ def test_images_that_cannot_be_used_are_told(model: gformer.Model, images: Any, 
         ({"guard": "maybe"}, ValueError, "on, warn, off"),
         ({"precision": "half"}, ValueError, "float32"),
         ({"white_level": 0}, ValueError, "above 0"),
+        ({"temperature": 0.0}, ValueError, "from 0.01 to 100"),
         ({"device": "gpu"}, gformer.InputError, "no such device"),
         ({"guard_limits": {"strange": 1.0}}, gformer.InputError, "Did you mean 'strangeness'"),
         ({"guard_limits": {"smallest-batch": -1.0}}, gformer.InputError, "between 0 and"),
@@ -302,10 +303,15 @@ def test_a_batch_that_cannot_fit_is_refused(
         model.predict(files)
 
 
-def test_precision_and_white_level_take_effect(model: gformer.Model, files: list[Path], tmp_path: Path) -> None:
+def test_precision_white_level_and_temperature_take_effect(
+    model: gformer.Model, files: list[Path], tmp_path: Path
+) -> None:
     path = GOLDEN / "bundles" / "guarded.gformer"
     rough = gformer.load(path, device="cpu", precision="bfloat16").predict(files[:4])
     exact = model.predict(files[:4])
+    cool = gformer.load(path, device="cpu", temperature=100).predict(files[:4])
+    assert (cool.labels, cool.source_labels) == (exact.labels, exact.source_labels)
+    assert float(cool.confidence.max()) < 0.55 < float(exact.confidence.max())
     assert not torch.equal(rough.probabilities, exact.probabilities)
     assert torch.allclose(rough.probabilities, exact.probabilities, atol=0.05)
     deep = np.full((16, 16), 4095, np.uint16)
