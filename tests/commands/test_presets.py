@@ -59,7 +59,7 @@ def test_every_preset_resolves_and_changes_something(name: str) -> None:
     assert config.resolve(preset=name) != Settings()
 
 
-@pytest.mark.parametrize("name", preset_files.preset_names())
+@pytest.mark.parametrize("name", sorted({*preset_files.preset_names()} - {"paper"}))  # that one is for meta-train alone
 def test_every_preset_trains_until_validation_stops_rising(name: str) -> None:
     """And its cap leaves patience the time to run out twice."""
     options = config.resolve(preset=name).pretrain
