@@ -118,8 +118,15 @@ def metadata_of(header: GraphHeader) -> dict[str, str]:
         "preprocessing": bundle.preprocessing.model_dump_json(),
         "network": bundle.backbone.name,
         "generator": f"{generator.kind}, {bundle.generator.parameters} parameters" if header.kind == "adaptive" else "",
+        "temperatures": json.dumps(_temperatures(bundle)),
         "licence": header.licence,
     }
+
+
+def _temperatures(bundle: BundleHeader) -> dict[str, float]:
+    """What logits are to be divided by before a softmax."""
+    found = bundle.temperatures
+    return {"source": 1.0, "adapted": 1.0} if found is None else {"source": found.source, "adapted": found.adapted}
 
 
 def _licence(bundle: BundleHeader, kind: Kind) -> str:

@@ -88,6 +88,7 @@ def test_its_metadata_tell_what_it_is_to_any_runtime(made: Made) -> None:
     assert json.loads(found["classes"]) == header.classes
     assert json.loads(found["preprocessing"])["mean"] == list(header.preprocessing.mean)
     assert (found["kind"], found["network"], found["format"]) == ("adaptive", "resnet18", "1")
+    assert json.loads(found["temperatures"]) == vars(made.bundle.temperatures) != {"source": 1.0, "adapted": 1.0}
     assert read_graph_header(made.path).bundle == header
 
 
