@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -22,10 +23,23 @@ _SHOWN_TARGET = "fog"
 """The target whose predictions the demo writes."""
 _QUICK_TARGETS = (_SHOWN_TARGET, "scanner")
 """One where there is much to gain, and one that the source model reads well already."""
-_STREAMS = "stationary,label-shift"
+_SMALL_BATCHES = ["--set", "pretrain.batch_size=32"]
+"""With these settings a step costs half, and as many steps teach nearly as much."""
+_MEASURED = ["--streams", "stationary,label-shift", "--jobs", "2"]
+"""Processes of one thread, because threads of one process wait for each other."""
 _PACKAGES = ("mlxtend", "sklearn", "jinja2", "matplotlib")
-Step = tuple[str, list[str]]
-"""What a command is for, and its arguments."""
+_BAR = 20
+"""Characters of the bar."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of the demo."""
+
+    purpose: str
+    arguments: list[str]
+    seconds: float
+    """About what it takes on two cores that do nothing else."""
 
 
 @dataclass(frozen=True)
@@ -63,55 +77,60 @@ class Made:
         return ["--source", str(self.data / "sources"), "--run", str(self.run)]
 
     def _draw(self) -> Step:
-        return (
-            "Real digits, photographed by simulated cameras",
-            ["data", "demo", "digit-cameras", "--out", str(self.data)],
-        )
+        arguments = ["data", "demo", "digit-cameras", "--out", str(self.data)]
+        return Step("Real digits, photographed by simulated cameras", arguments, 6)
 
     def steps(self) -> list[Step]:
         """The whole pipeline."""
         model, targets = ["--model", str(self.bundle)], self.data / "targets"
         return [
             self._draw(),
-            (
+            Step(
                 "Train the source model, and one model without each camera",
-                ["pretrain", *self._sources, "--preset", "quick"],
+                ["pretrain", *self._sources, "--preset", "quick", "--steps", "300", *_SMALL_BATCHES],
+                90,
             ),
-            (
+            Step(
                 "Let the shipped generator learn from these sources; its bundle is all that the next steps need",
-                ["meta-train", *self._sources],
+                ["meta-train", *self._sources, "--steps", "100", "--set", "meta_train.guard_batches=4"],
+                70,
             ),
-            (
+            Step(
                 "Predict images of a condition that nothing was trained on",
                 ["adapt", *model, "--target", str(targets / _SHOWN_TARGET), "--out", str(self.predictions)],
+                6,
             ),
-            (
+            Step(
                 "What was it worth? Five unseen conditions, with labels to count by, and again with classes in waves",
-                ["evaluate", *model, "--target", str(targets), "--streams", _STREAMS, "--out", str(self.results)],
+                ["evaluate", *model, "--target", str(targets), *_MEASURED, "--out", str(self.results)],
+                25,
             ),
         ]
 
     def quick_steps(self) -> list[Step]:
         """A small source model and the shipped generator as it is, to a report."""
-        small = ["--no-leave-one-out", "--steps", "200", "--set", "pretrain.batch_size=32", "--threads", "1"]
+        small = ["--no-leave-one-out", "--steps", "200", *_SMALL_BATCHES, "--threads", "1"]
         targets = [word for name in _QUICK_TARGETS for word in ("--target", str(self.data / "targets" / name))]
-        how = ["--methods", "source,bn,gformer", "--streams", _STREAMS, "--jobs", "2"]
+        how = ["--methods", "source,bn,gformer", *_MEASURED]
         return [
             self._draw(),
-            (
+            Step(
                 "Train a small source model for half a minute",
                 ["pretrain", *self._sources, "--preset", "quick", *small],
+                22,
             ),
-            (
+            Step(
                 "Put the shipped generator on it, which has never seen these images: nothing more is trained",
                 ["import", "--run", str(self.run)],
+                5,
             ),
-            (
+            Step(
                 "What is it worth? Fog and another scanner, with labels to count by, and again with classes in waves",
                 [
                     *("evaluate", "--model", str(self.bundle), *targets, *how),
                     *("--out", str(self.results), "--report", str(self.report)),
                 ],
+                12,
             ),
         ]
 
@@ -148,7 +167,7 @@ def demo(
 ) -> None:
     """Run the whole pipeline on real digits under simulated cameras: data, pretrain, meta-train, adapt, evaluate.
 
-    Every step is an ordinary command, shown before it runs. About eight minutes on two cores, more on busy ones;
+    Every step is an ordinary command, shown before it runs. About four minutes on two cores, more on busy ones;
     with --quick less than one, and a page for people at the end.
     """
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
@@ -156,25 +175,27 @@ def demo(
     check_folder(out, overwrite=overwrite)
     if quick:
         check_extra()
-    again = {"--overwrite": overwrite}
-    flags = {"--quiet": quiet, "--verbose": verbose, "--debug": debug}
+    flags = given({"--quiet": quiet, "--verbose": verbose, "--debug": debug})
     steps = [
-        (purpose, [*arguments, *given(again)]) for purpose, arguments in (made.quick_steps() if quick else made.steps())
+        replace(step, arguments=[*step.arguments, *given({"--overwrite": overwrite})])
+        for step in (made.quick_steps() if quick else made.steps())
     ]
-    for number, (purpose, arguments) in enumerate(steps, start=1):
-        command = f"$ {shlex.join(['gformer', *arguments])}"
-        terminal.step(f"\n[{number}/{len(steps)}] {purpose}", command, "")
+    began = time.monotonic()
+    for number, step in enumerate(steps):
+        command = f"$ {shlex.join(['gformer', *step.arguments])}"
+        bar = [] if dry_run else [bar_of(steps, number, time.monotonic() - began)]
+        terminal.step("", *bar, f"[{number + 1}/{len(steps)}] {step.purpose}", command, "")
         if dry_run:
             continue
         # a process of its own, as if it had been typed; with --json, stdout is for the document at the end
-        command_line = [sys.executable, "-m", "gformer_cli", *arguments, *given(flags)]
+        command_line = [sys.executable, "-m", "gformer_cli", *step.arguments, *flags]
         done = subprocess.run(command_line, check=False, stdout=sys.stderr if json else None)
         if done.returncode:
             raise typer.Exit(done.returncode)
     files = made.of(quick=quick)
     document = {
         "dry_run": dry_run,
-        "commands": [["gformer", *arguments] for _, arguments in steps],
+        "commands": [["gformer", *step.arguments] for step in steps],
         **{name: str(path) for name, (path, _) in files.items()},
     }
     if dry_run:
@@ -185,6 +206,18 @@ def demo(
         f"\nEverything is below {out}:",
         *(f"  {path}  {what}" for path, what in files.values()),
     )
+
+
+def bar_of(steps: Sequence[Step], number: int, elapsed: float) -> str:
+    """A bar over all `steps`, before one of that number begins after `elapsed` seconds, and the time that is left.
+
+    Where those before took longer than on idle cores, so will the others.
+    """
+    behind, ahead = (sum(step.seconds for step in part) for part in (steps[:number], steps[number:]))
+    left = ahead * (elapsed / behind if behind else 1.0)
+    full = round(_BAR * behind / (behind + ahead))
+    about = f"{max(1, round(left))} s" if left < 90 else f"{round(left / 60)} min"
+    return f"{'#' * full}{'-' * (_BAR - full)} about {about} left"
 
 
 def check_folder(out: Path, *, overwrite: bool) -> None:

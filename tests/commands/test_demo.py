@@ -75,6 +75,17 @@ def test_packages_that_are_missing_are_told_before_the_first_step(
     assert not called and not (tmp_path / "out").exists()
 
 
+def test_a_bar_tells_what_is_left_of_all_steps(called: list[list[str]], gformer: Gformer, tmp_path: Path) -> None:
+    steps = [demo.Step("", [], 30), demo.Step("", [], 90), demo.Step("", [], 120)]
+    assert demo.bar_of(steps, 0, 0.0) == f"{'-' * 20} about 4 min left"
+    assert demo.bar_of(steps, 1, 30.0) == f"{'#' * 2}{'-' * 18} about 4 min left"
+    assert demo.bar_of(steps, 2, 240.0) == f"{'#' * 10}{'-' * 10} about 4 min left"  # twice as slow so far
+    assert demo.bar_of(steps, 2, 60.0).endswith(" about 60 s left")
+    out = gformer("demo", "--out", tmp_path / "out").out
+    assert [line[:20].count("#") < 20 for line in out.splitlines() if line.endswith(" left")] == [True] * 5
+    assert " left" not in gformer("demo", "--out", tmp_path / "out", "--dry-run").out
+
+
 def test_json_is_one_document_and_the_common_options_reach_every_step(
     called: list[list[str]], gformer: Gformer, tmp_path: Path
 ) -> None:
