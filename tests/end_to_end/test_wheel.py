@@ -42,8 +42,9 @@ CALLS: dict[str, list[str]] = {
     ],
     "evaluate": [f"evaluate {MODEL} --target demo/data/targets/fog --limit 64"],
     "merge": [
-        f"evaluate {MODEL} --target demo/data/targets/fog --limit 64 --shard 1/1 --out shard",
-        "merge shard --out merged",
+        f"evaluate {MODEL} --target demo/data/targets --limit 32 --methods source --shard 1/2 --out shard-1",
+        f"evaluate {MODEL} --target demo/data/targets --limit 32 --methods source --shard 2/2 --out shard-2",
+        "merge shard-1 shard-2 --out merged",
     ],
     "report": ["report demo/results/results.json --out drawn.html"],
     "compare": ["compare demo/results/results.json demo/results/results.json --report compared.html"],
