@@ -52,7 +52,7 @@ CALLS: dict[str, list[str]] = {
     "export": [f"export {MODEL} --out demo.onnx"],
     "data": ["data check demo/data/targets/fog"],
     "presets": ["presets list", "presets show quick", "presets copy quick mine.yaml"],
-    "inspect": [f"inspect {MODEL} --verify", "inspect universal"],
+    "inspect": ["inspect demo/run/model.gformer --verify", "inspect universal"],
     "diff": ["diff demo/run/model.gformer demo/run/model.gformer --exit-code"],
     "runs": ["runs demo/run"],
     "launch": [
