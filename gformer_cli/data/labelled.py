@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import Dataset
 
+from gformer_cli.allocator import give_back
 from gformer_cli.data.damage import Damage
 from gformer_cli.data.inventory import Facts, Inventory, within, write_inventory
 from gformer_cli.data.looking import Headers, Look, Pixels
@@ -178,6 +179,7 @@ def load_labelled(
     sides = split([domain.files for domain in loaded], validation_fraction, seed)
     for labelled, (train, validation) in zip(loaded, sides, strict=True):
         labelled.train, labelled.validation = train, validation
+    give_back()  # what looking took; processes that are forked off would have it, too
     return loaded, skipped
 
 
