@@ -206,8 +206,13 @@ def open_file(path: Path, wanted: Wanted = BUNDLE) -> Any:
         )
     try:
         with path.open("rb") as stream:
-            if int.from_bytes(stream.read(8), "little") > HEADER_LIMIT:
-                raise SafetensorError(f"its header would be over {HEADER_LIMIT >> 20} MiB")
+            beginning = stream.read(8)
+        if int.from_bytes(beginning, "little") > HEADER_LIMIT:
+            if beginning.startswith((b"PK", b"\x80\x02")):  # zipped or pickled, as torch saves
+                hint = "gformer import takes it in: --weights FILE."
+                raise InputError(f"not a {wanted.name}: {path} is a checkpoint", hint)
+            is_text = all(32 <= byte < 127 or byte in b"\t\r\n" for byte in beginning)
+            raise SafetensorError("it is text" if is_text else f"its header would be over {HEADER_LIMIT >> 20} MiB")
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
         raise InputError(f"not a {wanted.name}: {path} ({str(error).splitlines()[0]})", wanted.hint) from None

@@ -73,7 +73,7 @@ def evaluate(
     Example: gformer evaluate --target data/targets --fail-under gformer=0.8
     """
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
-    own.check_choice(target, source, streams, shifts=shifts, tune=tune)
+    own.check_choice(target, source, streams, shifts=shifts, tune=tune, severity=severity)
     out = pick_results(terminal, out, model, run)
     part = own.read_shard(shard, out, jobs, (fail_under, fail_harm is not None, baseline, report))
     if resume and out is None:

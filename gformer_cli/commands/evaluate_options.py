@@ -197,6 +197,7 @@ def check_choice(
     *,
     shifts: bool,
     tune: bool,
+    severity: int | None = None,
 ) -> None:
     """Raises `InputError` for options that exclude each other or lack another."""
     if not target and not shifts:
@@ -205,5 +206,7 @@ def check_choice(
         raise InputError("--shifts measures on source images, so it takes no --target", "Run the two one by one.")
     if shifts and streams:
         raise InputError("--shifts is a stream of its own, so it takes no --streams", "Leave out one of them.")
+    if shifts and severity is not None:
+        raise InputError("--shifts measures every severity, so it takes no --severity", "Leave out one of them.")
     if (tune or shifts) and not source:
         raise InputError(f"--{'tune' if tune else 'shifts'} needs the source images", "Add --source DIR.")

@@ -120,7 +120,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         metavar="FILE",
-        help="The bundle that meta-train or freeze wrote. Default: RUN/model.gformer.",
+        help="The bundle that meta-train, import or freeze wrote. Default: RUN/model.gformer.",
         show_default=False,
     ),
 ]
@@ -129,7 +129,7 @@ PredictingModel = Annotated[
     typer.Option(
         "--model",
         metavar="FILE",
-        help="The bundle that meta-train or freeze wrote, or an .onnx file of export. Default: RUN/model.gformer.",
+        help="The bundle that meta-train, import or freeze wrote, or an .onnx file. Default: RUN/model.gformer.",
         show_default=False,
     ),
 ]

@@ -21,8 +21,8 @@ Logs = Annotated[
     typer.Option(
         "--log",
         help="Record curves, settings and a few images there as well; a table beside the run's journal, such as "
-        "RUN/pretrain.csv, is always written. Repeatable. Needs pip install 'gformer[tensorboard]' or "
-        "'gformer[mlflow]'.",
+        "RUN/pretrain.csv, is always written. Repeatable. Needs pip install 'gformer\\[tensorboard]' or "
+        "'gformer\\[mlflow]'.",
         show_default=False,
     ),
 ]

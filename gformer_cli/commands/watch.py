@@ -110,7 +110,7 @@ def watch(
     audit_append: trust.AuditAppend = False,
     save_parameters: trust.SaveParameters = None,
 ) -> None:
-    """Predict what a folder holds and what comes, each image once. Needs pip install 'gformer[watch]'.
+    """Predict what a folder holds and what comes, each image once. Needs pip install 'gformer\\[watch]'.
 
     It goes on until it is stopped (Ctrl-C, SIGTERM), or idle (--until-idle).
     After any end, a kill as well, the same call with the same --out goes on where it was.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,13 +109,23 @@ def _draw_row(
 
 def _fitted(words: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: float) -> str:
     """On one line, and cut off in the middle where it is too long: names differ at their ends."""
-    words = "".join(letter if letter.isprintable() else "?" for letter in words)
+    words = plain(words)
     if font.getlength(words) <= room:
         return words
     kept = len(words)
     while kept > 2 and font.getlength(_cut(words, kept)) > room:
         kept -= max(1, kept // 16)
     return _cut(words, kept)
+
+
+def plain(words: str) -> str:
+    """In letters that the built-in font has: ASCII. Marks are left off, other letters are a question mark."""
+    letters = unicodedata.normalize("NFKD", words)
+    return "".join(
+        letter if letter.isascii() and letter.isprintable() else "?"
+        for letter in letters
+        if not unicodedata.combining(letter)
+    )
 
 
 def _cut(words: str, kept: int) -> str:

@@ -58,7 +58,10 @@ def held_by(run: RunFolder, own_backbone: str | None, device: torch.device) -> H
 def check_exchange(bundle: Path, *, overwrite: bool) -> None:
     """Raises `InputError` where a bundle would be replaced unasked, or cannot be written; touches nothing."""
     if bundle.exists() and not overwrite:
-        raise InputError(f"{bundle} is there already", "Put another generator into it with --overwrite.")
+        raise InputError(
+            f"{bundle} is there already",
+            "--overwrite makes it anew: the network stays, generator and confidences are as asked for now.",
+        )
     check_writable(bundle)
 
 

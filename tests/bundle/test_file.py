@@ -211,7 +211,10 @@ def test_what_is_no_bundle_is_refused_by_both_readers(
 
     text = tmp_path / "notes.txt"
     text.write_text("This is no bundle at all.\n" * 10)
-    assert_refused(text, "not a bundle: .*notes.txt", read)
+    assert_refused(text, r"not a bundle: .*notes.txt \(it is text\)", read)
+    for zipped in (True, False):
+        torch.save({"a": torch.zeros(2)}, tmp_path / "mine.pth", _use_new_zipfile_serialization=zipped)
+        assert_refused(tmp_path / "mine.pth", "not a bundle: .*mine.pth is a checkpoint", read)
 
     empty = tmp_path / "empty.gformer"
     empty.touch()

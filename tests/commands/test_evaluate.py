@@ -232,6 +232,7 @@ def test_streams_are_joined_and_images_come_as_they_arrived(evaluate: Evaluate, 
         (("--streams", "batch-sizes+label-shift"), "unknown stream: 'batch-sizes+label-shift'"),
         (("--arrival", "times.csv"), "--arrival is for streams in the order of arrival"),
         (("--streams", "arrival", "--arrival", "none.csv"), "no such table: none.csv"),
+        (("--severity", "3"), "no images of severity 3"),
     ],
 )
 def test_a_stream_that_is_none_is_told(evaluate: Evaluate, options: tuple[str, ...], told: str) -> None:
@@ -374,6 +375,11 @@ def test_strict_makes_an_unreadable_image_an_error_and_resume_goes_on_once_it_is
 
 
 @pytest.mark.slow
+def test_shifts_take_no_severity(evaluate: Evaluate, data: Path) -> None:
+    done = evaluate("--shifts", "--source", data / "sources", "--severity", 3, target=None)
+    assert done.status == 2 and "--shifts measures every severity" in done.err
+
+
 def test_shifts_measure_source_images_under_every_corruption(evaluate: Evaluate, data: Path, tmp_path: Path) -> None:
     done = evaluate("--shifts", "--methods", "source", "--source", data / "sources", "--out", tmp_path, target=None)
     assert done.status == 0

@@ -7,7 +7,7 @@ from PIL import Image
 
 from gformer_cli.errors import InputError
 from gformer_cli.images import contact_sheet
-from gformer_cli.images.contact_sheet import SIDE, Row, Shown, check_sheet, draw, small, write_sheet
+from gformer_cli.images.contact_sheet import SIDE, Row, Shown, check_sheet, draw, plain, small, write_sheet
 
 
 def test_large_images_shrink_and_small_ones_keep_their_pixels() -> None:
@@ -44,6 +44,11 @@ def test_a_sheet_has_an_end_and_a_long_name_loses_its_middle(monkeypatch: pytest
     cut = contact_sheet._fitted("the-beginning-" + "x" * 500 + "-the-end.png", font, 200)
     assert cut.startswith("the-beg") and cut.endswith("end.png") and font.getlength(cut) <= 200
     assert contact_sheet._fitted("two\nlines\x1b", font, 200) == "two?lines?"
+
+
+def test_words_are_drawn_in_letters_that_the_font_has() -> None:
+    assert plain("Küche/schlüssel é") == "Kuche/schlussel e"
+    assert plain("ключ\n\u202e\ud800") == "????" + "???"
 
 
 def test_what_is_no_png_or_there_already_is_refused(tmp_path: Path) -> None:

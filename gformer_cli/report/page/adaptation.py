@@ -23,6 +23,7 @@ def adaptation_page(
     known = styles([_BEFORE, _AFTER], subject=_AFTER, reference=_BEFORE)
     drawn = figures.histograms("confidence", {_BEFORE: sample.bins_before, _AFTER: sample.bins_after}, known)
     words = "How sure the predictions are, before and after adapting. Sure is not right."
+    guarded = run.get("guard") != "off"
     pictures = [picture for target in sample.targets.values() for picture in target.pictures]
     return render(
         "adaptation.html",
@@ -30,11 +31,12 @@ def adaptation_page(
         run=run,
         versions=versions,
         styles=known,
-        sentences=_sentences(sample),
+        guarded=guarded,
+        sentences=_sentences(sample, guarded=guarded),
         classes=_classes(sample),
         changes=views.change_tables(sample.answers, sample.classes, _BEFORE, _AFTER),
         confidence=Figure(drawn, words, f"{words} The table by target has the means."),
-        targets=_targets(sample),
+        targets=_targets(sample, guarded=guarded),
         groups=[
             ("Label changed", [picture for picture in pictures if picture.changed]),
             ("Label kept", [picture for picture in pictures if not picture.changed]),
@@ -42,7 +44,7 @@ def adaptation_page(
     )
 
 
-def _sentences(sample: Sample) -> list[str]:
+def _sentences(sample: Sample, *, guarded: bool) -> list[str]:
     images = sum(target.images for target in sample.targets.values())
     changed = sum(target.changed for target in sample.targets.values())
     trust = [
@@ -55,7 +57,9 @@ def _sentences(sample: Sample) -> list[str]:
         f"{images} images were predicted in {batches} batches; adapting changed the label of {changed} of them "
         f"({percent(changed / images)} %).",
         f"Mean confidence went from {percent(trust[0])} % to {percent(trust[1])} %.",
-        f"Batches by the guard's decision: {', '.join(f'{count} {name}' for name, count in decisions.items())}.",
+        f"Batches by the guard's decision: {', '.join(f'{count} {name}' for name, count in decisions.items())}."
+        if guarded
+        else "No guard has looked at the batches: each was predicted with what was generated.",
     ]
 
 
@@ -71,16 +75,18 @@ def _classes(sample: Sample) -> views.Table:
     return views.Table("Images by predicted class", ["class", _BEFORE, _AFTER, "change"], rows)
 
 
-def _targets(sample: Sample) -> views.Table:
+def _targets(sample: Sample, *, guarded: bool) -> views.Table:
     rows = [
         [
             views.name(name),
             *(views.number(float(count), "{:.0f}".format) for count in (found.batches, found.images, found.changed)),
             views.number(found.confidence_before / found.images, percent),
             views.number(found.confidence_after / found.images, percent),
-            *(views.number(float(found.decisions[decision]), "{:.0f}".format) for decision in COLOURS),
+            *(views.number(float(found.decisions[decision]), "{:.0f}".format) for decision in COLOURS if guarded),
         ]
         for name, found in sample.targets.items()
     ]
     columns = ["target", "batches", "images", "labels changed", "confidence before, %", "confidence after, %"]
+    if not guarded:
+        return views.Table("By target", columns, rows)
     return views.Table("By target; the last columns count batches by the guard's decision", [*columns, *COLOURS], rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gformer_cli.console import percent
@@ -107,7 +107,7 @@ def _better(summary: Summary) -> list[str]:
 
 def _elsewhere(document: Document, subject: str, setting: tuple[str, int]) -> list[str]:
     worse: list[str] = []
-    harm: dict[str, list[tuple[float, str]]] = {}
+    harm: dict[bool, dict[str, list[tuple[float, str]]]] = {True: {}, False: {}}
     for stream, size in document.settings:
         found = document.methods((stream, size)).get(subject)
         if (stream, size) == setting or found is None or found.to_source is None:
@@ -117,13 +117,16 @@ def _elsewhere(document: Document, subject: str, setting: tuple[str, int]) -> li
             worse.append(f"{place} ({interval(found.to_source)} points)")
         elif found.harm > BEARABLE:
             told = f"{place} ({100 * found.harm:.1f} points on {found.worst_target})"
-            harm.setdefault(stream, []).append((found.harm, told))
-    # of a stream with several batch sizes the worst
-    most = [
+            harm[round(100 * found.to_source.mean, 1) > 0.0].setdefault(stream, []).append((found.harm, told))
+    found_worse = [f"Worse than the model as trained, on average, on {', '.join(worse)}."] if worse else []
+    bought = [f"A gain on average, but harm to one target, on {', '.join(_most(harm[True]))}."]
+    vain = [f"No gain on average, and harm to one target, on {', '.join(_most(harm[False]))}."]
+    return [*found_worse, *(bought if harm[True] else []), *(vain if harm[False] else [])]
+
+
+def _most(harm: Mapping[str, list[tuple[float, str]]]) -> list[str]:
+    """The worst place of each stream, of which there may be several batch sizes."""
+    return [
         max(places)[1] + (f" and {len(places) - 1} other size{'s' if len(places) > 2 else ''}" if places[1:] else "")
         for places in harm.values()
-    ]
-    return [
-        *([f"Worse than the model as trained, on average, on {', '.join(worse)}."] if worse else []),
-        *([f"Worth it on average, but with harm to one target, on {', '.join(most)}."] if most else []),
     ]

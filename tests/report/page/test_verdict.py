@@ -74,8 +74,15 @@ def test_other_streams_are_watched(document: MakeDocument) -> None:
     both = replace(good, summaries=[*good.summaries, *bad.summaries, *mixed.summaries])
     assert judge(both).warnings == [
         "Worse than the model as trained, on average, on mixed in batches of 10 (-20.0 [-20.0, -20.0] points).",
-        "Worth it on average, but with harm to one target, on dynamic in batches of 10 (10.0 points on night).",
+        "A gain on average, but harm to one target, on dynamic in batches of 10 (10.0 points on night).",
     ]
+
+
+def test_a_loss_on_average_is_not_called_a_gain(document: MakeDocument) -> None:
+    good = document(right=by_method(source=5, bn=5, gformer=8))
+    even = document(streams=("dynamic",), right=by_method(source=5, bn=5, gformer={"fog": 6, "night": 4}))
+    (told,) = judge(replace(good, summaries=[*good.summaries, *even.summaries])).warnings
+    assert told == ("No gain on average, and harm to one target, on dynamic in batches of 10 (10.0 points on night).")
 
 
 def test_of_several_batch_sizes_the_worst_is_named(document: MakeDocument) -> None:
