@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from gformer_cli.console import percent, table
+from gformer_cli.console import amount, percent, table
 from gformer_cli.data.corruptions import CORRUPTIONS
 from gformer_cli.data.streams import PLAIN
 from gformer_cli.evaluate.harm import COLUMNS, Harm, by_cell, in_words
@@ -60,7 +60,9 @@ def harm_tables(found: Sequence[Harm], *, every_cell: bool = False) -> list[Tabl
         ]
         for h in found
     ]
-    title = f"Lost to source over {len(found[0].cells)} cells (target x stream x batch size), in points"
+    title = (
+        f"Lost to source over {amount(len(found[0].cells), 'cell', 'cells')} (target x stream x batch size), in points"
+    )
     made = [table(title, COLUMNS, rows, numbers_from=2)]
     if every_cell:
         made.append(_every_cell(found))

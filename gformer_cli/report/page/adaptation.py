@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gformer_cli.adapt.sample import Sample
-from gformer_cli.console import percent
+from gformer_cli.console import amount, percent
 from gformer_cli.report.page import figures, views
 from gformer_cli.report.page.figures import Figure
 from gformer_cli.report.page.guarding import COLOURS
@@ -54,7 +54,8 @@ def _sentences(sample: Sample, *, guarded: bool) -> list[str]:
     decisions = {name: sum(target.decisions[name] for target in sample.targets.values()) for name in COLOURS}
     batches = sum(target.batches for target in sample.targets.values())
     return [
-        f"{images} images were predicted in {batches} batches; adapting changed the label of {changed} of them "
+        f"{amount(images, 'image was', 'images were')} predicted in {amount(batches, 'batch', 'batches')}; "
+        f"adapting changed the label of {changed} of them "
         f"({percent(changed / images)} %).",
         f"Mean confidence went from {percent(trust[0])} % to {percent(trust[1])} %.",
         f"Batches by the guard's decision: {', '.join(f'{count} {name}' for name, count in decisions.items())}."

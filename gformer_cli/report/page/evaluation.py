@@ -115,7 +115,7 @@ def _along(document: Document, setting: tuple[str, int], known: dict[str, Style]
         for method in known
     }
     drawn = figures.along_streams(f"stream-{setting[0]}", curves, targets, known, reference=REFERENCE)
-    words = f"Stream {setting[0]}: accuracy along the images of each target, in their order of arrival.{_beside(known)}"
+    words = f"Stream {setting[0]}: accuracy along each target, in the order of the stream.{_beside(known)}"
     return Figure(drawn, words, f"{words} Methods that collapse fall from left to right.", wide=True)
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gformer_cli.console import percent
+from gformer_cli.console import amount, percent
 from gformer_cli.evaluate.harm import COLUMNS, Harm, by_cell, in_words
 from gformer_cli.evaluate.results import REFERENCE, Difference, Summary
 from gformer_cli.report.table import interval, lost, points
@@ -101,7 +101,7 @@ def harm_tables(found: Sequence[Harm]) -> list[Table]:
         ]
         for place, losses in by_cell(found).items()
     ]
-    count = f"{len(every)} cells (target, stream, batch size)"
+    count = f"{amount(len(every), 'cell', 'cells')} (target, stream, batch size)"
     return [
         Table(f"Lost to source in points, over {count}", COLUMNS, rows),
         Table(f"Lost to source in points, each of {count}", ["cell", *[h.method for h in found]], every),
