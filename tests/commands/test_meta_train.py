@@ -343,7 +343,7 @@ def test_resume_after_an_interruption_equals_an_uninterrupted_run(
 ) -> None:
     import shutil
 
-    options = ["--steps", 5, "--set", "meta_train.validate_every=2"]
+    options = ["--steps", 5, "--set", "meta_train.validate_every=2", "--set", "meta_train.constant=true"]
     whole = shutil.copytree(finished_pretrain, tmp_path / "whole")
     assert meta_train(whole, *options).status == 0
     stop_after("meta-train", steps)

@@ -84,6 +84,7 @@ def test_meta_train_tells_its_curves_and_shows_adapted_images(
 
     place = uri("runs")
     small = ["--steps", "2", "--set", "meta_train.validate_every=1", "--set", "meta_train.guard_batches=0"]
+    small += ["--set", "meta_train.constant=true"]
     done = gformer("meta-train", "--source", data / "sources", "--run", pretrained, "--start", "none", *small, *LOGS)
     assert done.status == 0, done.err
     run, told = of_mlflow(place)

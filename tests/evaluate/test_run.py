@@ -374,6 +374,7 @@ def test_memory_is_flat_over_ten_thousand_batches(
     class Forgetful:
         reads_source = False
         ask_once = False
+        share = None
         batches = 0
 
         def reset(self) -> None: ...
