@@ -461,6 +461,7 @@ def test_fail_harm_judges_the_worst_target(
     )
 
 
+@pytest.mark.slow
 def test_a_baseline_shows_what_changed(evaluate: Evaluate, results: Any, results_file: Path) -> None:
     same = evaluate("--baseline", results_file)
     assert same.status == 0

@@ -123,6 +123,7 @@ def without_heif(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(formats, "FORMATS", tuple(name for name in formats.FORMATS if name != "HEIF"))
 
 
+@pytest.mark.slow
 def test_images_of_any_suffix_are_read_and_the_rest_is_named(
     adapt: Gformer, gformer: Gformer, bundle: Path, mixed: Path, tmp_path: Path
 ) -> None:
@@ -177,6 +178,7 @@ def test_training_names_what_it_leaves_aside(
     assert gformer("meta-train", *arguments).json["left_aside"] == ASIDE
 
 
+@pytest.mark.slow
 def test_an_empty_domain_folder_is_a_warning(
     adapt: Gformer, gformer: Gformer, bundle: Path, own_data: Path, preset: Path, tmp_path: Path
 ) -> None:

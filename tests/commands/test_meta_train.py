@@ -86,6 +86,7 @@ def test_the_same_command_gives_the_same_bundle(
     assert (pretrained / "model.gformer").read_bytes() == plain_bundle
 
 
+@pytest.mark.slow
 def test_json_agrees_with_the_bundle_and_the_log(meta_train: MetaTrain, pretrained: Path, read_log: ReadLog) -> None:
     document = meta_train(pretrained, "--json", "--set", "meta_train.constant=true").json
     header, log = read_header(pretrained / "model.gformer"), read_log(pretrained / "meta-train.jsonl")
@@ -220,6 +221,7 @@ def test_a_constant_generator_holds_one_residual_per_parameter(meta_train: MetaT
     assert document["generator_parameters"] == sum(t.numel() for t in source.trainable()) + len(source.gammas)
 
 
+@pytest.mark.slow
 def test_a_preset_changes_its_own_sections_only(meta_train: MetaTrain, pretrained: Path, tmp_path: Path) -> None:
     preset = tmp_path / "other.yaml"
     preset.write_text("backbone: {name: resnet50}\nseed: 9\nmeta_train: {steps: 1}\nshifts: {strength: 0.5}\n")
@@ -331,6 +333,7 @@ def test_a_finished_bundle_is_not_replaced_unasked(meta_train: MetaTrain, pretra
     assert len((pretrained / "meta-train.jsonl").read_text().splitlines()) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [3, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (1, 5, 7))])
 def test_resume_after_an_interruption_equals_an_uninterrupted_run(
     meta_train: MetaTrain,

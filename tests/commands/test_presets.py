@@ -67,6 +67,7 @@ def test_every_preset_trains_until_validation_stops_rising(name: str) -> None:
     assert 2 * options.patience * options.validate_every <= longest_hold(options.steps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", preset_files.preset_names())
 def test_every_preset_works_in_a_dry_run(gformer: Gformer, data: Path, tmp_path: Path, name: str) -> None:
     small = "data.image_size=32"  # pixels: the network is tried at the size of the images

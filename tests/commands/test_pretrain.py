@@ -127,6 +127,7 @@ def test_the_shown_accuracy_is_that_of_the_log(
         assert document["validation_accuracy"][label] == max(line["validation_accuracy"] for line in lines)
 
 
+@pytest.mark.slow
 def test_quiet_and_verbose(pretrain: Pretrain, tmp_path: Path) -> None:
     assert pretrain(tmp_path / "quiet", "--quiet").err == ""
     assert "jitter: 0.2" in pretrain(tmp_path / "verbose", "--verbose").err

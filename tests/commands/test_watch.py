@@ -82,6 +82,7 @@ def test_move_to_makes_its_folder(watch: Watch, incoming: Path, tmp_path: Path) 
     assert list(incoming.rglob("*.png")) == []
 
 
+@pytest.mark.slow
 def test_probabilities_batch_size_context_and_temperature_have_their_effect(
     watch: Watch, tmp_path: Path, read_csv: Callable[[Path], list[dict[str, str]]]
 ) -> None:

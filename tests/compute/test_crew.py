@@ -61,6 +61,7 @@ def processes() -> Iterator[Processes[Scales]]:
         yield crew
 
 
+@pytest.mark.slow
 def test_a_crew_of_processes_does_what_one_alone_does(processes: Processes[Scales]) -> None:
     weights = [(torch.full((3,), float(n)),) for n in range(7)]
     crews: list[Crew[Scales]] = [Alone(Scales(None, 2.0)), processes]

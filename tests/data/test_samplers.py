@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from gformer_cli.data.samplers import EndlessShuffle, shares
 
 
+@pytest.mark.slow
 @given(count=st.integers(1, 20), seed=st.integers(0, 1000))
 def test_every_round_holds_each_item_once(count: int, seed: int) -> None:
     items = [10 * number for number in range(count)]

@@ -161,6 +161,7 @@ def vit() -> nn.Module:
     return timm.create_model("vit_tiny_patch16_224", num_classes=3, **options)  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "generator"),
     [

@@ -239,6 +239,7 @@ def test_what_a_config_says_of_code_files_types_and_answers_is_not_followed() ->
     assert not {"auto_map", "quantization_config"} & hostile.config.to_dict().keys()  # type: ignore[union-attr, operator]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "changes", "what"),
     [

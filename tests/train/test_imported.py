@@ -103,6 +103,7 @@ def test_one_source_domain_is_enough(domains: list[Domain], imported: RunFolder,
     assert not imported.source().leave_one_domain_out
 
 
+@pytest.mark.slow
 def test_copies_are_fine_tuned_without_each_domain(
     domains: list[Domain], imported: RunFolder, settings: Settings
 ) -> None:
@@ -187,6 +188,7 @@ def test_other_images_are_fine_for_a_new_generator(
     assert list(imported.source().domains) == ["green", "red"]
 
 
+@pytest.mark.slow
 def test_the_same_call_gives_the_same_bundle(domains: list[Domain], imported: RunFolder, settings: Settings) -> None:
     meta_train(domains, settings, imported, device=CPU, workers=0)
     first = imported.bundle.read_bytes()
@@ -252,6 +254,7 @@ def test_the_models_answers_stand_in_for_labels(domains: list[Domain], imported:
     assert imported.source().domains["blue"] == {name: labels.count(name) for name in CLASSES}
 
 
+@pytest.mark.slow
 def test_what_was_begun_is_not_begun_again_unasked(
     domains: list[Domain], imported: RunFolder, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,6 +66,7 @@ def test_no_episode_uses_a_model_that_knows_its_domain(
     assert len(used) > 6  # training and validation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("accuracies", "best"),  # the first look is at the untrained generator
     [([0.0, 0.1, 0.8, 0.3], 2), ([0.0, 0.4, 0.4, 0.5], 3), ([0.9, 0.1, 0.8, 0.3], 0)],
@@ -138,6 +139,7 @@ def test_the_bundle_is_the_same_to_the_bit_however_many_processes_share_the_epis
     assert not runs[2].checkpoints.exists()
 
 
+@pytest.mark.slow
 def test_when_one_training_fails_the_other_ends_and_the_reason_is_told(
     domains: list[Domain], run: RunFolder, tiny: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

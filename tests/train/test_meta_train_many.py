@@ -179,6 +179,7 @@ def test_a_start_that_no_training_beats_is_kept_and_that_is_told(
     assert read_card(out).start == file_hash(start)
 
 
+@pytest.mark.slow
 def test_a_start_of_other_shapes_is_refused(runs: Runs, few: Settings, tmp_path: Path) -> None:
     train(runs[:1], few, tmp_path / "start")
     wider = resolve(base=few, assignments=["generator.width=16", f"meta_train.start={tmp_path / 'start'}"])
@@ -186,6 +187,7 @@ def test_a_start_of_other_shapes_is_refused(runs: Runs, few: Settings, tmp_path:
         train(runs, wider, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_images_that_runs_share_are_read_once(
     domains: list[Domain], pretrained: Path, few: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

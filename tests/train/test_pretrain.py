@@ -125,6 +125,7 @@ def test_the_result_counts_readable_images(train: Callable[..., Any]) -> None:
     assert result.skipped == []
 
 
+@pytest.mark.slow
 def test_more_training_lowers_the_loss(train: Callable[..., Any], tmp_path: Path) -> None:
     from statistics import median
 

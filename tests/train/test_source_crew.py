@@ -24,6 +24,7 @@ CPU = torch.device("cpu")
 LABELS = ["all", "without-blue", "without-green", "without-red"]
 
 
+@pytest.mark.slow
 def test_the_models_are_the_same_to_the_bit_however_many_processes_train_them(
     domains: list[Domain], tiny: Settings, tmp_path: Path
 ) -> None:
@@ -67,6 +68,7 @@ class Begun(Silent):
         self.begun.append((label, total, done))
 
 
+@pytest.mark.slow
 def test_a_run_that_one_process_began_is_finished_by_two(
     domains: list[Domain], tiny: Settings, pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,7 @@ def as_file(tensors: State) -> WeightsFile:
     return WeightsFile(tensors, None, (), None, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "old"])
 @pytest.mark.parametrize("script", ECOSYSTEMS)
 def test_every_tensor_is_the_owners_to_the_bit(tmp_path: Path, owned: nn.Module, script: str, zipped: bool) -> None:

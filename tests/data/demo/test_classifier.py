@@ -15,6 +15,7 @@ from gformer_cli.data.demo import digit_cameras
 from gformer_cli.data.demo.classifier import CLASSES, TRANSFORM, WEIGHTS, write_classifier
 
 
+@pytest.mark.slow
 def test_the_classifier_reads_the_digits_of_its_cameras(tmp_path: Path) -> None:
     write_classifier(tmp_path)
     network = shufflenet_v2_x0_5(num_classes=10)

@@ -245,6 +245,7 @@ def test_an_audit_log_adds_what_the_guard_decided(document: MakeDocument, look: 
     assert "This log is of another bundle than the results." in other.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("streams", "targets"),
     [(("stationary", "batch-sizes"), 1), pytest.param(tuple(STREAMS), 6, marks=pytest.mark.slow)],
