@@ -19,6 +19,7 @@ from gformer_cli.data.streams import arrival_order
 from gformer_cli.errors import WorkError
 from gformer_cli.export.model import GraphModel
 from gformer_cli.folders.domains import Domain, ImageFiles
+from gformer_cli.folders.image_files import in_order_of
 from gformer_cli.folders.targets import check_batch_size
 from gformer_cli.guard.rule import DECISIONS, GENERATED, Guard, Verdict
 from gformer_cli.images.preprocessing import Preprocessing, Skipped, read_batches
@@ -147,5 +148,4 @@ def _told(outcome: Outcome, classes: list[str], *, probabilities: bool) -> tuple
 def _ordered(domain: Domain, order: str, seed: int) -> ImageFiles:
     if order == "shuffle":
         return arrival_order(domain, seed)
-    names = [*domain.files.names()]
-    return domain.files.at(sorted(range(len(names)), key=names.__getitem__))
+    return domain.files.at(in_order_of(domain.files.names()))

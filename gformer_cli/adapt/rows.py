@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from gformer_cli.errors import WorkError
-from gformer_cli.folders.image_files import Texts
+from gformer_cli.folders.image_files import Texts, in_order_of
 from gformer_cli.guard.rule import GENERATED
 
 
@@ -80,8 +80,7 @@ class Rows:
 
     def end_target(self) -> None:
         """Put the rows since the last call in the order of their names."""
-        names = [*self._names]
-        self._positions.extend(self._starts[number] for number in sorted(range(len(names)), key=names.__getitem__))
+        self._positions.extend(self._starts[number] for number in in_order_of(self._names))
         self._names, self._starts = Texts(), array("q")
         try:
             self._file.flush()

@@ -16,6 +16,7 @@ from itertools import chain
 from gformer_cli.data.corruptions import CORRUPTIONS, SEVERITIES
 from gformer_cli.data.orders import ORDERS, Item, Ordering, changed_at
 from gformer_cli.folders.domains import Domain, ImageFiles
+from gformer_cli.folders.image_files import in_order_of
 from gformer_cli.seeding import derive_seed
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 64, 128)
@@ -226,8 +227,7 @@ def arrival_order(domain: Domain, seed: int) -> ImageFiles:
 
     The order depends on file names alone, not on class folders: relabelling an image moves no batch.
     """
-    names = [file.name for file in domain.files]
-    order = sorted(range(len(names)), key=names.__getitem__)
+    order = in_order_of(file.name for file in domain.files)
     random.Random(derive_seed(seed, "stationary", domain.name)).shuffle(order)
     return domain.files.at(order)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gformer_cli.errors import InputError
 from gformer_cli.folders.image_files import Domain, ImageFile, ImageFiles, Part
-from gformer_cli.folders.nesting import Known, known_name, nfc
+from gformer_cli.folders.nesting import Known, known_name
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -94,8 +94,7 @@ def _domains(path: Path, array: _Header, labels: npt.NDArray[Any], known: Known)
     repeated = each > 0 and count == each * SEVERITIES and (labels.reshape(SEVERITIES, each) == labels[:each]).all()
     head = f"P6 {width} {height} 255\n".encode()
     size = height * width * 3
-    mapped = {nfc(folder): label for folder, label in known.class_map.items()}
-    names = {number: known_name(mapped.get(str(number), str(number)), known.classes) for number in {*labels.tolist()}}
+    names = {number: known.class_of(str(number)) for number in {*labels.tolist()}}
     found = []
     for severity in range(1, SEVERITIES + 1) if repeated else [None]:
         first, last = (0, count) if severity is None else ((severity - 1) * each, severity * each)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gformer_cli.errors import InputError
 from gformer_cli.folders.image_files import Aside, Domain, ImageFile, ImageFiles
-from gformer_cli.folders.nesting import Known, known_name, nfc
+from gformer_cli.folders.nesting import Known, known_name
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 _SPLITS = {TRAIN: TRAIN, VALIDATION: VALIDATION, "val": VALIDATION, TEST: TEST, "": ""}
@@ -87,6 +87,5 @@ class Gathering:
 
     def _label(self, text: str) -> str:
         if text not in self._labels:  # looked up once for the many images of a class
-            mapped = {nfc(folder): label for folder, label in self.known.class_map.items()}
-            self._labels[text] = known_name(mapped.get(nfc(text), text), self.known.classes)
+            self._labels[text] = self.known.class_of(text)
         return self._labels[text]

@@ -55,6 +55,12 @@ class ImageFile(NamedTuple):
         return self.relative.rpartition("/")[2]
 
 
+def in_order_of(names: Iterable[str]) -> list[int]:
+    """The positions of `names`, in the order of the alphabet."""
+    held = [*names]
+    return sorted(range(len(held)), key=held.__getitem__)
+
+
 class Texts(Sequence[str]):
     """N texts, each in its bytes and 8 more."""
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 
 from gformer_cli.errors import InputError
@@ -70,6 +71,15 @@ class Known:
     def class_folders(self) -> set[str]:
         """Names of folders that are classes, in composed spelling."""
         return {nfc(name) for name in (*self.classes, *self.class_map)}
+
+    @cached_property
+    def mapped(self) -> dict[str, str]:
+        """`class_map` by composed spelling."""
+        return {nfc(folder): label for folder, label in self.class_map.items()}
+
+    def class_of(self, folder: str) -> str:
+        """The class that a folder, or what stands for one, is of; see `known_name`."""
+        return known_name(self.mapped.get(nfc(folder), folder), self.classes)
 
 
 def nfc(name: str) -> str:

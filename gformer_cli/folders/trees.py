@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -84,14 +85,14 @@ def domains_of(listing: Listing, layout: Layout, unlabelled: bool, known: Known,
 
 
 def _severities(listing: Listing, known: Known) -> list[Domain]:
+    places = dict.fromkeys(tuple(name.split("/", 2)[:2]) for name in listing.images)
+    if not all(map(has_severity, places)) or any(name.count("/") < 3 for name in listing.images):
+        raise InputError(
+            f"the images of {listing.folder} do not all lie at DIR/corruption/severity/class/image",
+            "Severities are 1 to 5. Name another --layout.",
+        )
     found = []
-    for place in dict.fromkeys(tuple(name.split("/", 2)[:2]) for name in listing.images):
-        if not has_severity(place) or any(name.count("/") < 3 for name in listing.images):
-            raise InputError(
-                f"the images of {listing.folder} do not all lie at DIR/corruption/severity/class/image",
-                "Severities are 1 to 5. Name another --layout.",
-            )
-        corruption, severity = place
+    for corruption, severity in places:
         name, root = f"{corruption}-{severity}", listing.folder / corruption / severity
         own = _domain(name, root, f"{corruption}/{severity}/", listing, known)
         found.append(replace(own, severity=int(severity)))
@@ -100,28 +101,27 @@ def _severities(listing: Listing, known: Known) -> list[Domain]:
 
 def _domain(name: str, root: Path, prefix: str, listing: Listing, known: Known) -> Domain:
     """The domain of every image whose path begins with `prefix`."""
-    mapped = {nfc(folder): label for folder, label in known.class_map.items()}
     classes: dict[str, str] = {}
     labels: dict[str, str] = {}
     for path in listing.folders:
         below = path.removeprefix(prefix)
         if not path.startswith(prefix) or "/" in below:
             continue
-        if nfc(below) in mapped:  # several folders may be of one class
-            labels[below] = known_name(mapped[nfc(below)], known.classes)
+        label = labels[below] = known.class_of(below)
+        if nfc(below) in known.mapped:  # several folders may be of one class
             continue
-        label = known_name(below, known.classes)
         if label in classes:
             raise InputError(
                 f"{root} has two class folders called {label!r}, spelled {classes[label]!a} and {below!a}",
                 "They look the same and are one class: move the images into one of them.",
             )
         classes[label] = below
-        labels[below] = label
+    images = listing.images
+    first = bisect_left(images, prefix)  # they are sorted, so those of a domain stand together
+    end = bisect_left(images, True, lo=first, key=lambda image: not image.startswith(prefix))
     files = ImageFiles(
-        ImageFile(listing.folder, image, labels[image.removeprefix(prefix).split("/", 1)[0]])
-        for image in listing.images
-        if image.startswith(prefix)
+        ImageFile(listing.folder, images[place], labels[images[place].removeprefix(prefix).split("/", 1)[0]])
+        for place in range(first, end)
     )
     return Domain(known_name(name, known.domains), root, files, tuple(sorted({*labels.values()})))
 
