@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gformer_cli.commands import options
-from gformer_cli.commands.found import find_images, known_of
+from gformer_cli.commands.found import SOURCE_SPLITS, find_images, known_of
 from gformer_cli.commands.locations import pick_graph, pick_model
 from gformer_cli.console import Terminal, table
 from gformer_cli.errors import InputError
@@ -161,7 +161,8 @@ def _images(
 
     if folder is None:
         return made_images(bundle, count, any_size=any_size), None
-    found = find_images(terminal, [folder], Layout.auto, unlabelled=not int8, known=known_of(bundle.header))
+    known = known_of(bundle.header)
+    found = find_images(terminal, [folder], Layout.auto, unlabelled=not int8, known=known, splits=SOURCE_SPLITS)
     workers = pick_workers(None)
     labelled = read_labelled(bundle, found.domains, workers, any_size=any_size) if int8 else None
     return read_some(bundle, found.domains, count, workers, any_size=any_size), labelled

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gformer_cli.commands.found import find_images
+from gformer_cli.commands.found import SOURCE_SPLITS, find_images
 from gformer_cli.compute.threads import Cores
 from gformer_cli.console import Terminal
 from gformer_cli.errors import InputError
@@ -76,7 +76,7 @@ class Measured:
 def find(terminal: Terminal, asked: Asked, known: Known) -> Images:
     """The images in the folders. Raises `InputError`, also where there is nothing to expect an accuracy on."""
     found = Images(
-        _find(terminal, asked.source, known, asked, unlabelled=True),
+        _find(terminal, asked.source, known, asked, unlabelled=True, splits=SOURCE_SPLITS),
         _find(terminal, asked.check, known, asked, unlabelled=False),
     )
     if asked.expect is not None and not found.measured:
@@ -84,10 +84,20 @@ def find(terminal: Terminal, asked: Asked, known: Known) -> Images:
     return found
 
 
-def _find(terminal: Terminal, folders: Sequence[Path], known: Known, asked: Asked, *, unlabelled: bool) -> Found:
+def _find(
+    terminal: Terminal,
+    folders: Sequence[Path],
+    known: Known,
+    asked: Asked,
+    *,
+    unlabelled: bool,
+    splits: Sequence[str] = (),
+) -> Found:
     if not folders:
         return Found()
-    found = find_images(terminal, folders, asked.layout, strict=asked.strict, unlabelled=unlabelled, known=known)
+    found = find_images(
+        terminal, folders, asked.layout, strict=asked.strict, unlabelled=unlabelled, known=known, splits=splits
+    )
     check_known_classes(found.domains, list(known.classes))
     return found
 

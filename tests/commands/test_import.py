@@ -327,6 +327,16 @@ def test_dry_run_touches_nothing(owner: Owner, gformer: Gformer, tmp_path: Path)
     assert not (tmp_path / "run").exists()
 
 
+def test_of_a_table_the_images_of_other_splits_are_no_sources(owner: Owner, gformer: Gformer, tmp_path: Path) -> None:
+    rows = [
+        f"{path},{('train', 'test')[number % 2]}" for number, path in enumerate(sorted(owner.images.rglob("*.png")))
+    ]
+    table = tmp_path / "plant.csv"
+    table.write_text("\n".join(["path,split", *rows]))
+    done = gformer("import", *owner.options(), "--out", tmp_path / "run", "--source", table, "--dry-run")
+    assert done.status == 0 and "12 images are left out: of another split than train and validation" in done.err
+
+
 def test_dry_run_downloads_nothing(gformer: Gformer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gformer_cli.weights.published.Published.load", lambda _: pytest.fail("downloaded"))
     done = gformer("import", "--backbone", "resnet18", "--weights", "default", "--out", tmp_path / "run", "--dry-run")
