@@ -40,8 +40,8 @@ Targets = Annotated[
         "--target",
         metavar="DIR",
         help="Images of one unseen condition (a flat folder or class folders, whose names are not read), or a "
-        "root of such domains; a table (.csv, .parquet) or shards ('NAME-{000..127}.tar'); - reads a list of files "
-        "from stdin, one a line. Repeatable.",
+        "root of such domains; a table (.csv, .parquet), a list (.txt) or shards ('NAME-{000..127}.tar'); - reads a "
+        "list of files from stdin, one a line. Repeatable.",
         show_default=False,
     ),
 ]

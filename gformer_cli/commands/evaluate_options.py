@@ -20,8 +20,8 @@ Targets = Annotated[
     typer.Option(
         "--target",
         metavar="DIR",
-        help="Labelled images of unseen conditions: a domain, a root of domains, a table (.csv, .parquet) or shards "
-        "('NAME-{000..127}.tar'). Repeatable.",
+        help="Labelled images of unseen conditions: a domain, a root of domains, a table (.csv, .parquet), a list "
+        "(.txt) or shards ('NAME-{000..127}.tar'). Repeatable.",
         show_default=False,
     ),
 ]

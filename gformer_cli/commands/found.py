@@ -38,18 +38,21 @@ def find_images(
 ) -> Found:
     """`data.folders.find_images`, and a line on stderr for whatever a user might miss.
 
-    With `strict`, also raises `InputError` for an image in a format that is not read and for a folder that was not
-    looked into.
+    With `strict`, also raises `InputError` for an image in a format that is not read, a folder that was not looked into
+    and a file that is listed and not there.
     """
     found = find(folders, layout, unlabelled=unlabelled, known=known, splits=splits, severity=severity)
     if strict:
-        check_all_read(found.aside, found.unseen)
+        check_all_read(found.aside, found.unseen, found.missing)
     if found.empty:
         terminal.warning("folders without images, which are passed over:")
         terminal.listed([str(folder) for folder in found.empty])
     if found.unseen:
         terminal.warning("folders that were not looked into:")
         terminal.listed([f"{shortened(str(path))}: {reason}" for path, reason in found.unseen])
+    if found.missing:
+        terminal.warning(f"{amount(len(found.missing), 'file that is', 'files that are')} listed and not there:")
+        terminal.listed([str(path) for path in found.missing])
     _tell_aside(terminal, found)
     if found.left_out:
         one = "image is" if found.left_out == 1 else "images are"

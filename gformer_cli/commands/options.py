@@ -102,7 +102,7 @@ Source = Annotated[
         "--source",
         metavar="DIR",
         help="Labelled images: a domain (DIR/class/image), a root of domains (DIR/domain/class/image), a table (.csv, "
-        ".parquet) or shards ('NAME-{000..127}.tar'). Repeatable.",
+        ".parquet), a list (.txt) or shards ('NAME-{000..127}.tar'). Repeatable.",
         show_default=False,
     ),
 ]

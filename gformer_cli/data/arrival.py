@@ -11,7 +11,7 @@ from gformer_cli.data.inventory import within
 from gformer_cli.data.orders import Item
 from gformer_cli.errors import InputError
 from gformer_cli.folders.domains import Domain
-from gformer_cli.folders.tables import TABLES, read_rows
+from gformer_cli.folders.tables import TABLES, check_column, header_of, read_rows
 
 COLUMNS = ("path", "time")
 
@@ -35,6 +35,7 @@ def read_arrivals(path: Path, domains: Iterable[Domain]) -> Arrivals:
     """
     if path.suffix.lower() not in TABLES or not path.is_file():
         raise InputError(f"no such table: {path}", "It must be a .csv or .parquet file with the columns path and time.")
+    check_column(path, "path", header_of(path), "Columns that are read: path and time.")
     told: dict[str, float] = {}
     for number, (place, row) in enumerate(read_rows(path, COLUMNS)):
         if row["path"] in told:

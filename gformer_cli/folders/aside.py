@@ -21,8 +21,11 @@ def describe_aside(counts: Mapping[str, int], unread: Iterable[str] = ()) -> str
     return f"{told}; there are images among them, in formats that are not read: {formats}" if formats else told
 
 
-def check_all_read(aside: Iterable[Aside], unseen: Iterable[tuple[Path, str]] = ()) -> None:
-    """Raises `InputError` for an image in a format that is not read, and for a folder that was not looked into."""
+def check_all_read(
+    aside: Iterable[Aside], unseen: Iterable[tuple[Path, str]] = (), missing: Iterable[Path] = ()
+) -> None:
+    """Raises `InputError` for an image in a format that is not read, for a folder that was not looked into, and for a
+    file that is listed and not there."""
     for file in aside:
         if file.unread:
             raise InputError(
@@ -31,6 +34,8 @@ def check_all_read(aside: Iterable[Aside], unseen: Iterable[tuple[Path, str]] = 
             )
     for path, reason in unseen:
         raise InputError(f"not looked into: {shortened(str(path))}: {reason}", "Move it away, or run without --strict.")
+    for path in missing:
+        raise InputError(f"no such file: {shortened(str(path))}", "Take it from the list, or run without --strict.")
 
 
 def shortened(text: str) -> str:

@@ -10,12 +10,14 @@ are those of the files.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gformer_cli.errors import InputError
+from gformer_cli.folders import wilds
 from gformer_cli.folders.arrays import holds_arrays, read_arrays
 from gformer_cli.folders.image_files import Aside, Domain, ImageFile, ImageFiles, Part, count_suffixes
 from gformer_cli.folders.named import check_named, gather, is_named_one_by_one
@@ -54,6 +56,8 @@ class Found:
     """Folders in the place of a domain that hold no image."""
     left_out: int = 0
     """Images of other splits than those that were asked for."""
+    missing: list[Path] = field(default_factory=list)
+    """Files that a list names and that are not there."""
 
 
 def find_images(
@@ -69,8 +73,9 @@ def find_images(
 
     `unlabelled` also admits flat folders: every image below one is taken, with no label. `known` tells which nesting is
     meant, how names are spelled, and of which class folders of other names are. In the place of a folder there may be a
-    table (`tables`) or a pattern of shards (`shards`); of both the images of `splits` are taken, or all. A folder may
-    also be one of arrays (`arrays`). With a `severity`, domains of other severities are left out.
+    table (`tables`), a list (`lists`) or a pattern of shards (`shards`); the images of `splits` are taken, or all. A
+    folder may also be one of arrays (`arrays`), or a data set that its table tells of (`wilds`). With a `severity`,
+    domains of other severities are left out. Folders of one name are told apart by the names above them.
 
     Raises `InputError` for a missing folder, one without images (where it is the only one or labels are wanted), a
     nesting that can be read two ways, two spellings of one name, and two domains of one name.
@@ -79,11 +84,15 @@ def find_images(
     known = known or Known()
     found = Found()
     for folder in folders:
-        if is_named_one_by_one(folder):
-            gathering = gather(folder, known, splits, unlabelled=unlabelled)
+        table = folder if is_named_one_by_one(folder) else None
+        if table is None and layout is Layout.auto:
+            table = wilds.table_of(folder)
+        if table is not None:
+            gathering = gather(table, known, splits, unlabelled=unlabelled)
             found.domains += gathering.domains()
             found.aside += gathering.aside
             found.left_out += gathering.left_out
+            found.missing += gathering.missing
             continue
         if holds_arrays(folder):
             found.domains += read_arrays(folder, known)
@@ -101,8 +110,20 @@ def find_images(
         found.domains = _of_severity(found.domains, severity)
     if not found.domains:
         raise InputError(f"no images below any of {len(folders)} folders", "Check the paths.")
+    found.domains = _told_apart(found.domains, folders)
     _check_distinct(found.domains)
     return found
+
+
+def _told_apart(domains: Sequence[Domain], folders: Collection[Path]) -> list[Domain]:
+    """`domains`, where `folders` of one name have the name of the folder above in front, if that tells them apart."""
+    counts = Counter(domain.name for domain in domains)
+    given = Counter(domain.name for domain in domains if domain.root in folders)
+    longer = [f"{domain.root.absolute().parent.name}-{domain.name}" for domain in domains]
+    return [
+        replace(domain, name=name) if counts[domain.name] == given[domain.name] > 1 == longer.count(name) else domain
+        for domain, name in zip(domains, longer, strict=True)
+    ]
 
 
 def _of_severity(domains: Sequence[Domain], severity: int) -> list[Domain]:
@@ -137,7 +158,7 @@ def check_folders_exist(folders: Sequence[Path]) -> None:
         if not folder.is_dir():
             raise InputError(
                 f"not a folder: {folder}",
-                "Give the folder that holds the images, a table (.csv, .parquet), or shards (.tar).",
+                "Give the folder that holds the images, a table (.csv, .parquet), a list (.txt), or shards (.tar).",
             )
         for other in folders[:number]:
             if own_name(other) == own_name(folder) and _are_one(other, folder):

@@ -1,4 +1,4 @@
-"""Images that are named one by one, in a table or in shards, gathered into domains."""
+"""Images that are named one by one, in a table, a list or shards, gathered into domains."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from gformer_cli.folders.image_files import Aside, Domain, ImageFile, ImageFiles
 from gformer_cli.folders.nesting import Known, known_name
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
-_SPLITS = {TRAIN: TRAIN, VALIDATION: VALIDATION, "val": VALIDATION, TEST: TEST, "": ""}
+OTHER = "other"
+"""Of a split that is neither learnt from nor tested on unless it is chosen."""
+_SPLITS = {TRAIN: TRAIN, VALIDATION: VALIDATION, "val": VALIDATION, TEST: TEST, OTHER: OTHER, "": ""}
 """By how they may be written."""
 
 
@@ -46,6 +48,8 @@ class Gathering:
     files: dict[str, list[ImageFile]] = field(default_factory=dict)
     """By domain."""
     aside: list[Aside] = field(default_factory=list)
+    missing: list[Path] = field(default_factory=list)
+    """Files that are named and not there, where that is no error."""
     _labels: dict[str, str] = field(default_factory=dict)
 
     def add(self, named: Named) -> None:
@@ -53,7 +57,9 @@ class Gathering:
         split = _SPLITS.get(named.split.strip().lower())
         if split is None:
             raise InputError(
-                f"{named.place}: unknown split {named.split!r}", f"It is {TRAIN}, {VALIDATION}, {TEST}, or empty."
+                f"{named.place}: unknown split {named.split!r}",
+                f"It is {TRAIN}, {VALIDATION}, {TEST}, or empty. To choose rows by what it says: "
+                f"{self.origin.partition(':')[0]}:split=={named.split}",
             )
         if split and self.splits and split not in self.splits:
             self.left_out += 1

@@ -1,75 +1,72 @@
-"""A table of image files in the place of folders: CSV or Parquet with the columns path, class, domain and split.
-
-A path is taken from the folder that the table lies in. No torch here.
-"""
+"""Rows of CSV and Parquet files. No torch here."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from gformer_cli.errors import InputError
 from gformer_cli.files import open_regular
-from gformer_cli.folders.gathering import Gathering, Named
-from gformer_cli.folders.image_files import Aside, ImageFile
-from gformer_cli.folders.sniffing import kind_of
 
 TABLES = (".csv", ".parquet")
-"""Suffixes of tables of images."""
-COLUMNS = ("path", "class", "domain", "split")
+"""Suffixes of such files."""
+Row = tuple[str, Mapping[str, str]]
+"""Its place, as an error tells it, and its values by column."""
 _AT_ONCE = 10_000
 """Rows of a Parquet file that are read together."""
 
 
-def read_table(path: Path, gathering: Gathering) -> None:
-    """Add the images that the table `path` names. Raises `InputError`, with the row, for what is wrong in it."""
-    rows = read_rows(path, COLUMNS)
-    seen: dict[str, str] = {}
-    for place, row in rows:
-        name = row["path"]
-        if not name:
-            raise InputError(f"{place}: the path is empty", "Remove the row, or name the image.")
-        if name in seen:
-            raise InputError(f"{place}: {name} was named before, in {seen[name]}", "Name each image once.")
-        seen[name] = place.rsplit(", ", 1)[-1]
-        file = path.parent / name
-        if not file.exists():
-            raise InputError(
-                f"{place}: no such file: {file}", f"Paths are taken from the folder {path.parent.resolve()}"
-            )
-        kind = kind_of(file)
-        if not kind.is_read:
-            gathering.aside.append(Aside(file, kind.unread))
-            continue
-        told = [row.get(column, "") for column in ("class", "domain", "split")]
-        gathering.add(Named(place, ImageFile(path.parent, name), *told))
+def header_of(path: Path) -> list[str]:
+    """The columns of a CSV or Parquet file. Raises `InputError` for a file that is neither."""
+    if _is_parquet(path):
+        with _parquet(path) as file:
+            return list(file.schema_arrow.names)
+    with _csv(path) as reader:
+        return list(reader.fieldnames or [])
 
 
-def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """The rows of a CSV or Parquet file, each with its place; of `columns`, the first must be there.
+def check_column(path: Path, column: str, header: Sequence[str], hint: str) -> None:
+    """Raises `InputError` for a column that is not in the header."""
+    if column not in header:
+        raise InputError(f"{path} has no column {column!r}; it has: {', '.join(filter(None, header)) or 'none'}", hint)
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    """The rows of a CSV or Parquet file; of Parquet, those of `columns` that are there are read.
 
     Raises `InputError` for what is wrong in it.
     """
-    return _parquet(path, columns) if path.suffix.lower() == ".parquet" else _csv(path, columns)
+    return _parquet_rows(path, columns) if _is_parquet(path) else _csv_rows(path)
 
 
-def _csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, str]]]:
+def _is_parquet(path: Path) -> bool:
+    return path.suffix.lower() == ".parquet"
+
+
+@contextmanager
+def _csv(path: Path) -> Iterator[csv.DictReader[str]]:
     try:
         with io.TextIOWrapper(io.FileIO(open_regular(path)), "utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            _check_columns(path, reader.fieldnames or [], columns)
-            for row in reader:
-                place = f"{path}, row {reader.line_num}"
-                if None in row or None in row.values():
-                    raise InputError(f"{place} has not as many values as the header", "Quote values that hold commas.")
-                yield place, row
+            yield csv.DictReader(file, strict=True)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"cannot read {path}: {error}", "It must be CSV in UTF-8.") from None
 
 
-def _parquet(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, str]]]:
+def _csv_rows(path: Path) -> Iterator[Row]:
+    with _csv(path) as reader:
+        for row in reader:
+            place = f"{path}, row {reader.line_num}"
+            if None in row or None in row.values():
+                raise InputError(f"{place} has not as many values as the header", "Quote values that hold commas.")
+            yield place, row
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[Any]:
     try:
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
@@ -77,21 +74,17 @@ def _parquet(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[
         raise InputError(f"{path} needs pyarrow", "Install it: pip install 'gformer[parquet]'") from None
     try:
         with ParquetFile(path) as file:
-            _check_columns(path, file.schema_arrow.names, columns)
-            columns = [name for name in columns if name in file.schema_arrow.names]
-            number = 0
-            for batch in file.iter_batches(_AT_ONCE, columns=columns):
-                for row in batch.to_pylist():
-                    number += 1
-                    texts = {name: "" if value is None else str(value) for name, value in row.items()}
-                    yield f"{path}, row {number}", texts
+            yield file
     except (OSError, ArrowException) as error:
         raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}", "It must be Parquet.") from None
 
 
-def _check_columns(path: Path, found: Sequence[str], columns: Sequence[str]) -> None:
-    if columns[0] not in found:
-        raise InputError(
-            f"{path} has no column {columns[0]!r}; it has: {', '.join(found) or 'none'}",
-            f"Columns that are read: {', '.join(columns)}.",
-        )
+def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    with _parquet(path) as file:
+        there = [name for name in columns if name in file.schema_arrow.names]
+        number = 0
+        for batch in file.iter_batches(_AT_ONCE, columns=there):
+            for row in batch.to_pylist():
+                number += 1
+                texts = {name: "" if value is None else str(value) for name, value in row.items()}
+                yield f"{path}, row {number}", texts

@@ -132,8 +132,8 @@ def test_ambiguous_nesting(pretrain: Pretrain, own_data: Path) -> None:
 
 
 def test_two_domains_of_one_name(gformer: Gformer, own_data: Path, data: Path, tmp_path: Path) -> None:
-    dawn, other = (folder / "sources" / "dawn" for folder in (data, own_data))
-    done = gformer("pretrain", "--source", dawn, "--source", other, "--out", tmp_path / "run", "--quiet")
+    dawn = data / "sources" / "dawn"
+    done = gformer("pretrain", "--source", dawn, "--source", own_data / "sources", "--out", tmp_path / "run", "--quiet")
     refused(done, "two domains are called 'dawn'", "Rename one")
 
 

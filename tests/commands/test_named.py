@@ -93,7 +93,44 @@ def test_targets_in_a_table_are_those_of_folders(
     unlabelled = make_table(data / "targets", ("path",))
     assert gformer("adapt", "--target", unlabelled, "--model", bundle, "--out", tmp_path / "u.csv").status == 0
     refused = gformer("evaluate", "--target", unlabelled, "--model", bundle)
-    assert refused.status == 2 and "no class is named" in refused.err
+    assert refused.status == 2 and "has no column 'class'; it has: path" in refused.err
+
+
+def test_columns_of_other_names_and_lists_are_those_of_folders(
+    gformer: Gformer, data: Path, bundle: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "targets"
+    folder.symlink_to(data / "targets")
+    rows, lines = ["file,kind,site"], []
+    for image in images(folder):
+        domain, label, name = image.relative_to(folder).parts
+        rows.append(f"{domain}/{label}/{name},{label},{domain}")
+        lines.append(f"{domain}/{label}/{name} {['circle', 'square', 'stripes'].index(label)}")
+    table, listed = tmp_path / "plant.csv", folder.parent / "plant_test.txt"
+    table.write_text("\n".join(rows))
+    listed.write_text("\n".join(lines))
+    accuracies = []
+    for target in (
+        folder,
+        f"{table}:path=targets/{{file}},class=kind,domain=site",
+        f"{listed}:path=targets/{{path}}",
+    ):
+        measured = gformer("evaluate", "--target", target, "--model", bundle, "--methods", "source", "--json")
+        assert measured.status == 0, measured.err
+        accuracies.append([(cell["target"], cell["accuracy"]) for cell in measured.json["cells"]])
+    assert accuracies[0] == accuracies[1] == accuracies[2] and len(accuracies[0]) == 2
+    wrong = gformer("evaluate", "--target", f"{table}:kind", "--model", bundle)
+    assert wrong.status == 2 and "'kind' names no column" in wrong.err
+
+
+def test_files_that_a_list_names_and_that_are_not_there_are_told(gformer: Gformer, data: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "shots.txt"
+    there = [f"{path} {number}" for number, path in enumerate(images(data / "sources")[::10][:2])]
+    listed.write_text("\n".join([*there, "gone.png 1"]))
+    done = gformer("pretrain", "--source", listed, "--no-leave-one-out", "--run", tmp_path / "run", "--dry-run")
+    assert done.status == 0 and f"1 file that is listed and not there:\n  {tmp_path / 'gone.png'}" in done.err
+    strict = gformer("pretrain", "--source", listed, "--run", tmp_path / "run", "--dry-run", "--strict")
+    assert strict.status == 2 and f"no such file: {tmp_path / 'gone.png'}" in strict.err
 
 
 def test_images_that_are_held_out_are_known_by_the_table(

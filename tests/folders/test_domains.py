@@ -97,7 +97,11 @@ def test_mixed_nesting_is_an_error_that_names_the_option(add_image: Any, tmp_pat
 
 def test_deep_nesting_is_an_error(add_image: Any, tmp_path: Path) -> None:
     add_image(tmp_path / "deep/a/b/c/d.png")
-    with pytest.raises(InputError, match=r"1 at DIR/\.\.\./image"):
+    with pytest.raises(InputError, match="lie deeper than DIR/domain/class/image, all of them in a") as caught:
+        find_domains([tmp_path / "deep"])
+    assert f"name it: {tmp_path / 'deep/a'}. " in caught.value.hint and "--layout domains" in caught.value.hint
+    add_image(tmp_path / "deep/e/b/c/d.png")
+    with pytest.raises(InputError, match=r"2 at DIR/\.\.\./image"):
         find_domains([tmp_path / "deep"])
 
 
@@ -184,11 +188,19 @@ def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
         find_domains([tmp_path])
 
 
-def test_two_domains_of_one_name_are_refused_with_both_places(make_folder: Any) -> None:
-    folders = [make_folder("one/site", {"cat": 1}), make_folder("two/site", {"cat": 1})]
+def test_folders_of_one_name_are_told_apart_by_the_folder_above(make_folder: Any) -> None:
+    folders = [make_folder(name, {"cat": 1}) for name in ("one/train", "two/train", "two/test")]
+    assert [domain.name for domain in find_domains(folders)] == ["one-train", "two-train", "test"]
+
+
+def test_two_domains_of_one_name_are_refused_with_both_places(make_folder: Any, tmp_path: Path) -> None:
+    root, site = make_folder("one/site", {"cat": 1}).parent, make_folder("two/site", {"cat": 1})
     with pytest.raises(InputError, match="two domains are called 'site'") as caught:
-        find_domains(folders)
-    assert all(str(folder) in caught.value.message for folder in folders)
+        find_domains([root, site])
+    assert f"{root / 'site'} and {site}" in caught.value.message
+    deeper = [make_folder(f"{name}/again/site", {"cat": 1}) for name in ("one", "two")]
+    with pytest.raises(InputError, match="two domains are called 'site'"):
+        find_domains(deeper)
 
 
 def test_hidden_files_and_folders_are_passed_over(make_folder: Any, add_image: Any) -> None:
