@@ -23,8 +23,8 @@ LABELS_WANTED = (
 )
 _DEPTHS = {0: "DIR/image", 1: "DIR/folder/image", 2: "DIR/folder/folder/image"}
 _PARTS = words(
-    "dev development eval evaluation fold heldout holdout split test testing tests train training trainval unlabeled "
-    "unlabelled val valid validation"
+    "crossval dev development eval evaluation fold heldout holdout split test testing tests train training trainval "
+    "unlabeled unlabelled val valid validation"
 )
 """Parts of one data set, which are neither domains nor classes."""
 _FILLING = words("a b data dataset image images img imgs photos pictures set")
@@ -126,6 +126,12 @@ def choose_layout(folder: Path, images: Sequence[str], known: Known, *, unlabell
     if set(depths) == {1}:
         return Layout.domain
     layout = _by_classes(tree, known.class_folders, depths, unlabelled)
+    if layout is None and len(tree) == 1 and min(depths) >= 3:
+        (only,) = {name.split("/", 1)[0] for name in images}
+        raise InputError(
+            f"the images of {folder} lie deeper than DIR/domain/class/image, all of them in {only}",
+            f"If that folder holds the domains, name it: {folder / only}. {_otherwise(unlabelled)}",
+        )
     if layout is None:
         raise _asked(folder, depths, unlabelled, tree)
     return layout
