@@ -42,7 +42,7 @@ from gformer_cli.commands.options import remember_command, wants_traceback
 from gformer_cli.compute.launched import SHARED, Seat, seat
 from gformer_cli.compute.threads import short_spin
 from gformer_cli.console import one_line
-from gformer_cli.errors import GformerError, InputError
+from gformer_cli.errors import GformerError, InputError, plain
 
 app = typer.Typer(
     name="gformer",
@@ -169,7 +169,7 @@ def _explain(error: Exception) -> int:
             print(told, end="", file=sys.stderr)
         else:
             _complain(
-                " ".join(told.split()), f"See: {context.command_path if context is not None else 'gformer'} --help"
+                plain(" ".join(told.split())), f"See: {context.command_path if context is not None else 'gformer'} --help"
             )
         return 2
     if isinstance(error, BrokenPipeError):  # the reader has gone, as with `gformer presets list | head -1`

@@ -44,12 +44,19 @@ class Interrupted(GformerError):
     exit_status = 130
 
 
+_NEAR = 0.6
+"""Share of letters that a word has in common with what it may have been meant for."""
+_FEW, _MANY = 20, 60
+"""Names that are listed in any case, and where none is near."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint that names the nearest of `known`, and all of them while they are few."""
+    """A hint that names the nearest of `known`, and all of them while they are few or none is near."""
     names = list(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=_NEAR if len(names) <= _MANY else 0.0)
     nearest = f"Did you mean {close[0]!r}? " if close else ""
-    return (nearest + (f"There are: {', '.join(names)}." if len(names) <= 20 else "")).rstrip()
+    listed = len(names) <= _FEW or not close
+    return (nearest + (f"There are: {', '.join(names)}." if listed else "")).rstrip()
 
 
 def reason(error: BaseException) -> str:

@@ -278,6 +278,13 @@ def test_a_batch_size_below_one(adapt: Gformer, evaluate: Gformer, size: str) ->
 
 def test_an_unknown_method(evaluate: Gformer) -> None:
     refused(evaluate("--methods", "gforma"), "unknown method: 'gforma'", "Did you mean 'gformer'?")
+    # near to none: all are listed, and none is put into the user's mouth
+    refused(evaluate("--methods", "nonsense"), "unknown method: 'nonsense'", "There are: source, bn, ")
+
+
+def test_a_value_that_an_option_does_not_take(adapt: Gformer, pretrain: Pretrain) -> None:
+    refused(adapt("--pick", "0"), "Invalid value for '--pick': it must be greater than or equal to 1")
+    refused(pretrain(None, "--log", "nonsense"), "Invalid value for '--log': 'nonsense' is not one of")
 
 
 def test_an_unknown_stream(evaluate: Gformer) -> None:
