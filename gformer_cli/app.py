@@ -168,9 +168,8 @@ def _explain(error: Exception) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":  # no error to tell: the help page is the answer
             print(told, end="", file=sys.stderr)
         else:
-            _complain(
-                plain(" ".join(told.split())), f"See: {context.command_path if context is not None else 'gformer'} --help"
-            )
+            command = context.command_path if context is not None else "gformer"
+            _complain(plain(" ".join(told.split())), f"See: {command} --help")
         return 2
     if isinstance(error, BrokenPipeError):  # the reader has gone, as with `gformer presets list | head -1`
         return 1
