@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks.board.plan import RECIPES, Board
-from benchmarks.board.score import OURS, REFERENCE, Cell, Gap, Measured, Scores
+from benchmarks.board.score import OURS, REFERENCE, Cell, Gap, Measured, Row, Scores
 from benchmarks.universal.mix import CALIBRATION_TASKS, TASKS
 from gformer_cli.bundle import library_versions
 from gformer_cli.evaluate.harm import BEARABLE
@@ -38,6 +38,7 @@ def lines(board: Board, scores: Scores) -> Iterator[str]:
     yield f"{len(cells)} cells: {_named(cells, 0)} x {_named(cells, 1)} x batches of {_named(cells, 2)}."
     yield f"Seeds {', '.join(map(str, board.seeds))}; {_limit(board.limit)} of each target."
     yield from ("", *_ranks(scores))
+    yield from ("", *_by_set(scores))
     yield from ("", *_goal(scores.gaps()))
     yield from ("", *_by_cell(scores))
     if guesses := scores.guess_errors():
@@ -75,6 +76,22 @@ def _ranks(scores: Scores) -> Iterator[str]:
             f"| {row.name} | {row.rank:.1f} | {100 * row.accuracy:.1f}{error} | {harm} | {where} "
             f"| {100 * row.unharmed:.0f} % | {row.cost:.1f} |"
         )
+
+
+def _by_set(scores: Scores) -> Iterator[str]:
+    """Rank and harm of ours on each set, beside the best of the others."""
+    yield f"| set | source, % | {' | '.join(f'{name}: rank, %, most lost' for name in OURS)} | best other: rank, % |"
+    yield _rule(3 + len(OURS))
+    for name in dict.fromkeys(cell[0] for cell in scores.cells):
+        own = Scores([one for one in scores.measured if one.cell[0] == name])
+        rows = {row.name: row for row in own.summary()}
+        best = next(row for row in rows.values() if not row.name.startswith("gformer"))
+        ours = [f"{_place(rows[row])}, {100 * max(0.0, rows[row].harm):.1f}" for row in OURS]
+        yield (f"| {name} | {100 * rows[REFERENCE].accuracy:.1f} | {' | '.join(ours)} | {best.name}: {_place(best)} |")
+
+
+def _place(row: Row) -> str:
+    return f"{row.rank:.1f}, {100 * row.accuracy:.1f}"
 
 
 def _goal(gaps: Sequence[Gap]) -> Iterator[str]:

@@ -111,6 +111,7 @@ def test_table_names_ranks_harm_and_every_loss(scores: Scores) -> None:
     text = "\n".join(lines(board(), scores))
     assert "| bn | 3.0 | 37.5 ± 0.0 | 50.0 | icons/pixel, label-shift, 8 | 50 % | 2.0 |" in text
     assert "in 0 of 2 cells (0 %)" in text and "| bn | icons | stationary | 8 | 12.5 | 12.5 to 12.5 |" in text
+    assert "| icons | 50.0 | 2.0, 62.5, 0.0 | 2.0, 62.5, 0.0 | lame: 2.5, 70.3 |" in text
     json.dumps(document(board(), scores, []))
 
 
