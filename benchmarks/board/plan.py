@@ -12,7 +12,7 @@ SEEDS = (0, 1, 2)
 STREAMS = ("stationary", "label-shift", "mixed+label-shift")
 MORE_STREAMS = ("mixed", "bursts", "gradual+label-shift", "recurring+label-shift")
 SIZES = (64, 8)
-LIMIT = 128
+LIMIT = 96
 """Images of each target of the quick board."""
 
 

@@ -38,27 +38,28 @@ class Places:
         """The run folder with source models alone, which recipes are copied from."""
         return self.work / "runs" / f"{one.name}+{seed}{'+leave-one-out' if leave_one_out else ''}"
 
-    def results(self, one: Set, seed: int, recipe: str, size: int, limit: int | None) -> Path:
+    def results(self, one: Set, seed: int, recipe: str, stream: str, size: int, limit: int | None) -> Path:
         """The folder of an evaluation."""
         images = "all" if limit is None else str(limit)
-        return self.work / "results" / f"{one.name}+{seed}+{recipe}" / f"batches-of-{size}-images-{images}"
+        return self.work / "results" / f"{one.name}+{seed}+{recipe}" / f"{stream}-batches-of-{size}-images-{images}"
 
 
 @dataclass(frozen=True)
 class Job:
-    """A set, a seed and a recipe: from images to results."""
+    """A set, a seed, a recipe and a stream: from images to results."""
 
     board: Board
     places: Places
     one: Set
     seed: int
     recipe: str
+    stream: str
     weights: str | None
     device: str
 
     @property
     def name(self) -> str:
-        return f"{self.one.name}, seed {self.seed}, {self.recipe}"
+        return f"{self.one.name}, seed {self.seed}, {self.recipe}, {self.stream}"
 
     def go(self) -> None:
         """Do what is not done yet. Raises `Failed`."""
@@ -90,7 +91,7 @@ class Job:
                           *recipe.train, *again)  # fmt: skip
 
     def _evaluate(self, run: Path, size: int) -> None:
-        out = self.places.results(self.one, self.seed, self.recipe, size, self.board.limit)
+        out = self.places.results(self.one, self.seed, self.recipe, self.stream, size, self.board.limit)
         if (out / "results.json").is_file():
             return
         rows = RECIPES[self.recipe].rows
@@ -99,7 +100,7 @@ class Job:
         again = ["--resume"] if (out / "cells.jsonl").is_file() else ["--overwrite"]
         self._gformer("evaluate", "--model", run / "model.gformer", "--target", self.places.images(self.one, "targets"),
                       "--source", self.places.images(self.one, "sources"), "--methods", ",".join(methods),
-                      "--streams", ",".join(self.board.streams), "--batch-size", size, "--seed", self.seed,
+                      "--streams", self.stream, "--batch-size", size, "--seed", self.seed,
                       "--device", self.device, "--out", out, *limit, *again)  # fmt: skip
 
     def _gformer(self, *arguments: object) -> None:
@@ -109,11 +110,12 @@ class Job:
 
 
 def jobs(board: Board, places: Places, weights: str | None, device: str) -> list[Job]:
-    """Seed by seed, so that a board that was stopped is one of all sets."""
+    """Stream by stream and seed by seed, so that a board that was stopped is one of all sets."""
     recipes = (UNIVERSAL, *board.recipes)
     return [
-        Job(board, places, one, seed, recipe, weights, device)
+        Job(board, places, one, seed, recipe, stream, weights, device)
         for recipe in recipes
+        for stream in board.streams
         for seed in board.seeds
         for one in board.sets
     ]
@@ -143,6 +145,6 @@ def documents(board: Board, places: Places) -> Iterator[tuple[Set, int, str, dic
     """What is measured so far: set, seed, recipe and results.json."""
     for job in jobs(board, places, None, ""):
         for size in board.sizes:
-            file = places.results(job.one, job.seed, job.recipe, size, board.limit) / "results.json"
+            file = places.results(job.one, job.seed, job.recipe, job.stream, size, board.limit) / "results.json"
             if file.is_file():
                 yield job.one, job.seed, job.recipe, json.loads(file.read_text(encoding="utf-8"))

@@ -151,7 +151,9 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 def test_a_job_does_nothing_twice(tmp_path: Path, ran: list[list[str]]) -> None:
-    job = Job(board(), Places(tmp_path, tmp_path / "data"), SETS["icons"], 1, UNIVERSAL, "weights.pth", "cpu")
+    job = Job(
+        board(), Places(tmp_path, tmp_path / "data"), SETS["icons"], 1, UNIVERSAL, "stationary", "weights.pth", "cpu"
+    )
     job.go()
     assert [words[0] for words in ran] == ["pretrain", "import", "evaluate", "evaluate"]
     assert "--no-leave-one-out" in ran[0] and ran[0][ran[0].index("--weights") + 1] == "weights.pth"
@@ -164,7 +166,7 @@ def test_a_job_does_nothing_twice(tmp_path: Path, ran: list[list[str]]) -> None:
 def test_recipes_train_on_from_one_source_model(tmp_path: Path, ran: list[list[str]]) -> None:
     places = Places(tmp_path, tmp_path / "data")
     for recipe in (UNIVERSAL, "own", "paper"):
-        Job(board(sizes=(8,)), places, SETS["icons"], 0, recipe, None, "cpu").go()
+        Job(board(sizes=(8,)), places, SETS["icons"], 0, recipe, "stationary", None, "cpu").go()
     # the paper's episodes need models that have not seen a domain: they are trained apart
     assert [words[0] for words in ran] == [
         "pretrain", "import", "evaluate", "meta-train", "evaluate", "pretrain", "meta-train", "evaluate"
