@@ -9,7 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import benchmarks.board
-from benchmarks.board.plan import LIMIT, MORE_STREAMS, QUICK, RECIPES, SEEDS, SETS, SIZES, STREAMS, UNIVERSAL, Board
+from benchmarks.board.plan import (
+    LIMIT,
+    METHODS_OF_ALL,
+    MORE_STREAMS,
+    QUICK,
+    RECIPES,
+    SEEDS,
+    SETS,
+    SIZES,
+    STREAMS,
+    UNIVERSAL,
+    Board,
+)
 from benchmarks.board.score import Scores, read
 from benchmarks.board.show import document, lines
 from benchmarks.board.work import Failed, Job, Places, documents, draw, jobs
@@ -25,7 +37,7 @@ def main() -> int:
         streams=given.stream or (*STREAMS, *(MORE_STREAMS if given.full else ())),
         sizes=given.batch_size or SIZES,
         limit=given.limit or (None if given.full else LIMIT),
-        methods=given.method or ["all"],
+        methods=given.method or METHODS_OF_ALL,
         recipes=given.recipe or [],
     )
     places = Places(given.work, given.data or given.work / "data")
@@ -61,7 +73,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--stream", nargs="+", metavar="NAME", help=f"Default: {' '.join(STREAMS)}.")
     parser.add_argument("--batch-size", type=int, nargs="+", metavar="N", help=f"Default: {' '.join(map(str, SIZES))}.")
     parser.add_argument("--limit", type=int, metavar="N", help=f"Most images of each target. Default: {LIMIT}.")
-    parser.add_argument("--method", nargs="+", metavar="NAME", help="Default: all that the network allows.")
+    parser.add_argument("--method", nargs="+", metavar="NAME", help="Default: all that the networks allow.")
     more = [name for name in RECIPES if name != UNIVERSAL]
     parser.add_argument("--recipe", choices=more, nargs="+", help="More rows, of generators that are trained.")
     parser.add_argument("--weights", metavar="FILE", help="Of MobileNetV2. Default: those of an installed package.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gformer_cli.methods import METHODS, Method
+from gformer_cli.methods import METHODS, UNLOADED, Method
 
 SEEDS = (0, 1, 2)
 """Of the source model and of the order of images."""
@@ -55,6 +55,11 @@ class Recipe:
 
 
 UNIVERSAL = "universal"
+_TRAINED = ("constant", "gformer-guard")
+"""What only bundles of `meta-train` have."""
+_TRANSFORMERS = ("foa",)
+"""What adapts vision transformers alone, of which no set has one."""
+METHODS_OF_ALL = tuple(name for name in METHODS if name not in (*_TRAINED, *_TRANSFORMERS, *UNLOADED))
 RECIPES = {
     UNIVERSAL: Recipe("the shipped generator as it is, nothing trained"),
     "own": Recipe(
@@ -90,7 +95,17 @@ class Board:
     recipes: Sequence[str]
     """Beside `UNIVERSAL`."""
 
+    def methods_in(self, stream: str, size: int) -> list[str]:
+        """Those that are measured there: what answers each image by itself is measured in the first of all alone."""
+        first = (stream, size) == (self.streams[0], self.sizes[0])
+        return [name for name in self.methods if first or not answers_alone(name)]
+
 
 def keeps_memory(method: str) -> bool:
     """Whether a method carries anything from batch to batch."""
     return METHODS[method].reset is not Method.reset
+
+
+def answers_alone(method: str) -> bool:
+    """Whether it has the same answer for an image in every batch of every stream: it is then measured in one."""
+    return METHODS[method].ask_once

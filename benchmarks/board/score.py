@@ -6,11 +6,11 @@ A cell is a set, a stream and a batch size. In it every target and every seed co
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from benchmarks.board.plan import METHODS, RECIPES, Set, keeps_memory
+from benchmarks.board.plan import METHODS, RECIPES, Set, answers_alone, keeps_memory
 from gformer_cli.evaluate.harm import BEARABLE
 from gformer_cli.metrics import mean, paired_bootstrap, standard_error
 
@@ -36,7 +36,7 @@ class Measured:
     cost: float
     """Time as a multiple of a plain forward pass."""
     images: Sequence[int]
-    """Of each batch of the stream that holds this target."""
+    """Of each batch of the stream that holds this target; empty where the answers are those of another cell."""
     right: Sequence[int]
     guesses: Mapping[str, float]
     """Estimator -> accuracy as it would be guessed without labels."""
@@ -165,6 +165,10 @@ class Scores:
         weights: list[float] = []
         for unit, mine in self._of[cell, ours].items():
             theirs = self._of[cell, rival][unit]
+            if not theirs.images:  # no batches to compare: the target as a whole
+                differences.append(theirs.accuracy - mine.accuracy)
+                weights.append(1.0)
+                continue
             total = sum(mine.images)
             for images, one, other in zip(mine.images, mine.right, theirs.right, strict=True):
                 differences.append((other - one) / images)
@@ -197,4 +201,17 @@ def read(documents: Iterable[tuple[Set, int, str, dict[str, Any]]]) -> list[Meas
                 guesses=cell.get("estimates") or {},
             )
             found.append(entry)
-    return found
+    return found + _copies(found)
+
+
+def _copies(measured: Sequence[Measured]) -> list[Measured]:
+    """Of methods that answer each image by itself, the accuracy in the cells where they were not asked again."""
+    known = {(one.cell, one.unit, one.row) for one in measured}
+    cells = list(dict.fromkeys(one.cell for one in measured))
+    return [
+        replace(one, cell=cell, images=(), right=())
+        for one in measured
+        if one.row in METHODS and answers_alone(one.row)
+        for cell in cells
+        if cell[0] == one.cell[0] and (cell, one.unit, one.row) not in known
+    ]

@@ -95,7 +95,7 @@ class Job:
         if (out / "results.json").is_file():
             return
         rows = RECIPES[self.recipe].rows
-        methods = list(rows) if rows else self.board.methods
+        methods = list(rows) if rows else self.board.methods_in(self.stream, size)
         limit = [] if self.board.limit is None else ["--limit", self.board.limit]
         again = ["--resume"] if (out / "cells.jsonl").is_file() else ["--overwrite"]
         self._gformer("evaluate", "--model", run / "model.gformer", "--target", self.places.images(self.one, "targets"),

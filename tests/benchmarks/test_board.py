@@ -29,7 +29,7 @@ def board(**changes: Any) -> Board:
         "streams": ("stationary",),
         "sizes": (64, 8),
         "limit": 16,
-        "methods": ("all",),
+        "methods": ("source", "gformer"),
         "recipes": (),
     }
     return Board(**usual | changes)
@@ -175,22 +175,35 @@ def test_recipes_train_on_from_one_source_model(tmp_path: Path, ran: list[list[s
     assert "--leave-one-out" in ran[5]
 
 
+def cell_of(method: str, size: int) -> dict[str, Any]:
+    """As results.json has it."""
+    return {
+        "method": method,
+        "stream": "stationary",
+        "batch_size": size,
+        "target": "pixel",
+        "accuracy": 0.5,
+        "cost_ratio": 2.0,
+        "batch_images": [8],
+        "batch_correct": [4],
+    }
+
+
 def test_results_of_a_recipe_get_the_names_of_its_rows() -> None:
-    cells = [
-        {
-            "method": method,
-            "stream": "stationary",
-            "batch_size": 8,
-            "target": "pixel",
-            "accuracy": 0.5,
-            "cost_ratio": 2.0,
-            "batch_images": [8],
-            "batch_correct": [4],
-        }
-        for method in ("source", "gformer")
-    ]
+    cells = [cell_of(method, 8) for method in ("source", "gformer")]
     both = [(SETS["icons"], 0, recipe, {"cells": cells}) for recipe in (UNIVERSAL, "paper")]
     assert [one.row for one in read(both)] == ["source", "gformer", "gformer, the paper's recipe"]
+
+
+def test_what_answers_each_image_alone_is_measured_once() -> None:
+    plan = board(methods=("source", "memo"))
+    assert [plan.methods_in("stationary", size) for size in (64, 8)] == [["source", "memo"], ["source"]]
+    cells = [cell_of(method, 64) for method in ("source", "gformer", "gformer-context", "memo")]
+    cells += [cell_of(method, 8) for method in ("source", "gformer", "gformer-context")]
+    scores = Scores(read([(SETS["icons"], seed, UNIVERSAL, {"cells": cells}) for seed in (0, 1)]))
+    assert scores.rows == ["source", "gformer", "gformer-context", "memo"]
+    assert scores.accuracy(("icons", "stationary", 8), "memo") == 0.5
+    assert all(gap.held for gap in scores.gaps())
 
 
 def test_what_fails_names_its_log(tmp_path: Path) -> None:
