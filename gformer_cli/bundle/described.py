@@ -9,6 +9,7 @@ import torch
 
 from gformer_cli.bundle.header import BundleHeader, TemperaturesHeader
 from gformer_cli.compute.memory import free_memory
+from gformer_cli.core.estimators import Fitted
 from gformer_cli.core.temperature import Temperatures
 from gformer_cli.errors import InputError
 from gformer_cli.folders.domains import Domain
@@ -47,8 +48,23 @@ class Described:
         found = self.header.temperatures
         return Temperatures() if found is None else Temperatures(found.source, found.adapted)
 
+    def estimators(self, share: float) -> Fitted | None:
+        """What guesses of accuracy go by, of answers under parameters of which the `share` was generated.
+
+        None where nothing was fitted, as in bundles of before.
+        """
+        found = {} if self.header.temperatures is None else self.header.temperatures.estimators
+        if len(found) < 2:
+            return None
+        sides = found["source"], found["adapted"]
+        source, adapted = (Fitted(side.confidence, side.entropy, side.dropout) for side in sides)
+        return source.towards(adapted, share)
+
     def set_temperature(self, temperature: float) -> None:
-        """From now on `temperature` is that of the source model's answers and of adapted ones."""
+        """From now on `temperature` is that of the source model's answers and of adapted ones.
+
+        What estimators go by was fitted at others, and is gone.
+        """
         said = TemperaturesHeader(source=temperature, adapted=temperature, images=0)
         self.header = self.header.model_copy(update={"temperatures": said})
 

@@ -63,6 +63,16 @@ class GuardHeader(Part):
     and with (`_guarded`) the guard."""
 
 
+class EstimatorsHeader(Part):
+    """What guesses of accuracy go by where no label tells (`core.estimators.Fitted`)."""
+
+    confidence: FiniteFloat
+    entropy: FiniteFloat
+    dropout: Annotated[FiniteFloat, Field(ge=0.0, lt=1.0)] | None
+    accuracy: Annotated[FiniteFloat, Field(ge=0.0, le=1.0)]
+    """On the images that they were fitted on, which they reproduce."""
+
+
 _Temperature = Annotated[FiniteFloat, Field(ge=TEMPERATURES[0], le=TEMPERATURES[1])]
 
 
@@ -77,6 +87,8 @@ class TemperaturesHeader(Part):
     """Source images under simulated shifts that they were fitted on; 0 where somebody has said them."""
     figures: dict[str, FiniteFloat] = {}
     """On these images: `ece_source`, `ece_adapted`, and what the temperatures leave of them (`_calibrated`)."""
+    estimators: dict[Literal["source", "adapted"], EstimatorsHeader] = {}
+    """At these temperatures, on the same images; empty where somebody has said them, and in bundles of before."""
 
 
 class StaticHeader(Part):

@@ -60,7 +60,12 @@ class Session:
     def classify(self, features: torch.Tensor) -> torch.Tensor:
         """Logits (B, K) of features (B, D)."""
         self.features = features
-        return F.linear(features, self.parameters.weight, self.parameters.bias)
+        return F.linear(features, *self.classifier)
+
+    @property
+    def classifier(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The weights (K, D) and the bias (K,) that classify, once the pass is there."""
+        return self.parameters.weight, self.parameters.bias
 
     def affine(self, layer: AdaptiveNorm, batch: Moments | None) -> Affine:
         """What `layer` does under θ, where the batch has shown it these statistics."""

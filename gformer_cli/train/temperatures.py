@@ -1,27 +1,35 @@
-"""Temperatures of a source model and of what adapts it, fitted on held-out source images under simulated shifts."""
+"""Temperatures of a source model and of what adapts it, fitted on held-out source images under simulated shifts.
+
+With them what guesses of accuracy go by where there are no labels (`core.estimators`), at these temperatures and on the
+same images. ATC's authors fit thresholds on source images as they are. There hardly an answer is wrong, and what few
+images decide says little; under simulated shifts more are, as at a new site.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from gformer_cli.bundle import TemperaturesHeader
+from gformer_cli.bundle import EstimatorsHeader, TemperaturesHeader
 from gformer_cli.compute import ranks
 from gformer_cli.compute.crew import Crew
 from gformer_cli.core.backbone import Backbone
+from gformer_cli.core.estimators import errors_by_rate, fit_rate, fit_thresholds, watched
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.core.temperature import fit_temperature
 from gformer_cli.data.episodes import Episode
 from gformer_cli.guard.prediction import predict_both
-from gformer_cli.metrics import Scores
+from gformer_cli.metrics import Scores, probabilities
 from gformer_cli.progress import Progress
 from gformer_cli.train.episodes import EpisodeWork, Works, flat, put, validation_shares
 from gformer_cli.train.meta_trainer import GENERATOR
 
 _PIECE = 8
 """Episodes that a worker of a crew looks at in a row."""
+_SEED = 0
+"""Of dropout."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +42,13 @@ class Answered:
     """Logits (B, K) under generated parameters."""
     labels: torch.Tensor
     """(B,)"""
+    expected: dict[str, list[float]]
+    """By the name of the two: the error that AETTA expects at each of its rates. Of batches whose classes come as they
+    are, where a head makes the answer."""
 
 
 def fit(answers: Iterable[Answered]) -> TemperaturesHeader | None:
-    """The temperatures at which the right classes are most likely; None without an image."""
+    """The temperatures at which the right classes are most likely, and what estimators go by; None without an image."""
     found = list(answers)
     if not found:
         return None
@@ -48,10 +59,13 @@ def fit(answers: Iterable[Answered]) -> TemperaturesHeader | None:
     }
     temperatures = {name: fit_temperature(logits, labels) for name, logits in sides.items()}
     figures: dict[str, float] = {}
+    estimators: dict[str, EstimatorsHeader] = {}
     for name, logits in sides.items():
+        calibrated = logits / temperatures[name]
         figures[f"ece_{name}"] = _calibration_error(logits, labels)
-        figures[f"ece_{name}_calibrated"] = _calibration_error(logits / temperatures[name], labels)
-    return TemperaturesHeader(**temperatures, images=len(labels), figures=figures)
+        figures[f"ece_{name}_calibrated"] = _calibration_error(calibrated, labels)
+        estimators[name] = _estimators(calibrated, labels, found, name)
+    return TemperaturesHeader(**temperatures, images=len(labels), figures=figures, estimators=estimators)
 
 
 def fit_temperatures(
@@ -89,8 +103,13 @@ def answered_on(work: EpisodeWork, number: int) -> Answered:
 @torch.no_grad()
 def answered(backbone: Backbone, model: GeneralizeFormer, episode: Episode, device: torch.device) -> Answered:
     """What an episode gets of `backbone`, and of `model` around it."""
-    both = predict_both(backbone, model, episode.inputs(device))
-    return Answered(both.source.cpu(), both.prediction.logits.cpu(), episode.labels(torch.device("cpu")))
+    with watched(backbone.classifier) as head, head.watching():
+        both = predict_both(backbone, model, episode.inputs(device))
+    sides = {"source": both.source, "adapted": both.prediction.logits}
+    behind = {name: head.behind(logits) for name, logits in sides.items() if not episode.skewed}
+    expected = {name: errors_by_rate(one, _SEED) for name, one in behind.items() if one is not None}
+    labels = episode.labels(torch.device("cpu"))
+    return Answered(both.source.cpu(), both.prediction.logits.cpu(), labels, expected)
 
 
 @torch.no_grad()
@@ -99,6 +118,24 @@ def answered_from(works: Works, weights: torch.Tensor, start: int) -> list[Answe
     work = works[GENERATOR][0]
     put(weights, list(work.model.generator.parameters()))
     return [answered_on(work, number) for number in range(start, min(start + _PIECE, len(work.validation)))]
+
+
+def _estimators(logits: torch.Tensor, labels: torch.Tensor, answers: Sequence[Answered], side: str) -> EstimatorsHeader:
+    found = probabilities(logits)
+    accuracy = float((found.argmax(dim=1) == labels).double().mean())
+    return EstimatorsHeader(**fit_thresholds(found, labels), dropout=_rate(answers, side), accuracy=round(accuracy, 4))
+
+
+def _rate(answers: Sequence[Answered], side: str) -> float | None:
+    """AETTA's dropout rate, on the larger batches: a mean prediction of few images says little."""
+    known = [one for one in answers if side in one.expected]
+    sizes = [len(one.labels) for one in known]
+    large = [one for one, size in zip(known, sizes, strict=True) if 2 * size >= max(sizes)]
+    if not large:
+        return None
+    wrong = sum(int((getattr(one, side).argmax(dim=1) != one.labels).sum()) for one in large)
+    sizes = [len(one.labels) for one in large]
+    return fit_rate([one.expected[side] for one in large], sizes, wrong / sum(sizes))
 
 
 def _calibration_error(logits: torch.Tensor, labels: torch.Tensor) -> float:

@@ -7,17 +7,31 @@ import torch
 
 from gformer_cli.bundle import Bundle
 from gformer_cli.compute.crew import Alone
+from gformer_cli.core.estimators import RATES
 from gformer_cli.progress import Silent
 from gformer_cli.train.episodes import EpisodeWork
 from gformer_cli.train.temperatures import Answered, answered_on, fit, fit_temperatures
+
+HALVES = (slice(2000), slice(2000, None))
 
 
 def test_each_side_gets_the_temperature_of_its_own_logits() -> None:
     random = torch.Generator().manual_seed(0)
     honest = 2.0 * torch.randn(6000, 4, generator=random)
     labels = torch.multinomial(honest.softmax(dim=1), 1, generator=random).squeeze(1)
+    right = honest.argmax(dim=1) == labels
     halves = [
-        Answered(2.0 * honest[part], 3.0 * honest[part], labels[part]) for part in (slice(2000), slice(2000, None))
+        Answered(
+            2.0 * honest[part],
+            3.0 * honest[part],
+            labels[part],
+            # what is expected is right at the fourth rate for one side, at the sixth for the other
+            {
+                side: [float((~right[part]).double().mean()) + 0.01 * (rate - wanted) for rate in range(len(RATES))]
+                for side, wanted in (("source", 3), ("adapted", 5))
+            },
+        )
+        for part in HALVES
     ]
     found = fit(halves)
     assert found is not None and found.images == 6000
@@ -26,6 +40,15 @@ def test_each_side_gets_the_temperature_of_its_own_logits() -> None:
         assert found.figures[f"ece_{side}"] > 0.1
         assert found.figures[f"ece_{side}_calibrated"] < 0.03
     assert fit([]) is None
+    accuracy = float(right.double().mean())
+    for side, logits, place in (("source", 2.0 * honest, 3), ("adapted", 3.0 * honest, 5)):
+        fitted = found.estimators[side]
+        assert fitted.accuracy == pytest.approx(accuracy, abs=5e-5)
+        sure = (logits / getattr(found, side)).double().softmax(dim=1).amax(dim=1)
+        assert float((sure >= fitted.confidence).double().mean()) == pytest.approx(accuracy)
+        assert fitted.dropout == pytest.approx(RATES[place], abs=2e-3)
+    without = fit([Answered(one.source, one.adapted, one.labels, {}) for one in halves])
+    assert without is not None and without.estimators["source"].dropout is None
 
 
 def test_they_are_fitted_on_held_out_images_under_the_models_that_do_not_know_them(
@@ -49,3 +72,19 @@ def test_meta_training_keeps_them_in_the_bundle(bundle: Bundle) -> None:
     found = bundle.header.temperatures
     assert found is not None and found.images > 0
     assert (bundle.temperatures.source, bundle.temperatures.adapted) == (found.source, found.adapted)
+
+
+def test_what_estimators_go_by_is_in_the_bundle_until_another_temperature_is_said(bundle: Bundle) -> None:
+    found = bundle.header.temperatures
+    assert found is not None
+    source, adapted = bundle.estimators(0.0), bundle.estimators(1.0)
+    for fitted, side in ((source, found.estimators["source"]), (adapted, found.estimators["adapted"])):
+        assert fitted is not None
+        assert vars(fitted) == side.model_dump(exclude={"accuracy"})
+        assert side.dropout is not None
+    before = bundle.header
+    bundle.set_temperature(2.0)
+    assert bundle.estimators(1.0) is None
+    bundle.header = before.model_copy(update={"temperatures": None})
+    assert bundle.estimators(1.0) is None
+    bundle.header = before

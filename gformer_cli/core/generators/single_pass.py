@@ -96,7 +96,11 @@ class SinglePass(Session):
             made.take(classes(logits, features))
         if self.context is not None:
             self.context.remember(own, self)
-        return F.linear(features, made.weight, made.bias)
+        return F.linear(features, *self.classifier)
+
+    @property
+    def classifier(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.generation.weight, self.generation.bias
 
     def generated(self) -> Parameters:
         """θ_t, once the batch has passed."""
