@@ -213,9 +213,17 @@ def _show(
     left_aside: Mapping[str, int],
 ) -> None:
     """Write the page that was asked for, and show everything."""
+    from gformer_cli.evaluate.estimates import missed
     from gformer_cli.evaluate.harm import harms
     from gformer_cli.evaluate.trained import doubts
-    from gformer_cli.report.table import calibration_tables, change_table, harm_tables, result_tables, tuned_table
+    from gformer_cli.report.table import (
+        calibration_tables,
+        change_table,
+        estimate_tables,
+        harm_tables,
+        result_tables,
+        tuned_table,
+    )
 
     terminal.skipped([(item.path, item.reason) for item in results.skipped])
     document = results.to_json()
@@ -229,6 +237,7 @@ def _show(
         *result_tables(results, sparklines=terminal.draws),
         *harm_tables(harms(results.summaries()), every_cell=terminal.verbose),
         *calibration_tables(results.summaries()),
+        *(estimate_tables(missed(results.cells, results.methods)) if terminal.verbose else []),
     ]
     for text in doubts(results.bundle):
         terminal.warning(text)

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from gformer_cli.bundle import library_versions
+from gformer_cli.core.estimators import ESTIMATORS
+from gformer_cli.evaluate.estimates import missed
 from gformer_cli.evaluate.harm import harms
 from gformer_cli.files import finite
 from gformer_cli.images.preprocessing import Skipped
@@ -19,7 +21,7 @@ from gformer_cli.metrics import mean, paired_bootstrap, standard_error
 SCHEMA_VERSION = 2
 REFERENCE = "source"
 """The plain forward pass that gains, harm and costs are measured against; it is always run."""
-_LISTS = ("batch_images", "batch_correct", "calibration", "details")
+_LISTS = ("batch_images", "batch_correct", "calibration", "estimates", "details")
 MEASURES = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "ece", "brier")
 
 
@@ -116,6 +118,8 @@ class Cell:
     """SHA-256 of the predicted class indices in order: equal predictions give equal figures."""
     ece_calibrated: float = math.nan
     """`ece` at the temperature that was fitted for the method on source images; not a number where none was."""
+    estimates: dict[str, float] = field(default_factory=dict)
+    """Accuracy as each of `core.estimators` guesses it without labels; without those that cannot be had here."""
     details: Details | None = None
     """Of `gformer` on the first streams, where a report was asked for."""
 
@@ -225,6 +229,7 @@ class Results:
             "tuned": {name: asdict(choice) for name, choice in self.tuned.items()},
             "summaries": [asdict(summary) for summary in summaries],
             "harm": [harm.to_json() for harm in harms(summaries)],
+            "estimates": [one.to_json() for one in missed(self.cells, self.methods)],
             "cells": [_without_details(asdict(cell)) for cell in self.cells if cell.method in self.methods],
             "skipped": [asdict(item) for item in self.skipped],
         }
@@ -235,9 +240,13 @@ class Results:
         """A row a cell, without the lists: for spreadsheets. A figure that does not exist is empty."""
         text = io.StringIO()
         columns = [f.name for f in fields(Cell) if f.name not in _LISTS]
-        writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+        guessed = {f"estimate_{name}": name for name in ESTIMATORS}
+        writer = csv.DictWriter(text, [*columns, *guessed], extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(finite(asdict(cell)) for cell in self.cells if cell.method in self.methods)
+        for cell in self.cells:
+            if cell.method in self.methods:
+                estimates = {column: cell.estimates.get(name) for column, name in guessed.items()}
+                writer.writerow(finite(asdict(cell)) | estimates)
         return text.getvalue()
 
     def _summary(self, method: str, setting: tuple[str, int]) -> Summary:

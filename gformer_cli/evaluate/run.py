@@ -6,13 +6,14 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 
 import torch
 
 from gformer_cli.bundle import Bundle
 from gformer_cli.compute.pace import Pace
+from gformer_cli.core.estimators import Classified, Dropout, Guesses, HeadWatch, inferred, watched
 from gformer_cli.data.orders import Item
 from gformer_cli.data.streams import Condition, Stream, StreamBatch
 from gformer_cli.errors import WorkError
@@ -26,7 +27,7 @@ from gformer_cli.evaluate.results import REFERENCE, Cell, Details
 from gformer_cli.export.model import GraphModel
 from gformer_cli.images.preprocessing import Skipped
 from gformer_cli.methods import METHODS, Method
-from gformer_cli.metrics import Scores
+from gformer_cli.metrics import Scores, probabilities
 from gformer_cli.progress import Progress
 from gformer_cli.seeding import derive_seed
 
@@ -65,6 +66,7 @@ class Harness:
         self._peaks: dict[tuple[str, int], float] = {}
         self._answers: dict[tuple[str, str, Condition | None], torch.Tensor] = {}
         self._costs: dict[tuple[str, int], tuple[float, ...]] = {}
+        self._heads: HeadWatch | None = None
 
     @contextmanager
     def ready(self) -> Iterator[Measure]:
@@ -82,7 +84,8 @@ class Harness:
             able = graph_methods(self.bundle, passes)
             yield {name: able[name] for name in self.plan.measured}, passes
             return
-        with counting(self.bundle.backbone.network) as passes:
+        backbone = self.bundle.backbone
+        with counting(backbone.network) as passes, watched(backbone.classifier) as self._heads:
             parts, settings = parts_of(self.bundle), self.plan.settings
             yield (
                 {name: METHODS[name].from_parts(parts, **settings.get(name, {})) for name in self.plan.measured},
@@ -114,12 +117,18 @@ class Harness:
                 self._warm_up(runners, batch.inputs, passes)
             with self.pace.step(max(1, count)):  # all methods on the same number, so that their costs compare
                 predicted = {name: self._predicted(name, one, batch, passes) for name, one in runners.items() if count}
-            for name, (logits, spent) in predicted.items():
+            dropout = Dropout(derive_seed(seed, "aetta", number))
+            for name, (logits, spent, classified) in predicted.items():
                 answers[name] = logits
+                share = runners[name].share or 0.0  # where nothing was fitted for it, as for the source model
+                fitted = self.bundle.estimators(share)
+                probable = probabilities(logits / self.bundle.temperatures.of(share))
+                dropped = inferred(classified, fitted, dropout)
                 for target in dict.fromkeys(batch.targets):
                     rows = [row for row, own in enumerate(batch.targets) if own == target]
                     tally = tallies.setdefault((name, target), _Tally(Scores(self.classes), Scores(self.classes)))
                     tally.add(logits[rows], batch.labels[rows], self._temperature(runners[name]))
+                    tally.guesses.add(probable[rows], fitted, None if dropped is None else dropped.of(rows))
                     tally.spend(*(part * len(rows) / count for part in spent))
             if examiner is not None and count:
                 examiner.look(number, batch, answers[REFERENCE], answers[EXAMINED])
@@ -168,8 +177,8 @@ class Harness:
 
     def _predicted(
         self, name: str, method: Method | GraphMethod, batch: Loaded, passes: Counter
-    ) -> tuple[torch.Tensor, tuple[float, ...]]:
-        """Logits (B, K), and what they cost: seconds, images forward and images backward.
+    ) -> tuple[torch.Tensor, tuple[float, ...], Classified | None]:
+        """Logits (B, K), and what they cost: seconds, images forward and images backward. And what the head was given.
 
         What a method that is asked once has said of all of these images before is taken from there, at the cost of
         the last batch of this size that it was asked for.
@@ -179,13 +188,15 @@ class Harness:
             remembered = [self._answers.get((name, *content)) for content in batch.contents]
             answers = [logits for logits in remembered if logits is not None]
             if len(answers) == count:
-                return torch.stack(answers), self._costs[name, count]
-        logits, seconds = self._timed(method, batch.inputs)
+                return torch.stack(answers), self._costs[name, count], None
+        with nullcontext() if self._heads is None else self._heads.watching():
+            logits, seconds = self._timed(method, batch.inputs)
+        classified = None if self._heads is None else self._heads.behind(logits)
         spent = (seconds, *passes.take())
         if method.ask_once and len(self._answers) < REMEMBERED:
             self._answers |= {(name, *content): row for content, row in zip(batch.contents, logits, strict=True)}
             self._costs[name, count] = spent
-        return logits, spent
+        return logits, spent, classified
 
     def _timed(self, method: Method | GraphMethod, inputs: torch.Tensor) -> tuple[torch.Tensor, float]:
         self._wait()
@@ -207,6 +218,7 @@ class _Tally:
     scores: Scores
     calibrated: Scores
     """At the temperature of each batch; empty where there is none."""
+    guesses: Guesses = field(default_factory=Guesses)
     seconds: float = 0.0
     forwards: float = 0.0
     backwards: float = 0.0
@@ -258,6 +270,7 @@ class _Tally:
             calibration=[(b.count, b.confidence, b.accuracy) for b in self.scores.calibration()],
             predictions=self.digest.hexdigest(),
             ece_calibrated=self.calibrated.measures().ece,
+            estimates=self.guesses.estimates(),
             details=details,
             **asdict(measures),
         )

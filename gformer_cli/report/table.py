@@ -12,6 +12,7 @@ from rich.text import Text
 from gformer_cli.console import amount, percent, table
 from gformer_cli.data.corruptions import CORRUPTIONS
 from gformer_cli.data.streams import PLAIN
+from gformer_cli.evaluate.estimates import TITLES, Missed
 from gformer_cli.evaluate.harm import COLUMNS, Harm, by_cell, in_words
 from gformer_cli.evaluate.limits import Change
 from gformer_cli.evaluate.plan import SHIFTS
@@ -86,6 +87,20 @@ def calibration_tables(summaries: Sequence[Summary]) -> list[Table]:
     ]
     title = "Expected calibration error in %, at temperature 1 and as calibrated"
     return [table(title, ["stream", "batch", *methods], rows, numbers_from=2)] if known else []
+
+
+def estimate_tables(found: Sequence[Missed]) -> list[Table]:
+    """How far each estimator is from the accuracy of each method, over all cells. None where nothing was guessed."""
+    if not found:
+        return []
+    names = [name for name in TITLES if any(name in one.errors for one in found)]
+    rows = [
+        [one.method, *[f"{100 * one.errors[name]:.1f}" if name in one.errors else "-" for name in names]]
+        for one in found
+    ]
+    cells = amount(max(one.cells for one in found), "cell", "cells")
+    title = f"Accuracy as guessed without labels: mean error over {cells}, in points"
+    return [table(title, ["method", *[TITLES[name] for name in names]], rows)]
 
 
 def _place(summary: Summary) -> tuple[str, int]:

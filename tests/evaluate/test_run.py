@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from gformer_cli.bundle import Bundle, TemperaturesHeader
+from gformer_cli.bundle import Bundle, EstimatorsHeader, TemperaturesHeader
 from gformer_cli.data.streams import SOURCE_AGAIN, STREAMS, Stream, StreamBatch
 from gformer_cli.errors import InputError, Interrupted, WorkError
 from gformer_cli.evaluate import Cell, Plan, measure
@@ -57,6 +57,25 @@ def test_the_calibration_error_is_told_at_the_temperature_of_what_predicted(
     assert all(math.isnan(cell.ece_calibrated) for cell in by(found, "two"))
     bundle.header = bundle.header.model_copy(update={"temperatures": None})
     assert all(math.isnan(cell.ece_calibrated) for cell in run("one").cells)
+
+
+def test_each_estimator_guesses_what_a_method_gets_right(run: Run, fakes: dict[str, Any], bundle: Bundle) -> None:
+    always = EstimatorsHeader(confidence=0.9, entropy=-1.0, dropout=0.5, accuracy=0.5)
+    never = EstimatorsHeader(confidence=0.5, entropy=-0.1, dropout=0.5, accuracy=0.5)
+    said = TemperaturesHeader(source=0.5, adapted=8.0, images=1, estimators={"source": always, "adapted": never})
+    bundle.header = bundle.header.model_copy(update={"temperatures": said})
+    fakes["one"].share = 1.0
+    found = run("one", "two")
+    for cell in by(found, "one"):  # one logit above the other, by 1 / 8
+        assert cell.estimates["confidence"] == pytest.approx(1.0 / (1.0 + math.exp(-0.125)))
+        assert (cell.estimates["atc_confidence"], cell.estimates["atc_entropy"]) == (1.0, 0.0)
+    for cell in by(found, "two"):  # nothing is known of it: the source model's, 2
+        assert cell.estimates["confidence"] == pytest.approx(1.0 / (1.0 + math.exp(-2.0)))
+        assert (cell.estimates["atc_confidence"], cell.estimates["atc_entropy"]) == (0.0, 1.0)
+        assert "aetta" not in cell.estimates, "no head made its answer"
+    assert all(0.0 <= cell.estimates["aetta"] <= 1.0 for cell in by(found, "source"))
+    bundle.header = bundle.header.model_copy(update={"temperatures": None})
+    assert {tuple(cell.estimates) for cell in run("one").cells} == {("confidence",)}
 
 
 def test_methods_know_how_much_of_what_was_generated_predicted(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

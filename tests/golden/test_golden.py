@@ -28,7 +28,7 @@ from gformer_cli.app import run
 HERE = Path(__file__).parent
 NEAR = 2e-5
 """Of logits up to 8 in float32, whose last digits depend on the processor."""
-ADDED = ("ece_calibrated",)
+ADDED = ("ece_calibrated", "estimates")
 """Figures of evaluations that were not there before."""
 EXACT = 2e-8
 """Of what is computed in float64, where neither processor nor order of summation counts."""
@@ -195,7 +195,8 @@ def test_evaluate_measures_as_before(name: str, tmp_path: Path) -> None:
         different = {key: (now.get(key), before[key]) for key in before if not is_near(now.get(key), before[key])}
         assert not different, before["method"]
         assert [*before, *ADDED] == sorted(now, key=[*before, *ADDED].index), before["method"]
-        assert all(now[name] is None for name in ADDED), "no temperature was fitted for a bundle of before"
+        assert now["ece_calibrated"] is None, "no temperature was fitted for a bundle of before"
+        assert list(now["estimates"]) == ["confidence"], "nor was what the other estimators go by"
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64], ids=["float32", "float64"])
