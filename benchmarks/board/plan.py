@@ -95,11 +95,6 @@ class Board:
     recipes: Sequence[str]
     """Beside `UNIVERSAL`."""
 
-    def methods_in(self, stream: str, size: int) -> list[str]:
-        """Those that are measured there: what answers each image by itself is measured in the first of all alone."""
-        first = (stream, size) == (self.streams[0], self.sizes[0])
-        return [name for name in self.methods if first or not answers_alone(name)]
-
 
 def keeps_memory(method: str) -> bool:
     """Whether a method carries anything from batch to batch."""
@@ -107,5 +102,5 @@ def keeps_memory(method: str) -> bool:
 
 
 def answers_alone(method: str) -> bool:
-    """Whether it has the same answer for an image in every batch of every stream: it is then measured in one."""
+    """Whether it has the same answer for an image in every batch of every stream: it is then measured in one size."""
     return METHODS[method].ask_once

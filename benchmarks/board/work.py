@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.board.plan import RECIPES, UNIVERSAL, Board, Set
+from benchmarks.board.plan import RECIPES, UNIVERSAL, Board, Set, answers_alone
 
 
 class Failed(Exception):
@@ -38,28 +38,27 @@ class Places:
         """The run folder with source models alone, which recipes are copied from."""
         return self.work / "runs" / f"{one.name}+{seed}{'+leave-one-out' if leave_one_out else ''}"
 
-    def results(self, one: Set, seed: int, recipe: str, stream: str, size: int, limit: int | None) -> Path:
-        """The folder of an evaluation."""
+    def results(self, one: Set, seed: int, recipe: str, size: int, limit: int | None) -> Path:
+        """The folder of evaluations in batches of `size`: one, and one for what was asked for later."""
         images = "all" if limit is None else str(limit)
-        return self.work / "results" / f"{one.name}+{seed}+{recipe}" / f"{stream}-batches-of-{size}-images-{images}"
+        return self.work / "results" / f"{one.name}+{seed}+{recipe}" / f"batches-of-{size}-images-{images}"
 
 
 @dataclass(frozen=True)
 class Job:
-    """A set, a seed, a recipe and a stream: from images to results."""
+    """A set, a seed and a recipe: from images to results."""
 
     board: Board
     places: Places
     one: Set
     seed: int
     recipe: str
-    stream: str
     weights: str | None
     device: str
 
     @property
     def name(self) -> str:
-        return f"{self.one.name}, seed {self.seed}, {self.recipe}, {self.stream}"
+        return f"{self.one.name}, seed {self.seed}, {self.recipe}"
 
     def go(self) -> None:
         """Do what is not done yet. Raises `Failed`."""
@@ -91,16 +90,19 @@ class Job:
                           *recipe.train, *again)  # fmt: skip
 
     def _evaluate(self, run: Path, size: int) -> None:
-        out = self.places.results(self.one, self.seed, self.recipe, self.stream, size, self.board.limit)
-        if (out / "results.json").is_file():
+        place = self.places.results(self.one, self.seed, self.recipe, size, self.board.limit)
+        known = {cell["stream"] for document in _documents(place) for cell in document["cells"]}
+        missing = [stream for stream in self.board.streams if stream not in known]
+        if not missing:
             return
-        rows = RECIPES[self.recipe].rows
-        methods = list(rows) if rows else self.board.methods_in(self.stream, size)
+        out, rows = place / ",".join(missing), RECIPES[self.recipe].rows
+        first = size == self.board.sizes[0] and not known
+        methods = [name for name in (rows or self.board.methods) if first or not answers_alone(name)]
         limit = [] if self.board.limit is None else ["--limit", self.board.limit]
         again = ["--resume"] if (out / "cells.jsonl").is_file() else ["--overwrite"]
         self._gformer("evaluate", "--model", run / "model.gformer", "--target", self.places.images(self.one, "targets"),
                       "--source", self.places.images(self.one, "sources"), "--methods", ",".join(methods),
-                      "--streams", self.stream, "--batch-size", size, "--seed", self.seed,
+                      "--streams", ",".join(missing), "--batch-size", size, "--seed", self.seed,
                       "--device", self.device, "--out", out, *limit, *again)  # fmt: skip
 
     def _gformer(self, *arguments: object) -> None:
@@ -110,12 +112,11 @@ class Job:
 
 
 def jobs(board: Board, places: Places, weights: str | None, device: str) -> list[Job]:
-    """Stream by stream and seed by seed, so that a board that was stopped is one of all sets."""
+    """Seed by seed, so that a board that was stopped is one of all sets."""
     recipes = (UNIVERSAL, *board.recipes)
     return [
-        Job(board, places, one, seed, recipe, stream, weights, device)
+        Job(board, places, one, seed, recipe, weights, device)
         for recipe in recipes
-        for stream in board.streams
         for seed in board.seeds
         for one in board.sets
     ]
@@ -145,6 +146,10 @@ def documents(board: Board, places: Places) -> Iterator[tuple[Set, int, str, dic
     """What is measured so far: set, seed, recipe and results.json."""
     for job in jobs(board, places, None, ""):
         for size in board.sizes:
-            file = places.results(job.one, job.seed, job.recipe, job.stream, size, board.limit) / "results.json"
-            if file.is_file():
-                yield job.one, job.seed, job.recipe, json.loads(file.read_text(encoding="utf-8"))
+            for document in _documents(places.results(job.one, job.seed, job.recipe, size, board.limit)):
+                cells = [cell for cell in document["cells"] if cell["stream"] in board.streams]
+                yield job.one, job.seed, job.recipe, document | {"cells": cells}
+
+
+def _documents(place: Path) -> list[dict[str, Any]]:
+    return [json.loads(file.read_text(encoding="utf-8")) for file in sorted(place.glob("*/results.json"))]

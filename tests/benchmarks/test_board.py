@@ -144,16 +144,15 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         }[words[0]]
         done = Path(words[words.index(option) + 1]) / file
         done.parent.mkdir(parents=True, exist_ok=True)
-        done.write_text(json.dumps({"cells": []}))
+        streams = words[words.index("--streams") + 1].split(",") if "--streams" in words else []
+        done.write_text(json.dumps({"cells": [{"stream": stream} for stream in streams]}))
 
     monkeypatch.setattr("benchmarks.board.work.gformer", gformer)
     return commands
 
 
 def test_a_job_does_nothing_twice(tmp_path: Path, ran: list[list[str]]) -> None:
-    job = Job(
-        board(), Places(tmp_path, tmp_path / "data"), SETS["icons"], 1, UNIVERSAL, "stationary", "weights.pth", "cpu"
-    )
+    job = Job(board(), Places(tmp_path, tmp_path / "data"), SETS["icons"], 1, UNIVERSAL, "weights.pth", "cpu")
     job.go()
     assert [words[0] for words in ran] == ["pretrain", "import", "evaluate", "evaluate"]
     assert "--no-leave-one-out" in ran[0] and ran[0][ran[0].index("--weights") + 1] == "weights.pth"
@@ -163,10 +162,24 @@ def test_a_job_does_nothing_twice(tmp_path: Path, ran: list[list[str]]) -> None:
     assert len(list(documents(board(), job.places))) == 2
 
 
+def test_a_board_is_widened_by_what_is_missing(tmp_path: Path, ran: list[list[str]]) -> None:
+    for streams in (("stationary",), ("stationary", "bursts", "mixed")):
+        plan = board(streams=streams, methods=("source", "memo"))
+        Job(plan, Places(tmp_path, tmp_path / "data"), SETS["icons"], 1, UNIVERSAL, None, "cpu").go()
+    told = [[words[words.index(option) + 1] for option in ("--batch-size", "--streams", "--methods")]
+            for words in ran if words[0] == "evaluate"]  # fmt: skip
+    assert told == [
+        ["64", "stationary", "source,memo"],
+        ["8", "stationary", "source"],
+        ["64", "bursts,mixed", "source"],
+        ["8", "bursts,mixed", "source"],
+    ]
+
+
 def test_recipes_train_on_from_one_source_model(tmp_path: Path, ran: list[list[str]]) -> None:
     places = Places(tmp_path, tmp_path / "data")
     for recipe in (UNIVERSAL, "own", "paper"):
-        Job(board(sizes=(8,)), places, SETS["icons"], 0, recipe, "stationary", None, "cpu").go()
+        Job(board(sizes=(8,)), places, SETS["icons"], 0, recipe, None, "cpu").go()
     # the paper's episodes need models that have not seen a domain: they are trained apart
     assert [words[0] for words in ran] == [
         "pretrain", "import", "evaluate", "meta-train", "evaluate", "pretrain", "meta-train", "evaluate"
@@ -196,8 +209,6 @@ def test_results_of_a_recipe_get_the_names_of_its_rows() -> None:
 
 
 def test_what_answers_each_image_alone_is_measured_once() -> None:
-    plan = board(methods=("source", "memo"))
-    assert [plan.methods_in("stationary", size) for size in (64, 8)] == [["source", "memo"], ["source"]]
     cells = [cell_of(method, 64) for method in ("source", "gformer", "gformer-context", "memo")]
     cells += [cell_of(method, 8) for method in ("source", "gformer", "gformer-context")]
     scores = Scores(read([(SETS["icons"], seed, UNIVERSAL, {"cells": cells}) for seed in (0, 1)]))
