@@ -10,7 +10,7 @@ import torch
 from gformer_cli.core.backbone import Backbone
 from gformer_cli.core.losses import entropies
 from gformer_cli.methods.base import Method
-from gformer_cli.methods.normalisation import Normalisation, moments, renormalised
+from gformer_cli.methods.normalisation import Normalisation, affine, moments, renormalised
 from gformer_cli.networks.norms import AdaptiveNorm
 
 
@@ -101,4 +101,5 @@ class Renormalising(Normalisation):
             torch.lerp(seen[0], old_mean, self.momentum),
             torch.lerp(seen[1], old_deviation, self.momentum),
         )
-        return self.standardised(input, mean, variance) * scale[:, None] + shift[:, None]
+        scale = scale * (variance + self.eps).rsqrt()  # both steps at once
+        return affine(input, scale, shift - mean * scale)

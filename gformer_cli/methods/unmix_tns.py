@@ -86,7 +86,7 @@ class Unmixing(Normalisation):
         to_mean, to_variance = own_mean[:, None] - self.means, own_variance[:, None] - self.variances  # (B, K, C)
         means, variances = self.means + share * to_mean, self.variances + share * to_variance
         mean = means.mean(dim=1)  # (B, C)
-        variance = variances.mean(dim=1) + means.var(dim=1, correction=0)
+        variance = variances.mean(dim=1) + (means - mean[:, None]).square().mean(dim=1)
         rate = 1.0 - (1.0 - self.momentum) ** (len(input) / FULL_BATCH)
         self.means = self.means + rate * (share * to_mean).mean(dim=0)
         self.variances = self.variances + rate * (share * to_variance).mean(dim=0)

@@ -120,7 +120,7 @@ class _AdaptiveBatchNorm(AdaptiveNorm):
             return F.batch_norm(input, self.running_mean, self.running_var, gamma, beta, False, 0.0, self.eps)
         mean, var = statistics
         scale = gamma * torch.rsqrt(var + self.eps)
-        return _scale_and_shift(input, scale, beta - mean * scale)
+        return scale_and_shift(input, scale, beta - mean * scale)
 
 
 class AdaptiveBatchNorm1d(_AdaptiveBatchNorm, nn.BatchNorm1d):  # type: ignore[misc]  # torch allows for no statistics
@@ -239,7 +239,7 @@ class AdaptiveGroupNorm(_Recorded, nn.GroupNorm):
         return batch_statistics(output)
 
     def _scaled(self, output: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-        return _scale_and_shift(output, scale, shift)
+        return scale_and_shift(output, scale, shift)
 
 
 _KINDS: dict[str, tuple[type[nn.Module], type[AdaptiveNorm]]] = {
@@ -367,7 +367,7 @@ class _Moments(torch.autograd.Function):
         input, mean = ctx.saved_tensors
         share = mean.numel() / input.numel()
         scale = 2.0 * share * to_variance
-        return _scale_and_shift(input, scale, share * to_mean - scale * mean)
+        return scale_and_shift(input, scale, share * to_mean - scale * mean)
 
     @staticmethod
     def vmap(_info: Any, in_dims: tuple[int], input: torch.Tensor) -> tuple[Any, tuple[int, int]]:
@@ -377,7 +377,7 @@ class _Moments(torch.autograd.Function):
         return (mean, (second - mean.square()).clamp_min(0.0)), (0, 0)
 
 
-def _scale_and_shift(input: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+def scale_and_shift(input: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     """input (B, C, ...) * scale (C,) + shift (C,) by the fused kernel of BatchNorm with mean 0 and variance 1."""
     zero, one = torch.zeros_like(scale.detach()), torch.ones_like(scale.detach())
     # not `F.batch_norm`: some releases of torch refuse an epsilon of 0 there, and the kernel takes it

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -57,6 +59,39 @@ def test_moments_of_a_batch_and_of_its_images() -> None:
     mean, variance = image_moments(values, correction=1)
     assert (mean.tolist(), variance.tolist()) == ([[2.0], [6.0]], [[2.0], [2.0]])
     assert moments(values[:1, :, :1], correction=1)[1].tolist() == [0.0]  # one value has no spread
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("correction", [0, 1])
+@pytest.mark.parametrize(("of", "axes"), [(moments, (0, 2)), (image_moments, 2)])
+def test_moments_and_their_gradients_are_the_librarys(
+    memory_format: torch.memory_format, correction: int, of: Any, axes: Any
+) -> None:
+    drawn = torch.randn(3, 5, 4, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    images = (drawn + 2.0).contiguous(memory_format=memory_format)
+    weights = torch.rand(2, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    found = []
+    for ours in (True, False):
+        input = images.detach().clone(memory_format=torch.preserve_format).requires_grad_()
+        values = input.flatten(2)
+        pair = of(values, correction=correction) if ours else torch.var_mean(values, axes, correction=correction)[::-1]
+        sum((one * weight).sum() for one, weight in zip(pair, weights, strict=True)).backward()
+        found.append((*pair, input.grad))
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_standardised_by_statistics_of_a_batch_or_of_images(memory_format: torch.memory_format) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2 * 64, 3))
+    layer = Backbone(network, image_size=8).freeze().layers[0]
+    norm = Normalisation(layer).double()
+    images = torch.randn(3, 2, 4, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    values = images.contiguous(memory_format=memory_format).flatten(2)
+    for shape in ((2,), (3, 2)):
+        mean, variance = torch.full(shape, 0.5).double(), torch.full(shape, 4.0).double()
+        expected = (values - 0.5) / (4.0 + norm.eps) ** 0.5
+        torch.testing.assert_close(norm.standardised(values, mean, variance), expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", NEED)
