@@ -12,7 +12,7 @@ from gformer_cli.commands.locations import STDOUT
 from gformer_cli.console import Terminal
 from gformer_cli.errors import InputError
 from gformer_cli.folders.domains import Found, Known, Layout, check_folders_exist
-from gformer_cli.folders.listed import listed_domain
+from gformer_cli.folders.lists import listed_domain
 
 
 def check_targets(targets: Sequence[Path]) -> None:

@@ -1,6 +1,7 @@
-"""Lists of image files as benchmarks hand them out: a line is a path and, behind a blank, the number of its class.
+"""Lists of image files: as `find` prints them on standard input, and as benchmarks hand them out.
 
-DomainNet's are such: `clipart/aircraft_carrier/clipart_001_000018.jpg 0` in `clipart_train.txt`. No torch here.
+In the latter a line is a path and, behind a blank, the number of its class. DomainNet's are such:
+`clipart/aircraft_carrier/clipart_001_000018.jpg 0` in `clipart_train.txt`. No torch here.
 """
 
 from __future__ import annotations
@@ -10,10 +11,15 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from gformer_cli.errors import InputError
 from gformer_cli.files import open_regular
+from gformer_cli.folders.image_files import Domain, ImageFile, ImageFiles
 from gformer_cli.folders.tables import Row
+
+STDIN = "stdin"
+"""Of the domain that the files on standard input are taken for."""
 
 LISTS = (".txt",)
 """Suffixes of such files."""
@@ -57,3 +63,19 @@ def _are_classes(folders: Sequence[Sequence[str]], numbers: Sequence[str]) -> bo
     pairs = {(above[-1] if above else "", number) for above, number in zip(folders, numbers, strict=True)}
     names, counted = ({pair[place] for pair in pairs} for place in (0, 1))
     return "" not in names | counted and len(pairs) == len(names) == len(counted)
+
+
+def listed_domain(stream: IO[bytes]) -> Domain:
+    """The files that `stream` names, each once, as one unlabelled domain; their paths are as they are written.
+
+    One a line; where there is a zero byte, each ends with one, as `find -print0` has it. Raises `InputError` for none.
+    """
+    content = stream.read()
+    parts = content.split(b"\0") if b"\0" in content else [line.rstrip(b"\r") for line in content.split(b"\n")]
+    names = dict.fromkeys(os.fsdecode(part) for part in parts if part)
+    if not names:
+        raise InputError(
+            "there is no file name on standard input", "One a line, such as: find incoming -name '*.jpg' | gformer ..."
+        )
+    files = ImageFiles(ImageFile(Path(), Path(name).as_posix()) for name in names)
+    return Domain(STDIN, Path(), files, ())
