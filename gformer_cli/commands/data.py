@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gformer_cli.commands import options
+from gformer_cli.commands.data_corrupt import corrupt
 from gformer_cli.commands.found import find_images
 from gformer_cli.console import Terminal, table
 from gformer_cli.errors import InputError, WorkError
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from gformer_cli.images.preprocessing import Preprocessing
     from gformer_cli.settings import Settings
 
-app = typer.Typer(help="Validate image folders, and look at them; make the demo data sets.", no_args_is_help=True)
+app = typer.Typer(
+    help="Validate image folders, and look at them; make the demo data sets and corrupted copies.",
+    no_args_is_help=True,
+)
 
 
 @app.command("demo")
@@ -123,6 +127,9 @@ def check(
         raise WorkError(
             "the folders have errors", "They are listed above; training and adapting skip unreadable images."
         )
+
+
+app.command("corrupt")(corrupt)
 
 
 Model = Annotated[

@@ -36,6 +36,7 @@ def evaluate(
     methods: own.Methods = None,
     streams: own.Streams = None,
     shifts: own.Shifts = False,
+    corruptions: own.Corruptions = None,
     tune: own.Tune = False,
     batch_size: options.BatchSize = 64,
     label_skew: own.LabelSkew = 0.1,
@@ -73,7 +74,7 @@ def evaluate(
     Example: gformer evaluate --target data/targets --fail-under gformer=0.8
     """
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
-    own.check_choice(target, source, streams, shifts=shifts, tune=tune, severity=severity)
+    own.check_choice(target, source, streams, shifts=shifts, tune=tune, corruptions=corruptions)
     out = pick_results(terminal, out, model, run)
     part = own.read_shard(shard, out, jobs, (fail_under, fail_harm is not None, baseline, report))
     if resume and out is None:
@@ -112,6 +113,8 @@ def evaluate(
         reported=report is not None,
         shard=part,
         arrival=arrival,
+        corruptions=corruptions,
+        severity=severity,
     )
     planned = plan.make_plan(wish, bundle, targets, has_source=bool(sources))
     wanted = limits.read_limits(planned, fail_under=fail_under or [], fail_harm=fail_harm, baseline=baseline)

@@ -68,6 +68,16 @@ Shifts = Annotated[
     bool,
     typer.Option("--shifts", help="Measure on held-out source images under simulated shifts; needs no target."),
 ]
+Corruptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--corruptions",
+        metavar="NAMES",
+        help="Of --shifts: names such as fog,rain, groups such as blur, all (gformer's own 22) or imagenet-c. "
+        "Repeatable. Default: all.",
+        show_default=False,
+    ),
+]
 Tune = Annotated[
     bool,
     typer.Option("--tune", help="Choose the methods' settings first, on held-out source images."),
@@ -82,7 +92,7 @@ Severity = Annotated[
         "--severity",
         min=1,
         max=5,
-        help="Of targets that know severities (CIFAR-10-C, ImageNet-C): this one alone. Default: all.",
+        help="Of --shifts and of targets that know severities (CIFAR-10-C, ImageNet-C): this one alone. Default: all.",
         show_default=False,
     ),
 ]
@@ -197,7 +207,7 @@ def check_choice(
     *,
     shifts: bool,
     tune: bool,
-    severity: int | None = None,
+    corruptions: Sequence[str] | None = None,
 ) -> None:
     """Raises `InputError` for options that exclude each other or lack another."""
     if not target and not shifts:
@@ -206,7 +216,7 @@ def check_choice(
         raise InputError("--shifts measures on source images, so it takes no --target", "Run the two one by one.")
     if shifts and streams:
         raise InputError("--shifts is a stream of its own, so it takes no --streams", "Leave out one of them.")
-    if shifts and severity is not None:
-        raise InputError("--shifts measures every severity, so it takes no --severity", "Leave out one of them.")
+    if corruptions and not shifts:
+        raise InputError("--corruptions are those of --shifts, which is not there", "Add --shifts, or leave them out.")
     if (tune or shifts) and not source:
         raise InputError(f"--{'tune' if tune else 'shifts'} needs the source images", "Add --source DIR.")

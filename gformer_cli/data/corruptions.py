@@ -23,6 +23,8 @@ from gformer_cli.data import operations
 from gformer_cli.seeding import derive_seed
 
 SEVERITIES = range(1, 6)
+_MOST_VIEWS = 64
+"""Of a zoom: a step is then a hundredth of the side at most."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,10 @@ class Draws:
     def normal(self, *shape: int) -> torch.Tensor:
         """Standard normal draws for each image: (B, *shape), float32 on the CPU."""
         return torch.stack([torch.randn(shape, generator=self._generator(position)) for position in self.positions])
+
+    def seeds(self) -> list[int]:
+        """A seed for each image."""
+        return [derive_seed(self.seed, position) for position in self.positions]
 
     def _generator(self, position: int) -> torch.Generator:
         return torch.Generator().manual_seed(derive_seed(self.seed, position))
@@ -113,8 +119,9 @@ def _motion_blur(images: torch.Tensor, length: float, draws: Draws) -> torch.Ten
 
 def _zoom_blur(images: torch.Tensor, zoom: float, draws: Draws) -> torch.Tensor:
     """Level: how much larger the image becomes while the shutter is open."""
-    # from one view to the next the border moves by at most two pixels, or the blur would fall apart into copies
-    steps = 1 + math.ceil((zoom - 1.0) * _side(images) / 4.0)
+    # from one view to the next the border moves by at most two pixels, or the blur would fall apart into copies; of a
+    # large image by more, which is nothing beside its size
+    steps = min(_MOST_VIEWS, 1 + math.ceil((zoom - 1.0) * _side(images) / 4.0))
     views = (operations.affine(images, scale=1.0 / (1.0 + (zoom - 1.0) * step / steps)) for step in range(1, steps + 1))
     return sum(views, images) / (steps + 1)
 

@@ -12,6 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional as F
 
+_MOST_TAPS = 64 * 64
+"""Of a filter that is applied pixel by pixel: photographs of many million pixels have larger ones."""
+
 
 def contrast(images: torch.Tensor, factor: float, middle: torch.Tensor | float) -> torch.Tensor:
     """Distances to the grey level `middle` (a number, or of a shape that broadcasts) times `factor`."""
@@ -39,13 +42,14 @@ def affine(
     shear: float = 0.0,
     move: tuple[float, float] = (0.0, 0.0),
 ) -> torch.Tensor:
-    """Another view of square images; what lies outside them repeats their edge.
+    """Another view of images; what lies outside them repeats their edge.
 
     The view is turned by `angle` in radians, `scale` times as wide, slanted by `shear` and moved by (x, y) in half
     sides. The picture in it does the opposite: a scale above 1 shows it smaller.
     """
     cos, sin = math.cos(angle) * scale, math.sin(angle) * scale
-    matrix = images.new_tensor([[cos, shear * cos - sin, move[0]], [sin, shear * sin + cos, move[1]]])
+    wide = images.shape[-1] / images.shape[-2]  # lengths across are told in half widths, lengths down in half heights
+    matrix = images.new_tensor([[cos, (shear * cos - sin) / wide, move[0]], [sin * wide, shear * sin + cos, move[1]]])
     grid = F.affine_grid(matrix.expand(len(images), 2, 3), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
@@ -70,8 +74,12 @@ def posterise(images: torch.Tensor, levels: int) -> torch.Tensor:
 
 
 def convolve(images: torch.Tensor, taps: torch.Tensor) -> torch.Tensor:
-    """Each channel convolved with `taps` (h, w), both odd; edges repeated, size kept."""
+    """Each channel filtered with `taps` (h, w), both odd, as `F.conv2d` does; edges repeated, size kept."""
     channels, (height, width) = images.shape[1], taps.shape
-    kernel = taps.expand(channels, 1, height, width)
     padded = F.pad(images, (width // 2, width // 2, height // 2, height // 2), mode="replicate")
-    return F.conv2d(padded, kernel, groups=channels)
+    if taps.numel() <= _MOST_TAPS:
+        return F.conv2d(padded, taps.expand(channels, 1, height, width), groups=channels)
+    size = padded.shape[-2:]
+    spectrum = torch.fft.rfft2(padded) * torch.fft.rfft2(taps, s=size).conj()
+    filtered: torch.Tensor = torch.fft.irfft2(spectrum, s=size)
+    return filtered[..., : images.shape[-2], : images.shape[-1]]

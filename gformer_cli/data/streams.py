@@ -206,13 +206,20 @@ def streams_of(name: str, options: StreamOptions) -> list[Stream]:
     return [replace(stream, kind=name) for stream in made]
 
 
-def shifts(source: Sequence[Domain], batch_size: int, seed: int) -> list[Stream]:
-    """Held-out source images, at most `SAMPLE`, under every corruption at five severities, and as they are."""
+def shifts(
+    source: Sequence[Domain],
+    batch_size: int,
+    seed: int,
+    corruptions: Iterable[str] = CORRUPTIONS,
+    severities: Iterable[int] = SEVERITIES,
+) -> list[Stream]:
+    """Held-out source images, at most `SAMPLE`, under each corruption at each severity, and as they are."""
+    severities = list(severities)
     share = max(1, SAMPLE // len(source))
     items = list(chain.from_iterable(_shuffled(domain, seed)[:share] for domain in source))
     random.Random(derive_seed(seed, "shifts")).shuffle(items)
     found = [_named(items, PLAIN, 0, batch_size, seed)]
-    found += [_named(items, name, severity, batch_size, seed) for name in CORRUPTIONS for severity in SEVERITIES]
+    found += [_named(items, name, severity, batch_size, seed) for name in corruptions for severity in severities]
     return found
 
 

@@ -11,7 +11,7 @@ import torch
 
 from gformer_cli.bundle import Described
 from gformer_cli.data.cache import ImageCache
-from gformer_cli.data.corruptions import CORRUPTIONS
+from gformer_cli.data.catalogue import CATALOGUE
 from gformer_cli.data.inventory import within
 from gformer_cli.data.labelled import unreadable
 from gformer_cli.data.streams import Condition, StreamBatch
@@ -77,7 +77,7 @@ class Loader:
         pixels = torch.stack([image.pixels for image in images])  # uint8 (B, 3, S, S)
         if condition is None:
             return self.preprocessing.network_input(pixels, self.device)
-        changed = CORRUPTIONS[condition.corruption](
+        changed = CATALOGUE[condition.corruption](
             pixels.to(self.device).float() / 255.0,
             severity=condition.severity,
             seed=condition.seed,

@@ -9,6 +9,8 @@ from typing import Any
 
 from gformer_cli.bundle import Bundle, Described, StaticHeader
 from gformer_cli.data.arrival import read_arrivals
+from gformer_cli.data.catalogue import choose_corruptions, smallest_side
+from gformer_cli.data.corruptions import CORRUPTIONS, SEVERITIES
 from gformer_cli.data.orders import Item, changed_at
 from gformer_cli.data.streams import (
     COMBINATIONS,
@@ -32,7 +34,7 @@ from gformer_cli.methods import METHODS, UNLOADED
 EXAMINED = "gformer"
 """The method that a report looks into."""
 SHIFTS = "shifts"
-"""The stream of `--shifts`: source images under the catalogue of corruptions, no target."""
+"""The stream of `--shifts`: source images under corruptions, no target."""
 ALL = "all"
 DEFAULT_METHODS = ("source", "bn", "tent", "constant", "gformer")
 """Without `constant` where the bundle holds no constant generator."""
@@ -53,6 +55,9 @@ class Plan:
     """Held-out source images, for `forgetting`, `shifts` and methods that look at the source."""
     time: Callable[[Item], float] = changed_at
     """When an image arrived, for the order `arrival`."""
+    corruptions: Sequence[str] = tuple(CORRUPTIONS)
+    """Of the stream `SHIFTS`, at which `severities`."""
+    severities: Sequence[int] = tuple(SEVERITIES)
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Per method keyword settings other than its defaults, as --tune found them."""
     shard: tuple[int, int] = (1, 1)
@@ -68,7 +73,15 @@ class Plan:
             "streams": list(self.streams),
             "batch_size": self.batch_size,
             "seeds": list(self.seeds),
+            **self.chosen_shifts,
         }
+
+    @property
+    def chosen_shifts(self) -> dict[str, object]:
+        """Corruptions and severities of the stream `SHIFTS`, where there is one."""
+        if SHIFTS not in self.streams:
+            return {}
+        return {"corruptions": list(self.corruptions), "severities": list(self.severities)}
 
     @property
     def measured(self) -> list[str]:
@@ -91,7 +104,7 @@ class Plan:
 
     def _streams(self, name: str, seed: int) -> list[Stream]:
         if name == SHIFTS:
-            return shifts(self.source, self.batch_size, seed)
+            return shifts(self.source, self.batch_size, seed, self.corruptions, self.severities)
         how = StreamOptions(self.targets, self.batch_size, seed, skew=self.skew, source=self.source, time=self.time)
         return streams_of(name, how)
 
@@ -116,6 +129,10 @@ class Wish:
     shard: tuple[int, int] = (1, 1)
     arrival: Path | None = None
     """The table that says when images arrived, for the order `arrival`."""
+    corruptions: Sequence[str] | None = None
+    """Words that name corruptions for the stream `SHIFTS`; None for all of our own."""
+    severity: int | None = None
+    """The only one of that stream; None for all."""
 
 
 def make_plan(wish: Wish, bundle: Bundle | GraphModel, targets: Sequence[Domain], *, has_source: bool) -> Plan:
@@ -138,6 +155,8 @@ def make_plan(wish: Wish, bundle: Bundle | GraphModel, targets: Sequence[Domain]
         skew=wish.skew,
         examine=wish.examine or wish.reported,
         shard=wish.shard,
+        corruptions=choose_corruptions(wish.corruptions or [ALL]),
+        severities=list(SEVERITIES) if wish.severity is None else [wish.severity],
     )
     check_plan(plan, bundle)
     if wish.arrival is not None:
@@ -259,6 +278,12 @@ def check_plan(plan: Plan, bundle: Described) -> None:
     check_batch_size(plan.batch_size)
     if not 0.0 <= plan.skew < float("inf"):
         raise InputError(f"--label-skew must be 0 or more, got {plan.skew}", "0 is one class at a time, 0.1 is strong.")
+    size, least = bundle.header.preprocessing.image_size, smallest_side(plan.corruptions)
+    if size < least:
+        raise InputError(
+            f"these corruptions are for images of {least} pixels or more, and the model takes {size}",
+            "Choose others, such as: --corruptions all",
+        )
     check_known_classes(plan.targets, bundle.header.classes)
 
 

@@ -173,6 +173,7 @@ def identity(bundle: dict[str, Any], plan: Plan, *, tune: bool, white_level: flo
             for file in domain.files
         ],
         **({"times": _times(plan)} if plan.by_arrival else {}),
+        **plan.chosen_shifts,
     }
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from gformer_cli.console import amount, percent, table
-from gformer_cli.data.corruptions import CORRUPTIONS
-from gformer_cli.data.streams import PLAIN
+from gformer_cli.data.catalogue import CATALOGUE
 from gformer_cli.evaluate.estimates import TITLES, Missed
 from gformer_cli.evaluate.harm import COLUMNS, Harm, by_cell, in_words
 from gformer_cli.evaluate.limits import Change
@@ -141,7 +140,8 @@ def change_table(changes: Sequence[Change]) -> Table:
 
 
 def _by_target(stream: str, summaries: Sequence[Summary], drawn: Mapping[str, str], bundle: Mapping[str, Any]) -> Table:
-    columns = _groups() if stream == SHIFTS else {target: [target] for target in summaries[0].targets}
+    targets = summaries[0].targets
+    columns = _groups(targets) if stream == SHIFTS else {target: [target] for target in targets}
     best = max(s.accuracy for s in summaries)
     rows: list[list[str | Text]] = [
         [
@@ -205,10 +205,10 @@ def _settings(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in settings.items()) or "defaults"
 
 
-def _groups() -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {PLAIN: [PLAIN]}
-    for name, corruption in CORRUPTIONS.items():
-        found.setdefault(corruption.group, []).append(name)
+def _groups(names: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(CATALOGUE[name].group if name in CATALOGUE else name, []).append(name)
     return found
 
 

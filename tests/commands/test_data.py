@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -167,3 +168,50 @@ def test_shifts_and_preprocessing_are_drawn_as_settings_or_a_bundle_have_it(
     assert both.status == 2 and "says how images are prepared" in both.err
     needed = gformer("data", "shifts", data / "sources")
     assert needed.status == 2 and "--contact-sheet" in needed.err
+
+
+def test_corrupted_copies_are_targets(
+    gformer: Callable[..., Any], bundle: Path, data: Path, tmp_path: Path, contents: Any
+) -> None:
+    out, site = tmp_path / "out", data / "targets" / "fog"
+    call = ("data", "corrupt", site, "--out", out, "--corruptions", "noise,fog", "--severity", 5, "--severity", 2)
+    planned = gformer(*call, "--dry-run")
+    assert planned.status == 0 and not out.exists()
+    assert f"Would write 240 images of 8 domains below {out}: gaussian-noise-2, gaussian-noise-5, " in planned.out
+    done = gformer(*call, "--json")
+    assert done.status == 0, done.err
+    names = [f"{kind}-{n}" for kind in ("gaussian-noise", "shot-noise", "impulse-noise", "fog") for n in (2, 5)]
+    assert done.json == {
+        "out": str(out),
+        "corruptions": ["gaussian-noise", "shot-noise", "impulse-noise", "fog"],
+        "severities": [2, 5],
+        "seed": 0,
+        "images": dict.fromkeys(names, 30),
+        "skipped": [],
+    }
+    measured = gformer("evaluate", "--target", out, "--model", bundle, "--methods", "source", "--json").json
+    assert [cell["target"] for cell in measured["cells"]] == sorted(names)
+    before = contents(out)
+    assert "output folder is not empty" in gformer(*call).err and contents(out) == before
+    again = gformer(*call, "--overwrite")
+    assert contents(out) == before and again.out.endswith(f"\nNext: gformer evaluate --target {out}\n")
+    assert gformer(*call, "--overwrite", "--seed", 1).status == 0 and contents(out) != before
+
+
+def test_what_cannot_be_corrupted_is_told(
+    gformer: Callable[..., Any], own_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = own_data / "targets" / "fog" / "circle" / "00.png"
+    broken.write_bytes(b"")
+    call = ("data", "corrupt", own_data / "targets", "--corruptions", "fog", "--severity", 1, "--out")
+    done = gformer(*call, tmp_path / "a")
+    assert done.status == 0 and "1 unreadable image skipped" in done.err and f"{broken}: the file is empty" in done.err
+    assert "Wrote 59 images of 2 domains" in done.out
+    strict = gformer(*call, tmp_path / "b", "--strict")
+    assert strict.status == 2 and f"cannot use {broken}: the file is empty" in strict.err
+    assert not (tmp_path / "b").exists()
+    flat = gformer("data", "corrupt", own_data / "targets" / "fog" / "circle", "--out", tmp_path / "c")
+    assert flat.status == 2 and "no class folders, so there are no labels" in flat.err
+    monkeypatch.setitem(sys.modules, "imagecorruptions", None)
+    missing = gformer("data", "corrupt", own_data / "targets", "--out", tmp_path / "c", "--corruptions", "imagenet-c")
+    assert missing.status == 2 and "gformer[corruptions]" in missing.err

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -374,10 +375,29 @@ def test_strict_makes_an_unreadable_image_an_error_and_resume_goes_on_once_it_is
 # --- source images
 
 
-@pytest.mark.slow
-def test_shifts_take_no_severity(evaluate: Evaluate, data: Path) -> None:
-    done = evaluate("--shifts", "--source", data / "sources", "--severity", 3, target=None)
-    assert done.status == 2 and "--shifts measures every severity" in done.err
+def test_corruptions_and_a_severity_are_chosen(evaluate: Evaluate, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shifts = ("--shifts", "--methods", "source", "--source", data / "sources", "--json")
+    done = evaluate(*shifts, "--corruptions", "blur,fog", "--severity", 3, target=None)
+    assert done.status == 0, done.err
+    chosen = ["defocus", "motion-blur", "zoom-blur", "fog"]
+    assert [(c["target"], c["severity"]) for c in done.json["cells"]] == [
+        ("(none)", 0),
+        *((name, 3) for name in chosen),
+    ]
+    assert done.json["run"]["corruptions"] == chosen and done.json["run"]["severities"] == [3]
+    unknown = evaluate(*shifts, "--corruptions", "blurr", target=None)
+    assert unknown.status == 2 and "Did you mean 'blur'?" in unknown.err
+    monkeypatch.setitem(sys.modules, "imagecorruptions", ModuleType("imagecorruptions"))
+    small = evaluate(*shifts, "--corruptions", "imagenet-c", target=None)
+    assert small.status == 2 and "images of 32 pixels or more, and the model takes 16" in small.err
+    monkeypatch.setitem(sys.modules, "imagecorruptions", None)
+    missing = evaluate(*shifts, "--corruptions", "imagenet-c", target=None)
+    assert missing.status == 2 and "pip install 'gformer[corruptions]'" in missing.err
+
+
+def test_corruptions_are_those_of_shifts(evaluate: Evaluate) -> None:
+    done = evaluate("--corruptions", "fog")
+    assert done.status == 2 and "--corruptions are those of --shifts" in done.err
 
 
 def test_shifts_measure_source_images_under_every_corruption(evaluate: Evaluate, data: Path, tmp_path: Path) -> None:

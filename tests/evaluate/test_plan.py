@@ -144,6 +144,13 @@ def test_shifts_are_drawn_from_the_source(make_plan: MakePlan, domains: list[Dom
     assert len(drawn) == 1 + 5 * len(CORRUPTIONS)
     assert {item.file for _, s in drawn for batch in s.batches for item in batch.items} == set(domains[0].files)
     assert SHIFTS not in STREAMS
+    some = make_plan("bn", streams=(SHIFTS,), source=domains[:1], corruptions=["rain", "fog"], severities=[2, 4])
+    assert [(stream.part, stream.severity) for _, stream in some.drawn()] == [
+        ("(none)", 0),
+        *((name, severity) for name in ("rain", "fog") for severity in (2, 4)),
+    ]
+    every = {(stream.part, stream.severity): stream for _, stream in drawn}
+    assert all(every[stream.part, stream.severity] == stream for _, stream in some.drawn())
 
 
 def test_a_plan_is_checked(make_plan: MakePlan, bundle: Bundle, domains: list[Domain]) -> None:

@@ -116,6 +116,10 @@ def test_the_identity_changes_with_whatever_changes_figures(make_plan: Callable[
                 {"targets": fewer},
             )
         ),
+        *(
+            identity(described, replace(plan, streams=["shifts"], **change), tune=False)
+            for change in ({}, {"corruptions": ["fog"]}, {"severities": [5]})
+        ),
     ]
     texts = {json.dumps(found) for found in [identity(described, plan, tune=False), *changed]}
     assert len(texts) == 1 + len(changed)

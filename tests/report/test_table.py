@@ -122,6 +122,12 @@ def test_corruptions_are_shown_by_group_and_by_severity(show: Callable[..., list
     noise = sum(corruption.group == "noise" for corruption in CORRUPTIONS.values()) / len(CORRUPTIONS)
     wanted = [90.0, 40.0 + 40.0 * noise, 40.0 + 20.0 * noise]
     assert severities[2].split() == ["source", *(f"{value:.1f}" for value in wanted)]
+    changes = {"stream": "shifts", "severity": 1}
+    some, _ = show(*(("source", name, [right], changes) for name, right in (("fog", 3), ("imagenet-c:fog", 5))))
+    assert some[1].split()[:3] == ["method", "weather", "imagenet-c:weather"] and some[2].split()[1:3] == [
+        "30.0",
+        "50.0",
+    ]
 
 
 def test_target_names_are_shown_as_they_are(show: Callable[..., list[list[str]]]) -> None:
