@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from benchmarks.universal.tasks.catalogue import NAMES, write
-from benchmarks.universal.tasks.packages import Packages
+from gformer_cli.data.demo.drawn.packages import Packages
 from gformer_cli.files import remove_tree
 
 

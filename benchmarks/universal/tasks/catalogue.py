@@ -7,10 +7,10 @@ from pathlib import Path
 from benchmarks.universal.tasks.digits import PER_SOURCE, write_digits
 from benchmarks.universal.tasks.fonts import SCRIPTS, font_task
 from benchmarks.universal.tasks.icons import ICON_TASKS, icon_task
-from benchmarks.universal.tasks.packages import Packages
 from benchmarks.universal.tasks.pictures import chess_task, clip_art_task, stamp_task
 from benchmarks.universal.tasks.procedural import shape_task, texture_task
 from benchmarks.universal.tasks.task import Task, write_task
+from gformer_cli.data.demo.drawn.packages import Packages
 
 TRAINING = (
     "digit-cameras",

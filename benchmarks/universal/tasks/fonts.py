@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from benchmarks.universal.tasks.packages import Packages
 from benchmarks.universal.tasks.task import Painter, Task
+from gformer_cli.data.demo.drawn.fonts import font_files, glyph, has_signs
+from gformer_cli.data.demo.drawn.packages import Packages
 from gformer_cli.errors import InputError
 
 TABLE = Path(__file__).with_name("fonts.csv")
-SIDE = 96
-"""Height of a font, in pixels."""
-UNUSED = "\U000fff00"
-"""A character that no font has: what is drawn for it is the font's sign for a missing one."""
-FORMATS = (".ttf", ".otf", ".ttc")
 
 Files = dict[str, list[str]]
 """Debian package -> patterns of the font files of it that are used."""
@@ -91,37 +86,7 @@ def _painter(signs: dict[str, str], files: Files, packages: Packages) -> Painter
 
 def _fonts(root: Path, patterns: list[str], signs: dict[str, str]) -> list[Path]:
     """Font files below `root` that have every sign."""
-    found = sorted(
-        path
-        for pattern in patterns
-        for path in root.rglob(pattern)
-        if path.suffix.lower() in FORMATS and not path.is_symlink()
-    )
-    kept = [path for path in found if _draws(str(path), "".join(signs.values()))]
+    kept = [path for path in font_files(root, patterns) if has_signs(str(path), "".join(signs.values()))]
     if not kept:
         raise InputError(f"no font in {root} has the signs {''.join(signs.values())}", "Name others in fonts.csv.")
     return kept
-
-
-def _draws(path: str, signs: str) -> bool:
-    """Whether a font has every one of the signs, and no two look the same."""
-    font = _font(path)
-    missing = bytes(font.getmask(UNUSED))
-    masks = [bytes(font.getmask(sign)) for sign in signs]
-    return all(mask and mask != missing for mask in masks) and len(set(masks)) == len(masks)
-
-
-@lru_cache(maxsize=256)
-def _font(path: str) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(path, SIDE)
-
-
-@lru_cache(maxsize=4096)
-def glyph(path: str, sign: str) -> Image.Image:
-    """The sign's shape in a square: mode L, as high or as wide as the square."""
-    left, top, right, bottom = (int(edge) for edge in _font(path).getbbox(sign))
-    side = max(right - left, bottom - top)
-    image = Image.new("L", (side, side))
-    corner = ((side - (right - left)) // 2 - left, (side - (bottom - top)) // 2 - top)
-    ImageDraw.Draw(image).text(corner, sign, fill=255, font=_font(path))
-    return image

@@ -10,28 +10,16 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from benchmarks.universal.tasks.packages import Packages
-from benchmarks.universal.tasks.svg import rasterised
 from benchmarks.universal.tasks.task import Painter, Task
+from gformer_cli.data.demo.drawn.icons import PACKAGE, STYLE_WORDS, admitted, drawn
+from gformer_cli.data.demo.drawn.packages import Packages
 from gformer_cli.errors import InputError
 
-PACKAGE = "@iconify/json"
 TABLE = Path(__file__).with_name("icons.csv")
-EMOJI_FAMILIES = ("openmoji", "twemoji", "noto", "noto-v1", "fluent-emoji", "emojione", "fxemoji", "streamline-emojis")
-LICENCES = (
-    "MIT", "Apache-2.0", "ISC", "OFL-1.1", "CC-BY-4.0", "CC-BY-3.0", "CC0-1.0", "MPL-2.0", "BSD-3-Clause", "Unlicense",
-)  # fmt: skip
-STYLE_WORDS = (
-    "outline outlined solid fill filled line linear bold regular light thin duotone sharp rounded round broken twotone "
-    "two tone fine o alt baseline ios md simple color flat block free remix 1 2 3 4 01 02 16 20 24 28 32 48 stroke "
-    "standard classic variant icon"
-)
-"""Words of an icon's name that tell how it is drawn, not what."""
 OTHER_THINGS = (
     "off slash plus add minus check x remove cancel edit search user question info alert dollar broken crossed half "
     "unlock unlocked down up left right video settings setting share download upload sync refresh error warning ban "
@@ -84,13 +72,6 @@ def domains(task: str, role: str) -> dict[str, list[str]]:
     with TABLE.open(encoding="utf-8", newline="") as opened:
         rows = [row for row in csv.DictReader(opened) if (row["task"], row["role"]) == (task, role)]
     return {row["domain"]: row["families"].split() for row in rows}
-
-
-def admitted(family: str, about: dict[str, Any]) -> bool:
-    """Whether a family may be used at all: no emoji by name, title or category, and an open licence."""
-    told = f"{family} {about.get('name', '')} {about.get('category', '')}".lower()
-    emoji = "emoji" in told or any(family.startswith(name) for name in EMOJI_FAMILIES)
-    return not emoji and about.get("license", {}).get("spdx") in LICENCES
 
 
 def icon_task(name: str, packages: Packages) -> Task:
@@ -146,32 +127,21 @@ def _family(path: Path, concepts: tuple[tuple[str, tuple[str, ...]], ...]) -> di
     for label, words in concepts:
         names = [name for name in icons if _is(name, words)] or [name for name in icons if _has(name, words)]
         names.sort(key=lambda name: (len(name), name))
-        pictures = [_drawn(icons[name], content, coloured) for name in names[:PER_FAMILY]]
+        pictures = [drawn(icons[name], content, coloured=coloured) for name in names[:PER_FAMILY]]
         found[label] = [picture for picture in pictures if picture is not None]
     return found
 
 
 def _is(name: str, words: tuple[str, ...]) -> bool:
-    rest = [word for word in name.split("-") if word not in STYLE_WORDS.split()]
+    rest = [word for word in name.split("-") if word not in STYLE_WORDS]
     return len(rest) == 1 and rest[0] in words
 
 
 def _has(name: str, words: tuple[str, ...]) -> bool:
     """Whether it is a kind of the thing, such as `alarm-clock`: for families that have no plain one."""
-    rest = [word for word in name.split("-") if word not in STYLE_WORDS.split()]
+    rest = [word for word in name.split("-") if word not in STYLE_WORDS]
     return (
         1 < len(rest) <= 4
         and not set(rest).intersection(OTHER_THINGS.split())
         and (rest[0] in words or rest[-1] in words)
     )
-
-
-def _drawn(icon: dict[str, Any], content: dict[str, Any], coloured: bool) -> Image.Image | None:
-    left, top = icon.get("left", content.get("left", 0)), icon.get("top", content.get("top", 0))
-    width, height = icon.get("width", content.get("width", 16)), icon.get("height", content.get("height", 16))
-    body = icon["body"].replace("currentColor", "#000")
-    picture = rasterised(
-        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        f'viewBox="{left} {top} {width} {height}" width="{width}" height="{height}">{body}</svg>'
-    )
-    return picture if picture is None or coloured else picture.getchannel("A")

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from benchmarks.universal.tasks.camera import Pixels
 from benchmarks.universal.tasks.task import Painter, Task
+from gformer_cli.data.demo.drawn.camera import Pixels
 
 SIDE = 96
 Field = Callable[[Pixels, Pixels, np.random.Generator], Pixels]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.universal.tasks.camera import Camera, Pixels, draw_cameras
+from gformer_cli.data.demo.drawn.camera import Camera, Pixels, draw_cameras
 
 Painter = Callable[[str, np.random.Generator], Image.Image]
 """Gives a picture (mode L or RGBA) of a class, chosen or drawn with the generator."""
