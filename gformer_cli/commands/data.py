@@ -16,6 +16,7 @@ from gformer_cli.errors import InputError, WorkError
 from gformer_cli.folders.domains import Layout
 
 if TYPE_CHECKING:
+    from gformer_cli.data.demo.write import DrawingOptions
     from gformer_cli.images.contact_sheet import Row
     from gformer_cli.images.preprocessing import Preprocessing
     from gformer_cli.settings import Settings
@@ -28,8 +29,34 @@ app = typer.Typer(
 
 @app.command("demo")
 def demo(
-    name: Annotated[str, typer.Argument(help="rotated-mnist or digit-cameras.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Digits: rotated-mnist, digit-cameras. Drawings: icons, letters, stickers.", show_default=False
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write.", show_default=False)],
+    size: Annotated[
+        int | None,
+        typer.Option("--size", min=16, max=512, help="Of drawings: pixels a side. Default: 64.", show_default=False),
+    ] = None,
+    cameras: Annotated[
+        bool,
+        typer.Option(
+            "--cameras",
+            help="Of drawings: photograph them with simulated cameras; each target's has a trouble of its own.",
+        ),
+    ] = False,
+    packages: Annotated[
+        Path | None,
+        typer.Option(
+            "--packages",
+            metavar="DIR",
+            help="Of drawings: packages or archives that you have, unpacked or not; missing ones are fetched into it. "
+            "Default: gformer/packages in your folder of caches.",
+            show_default=False,
+        ),
+    ] = None,
     seed: options.Seed = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
@@ -37,18 +64,24 @@ def demo(
     verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
-    """Write a demo data set of real digits as image folders DIR/sources and DIR/targets.
+    """Write a demo data set as image folders DIR/sources and DIR/targets: real digits, or drawings of free packages.
 
     digit-cameras has DIR/classifier as well: weights, classes and transform of a trained network, for gformer import.
 
+    Drawings come from packages of npm (icons) and Debian, fetched once; DIR/README.md names their licences.
+
     Example: gformer data demo digit-cameras --out data
+
+    Example: gformer data demo icons --cameras --out icons
     """
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
 
     from gformer_cli.data.demo.write import CLASSIFIER, check_demo, write_demo
 
     check_demo(name, out, overwrite=overwrite)
-    written = write_demo(name, out, seed=seed or 0)
+    drawings = _drawings(terminal, name, size, cameras, packages)
+    with terminal.progress() as progress:
+        written = write_demo(name, out, seed=seed or 0, drawings=drawings, progress=progress)
     rows = [[*key.split("/"), str(count)] for key, count in written.items()]
     terminal.result(
         {"name": name, "out": str(out), "images": written},
@@ -56,6 +89,25 @@ def demo(
         f"\nWrote {sum(written.values())} images below {out}",
         *([f"and a trained classifier of them: {model}"] if (model := out / CLASSIFIER).is_dir() else []),
     )
+
+
+def _drawings(
+    terminal: Terminal, name: str, size: int | None, cameras: bool, packages: Path | None
+) -> DrawingOptions | None:
+    """None for digits. Raises `InputError` where they are given what they do not take."""
+    from gformer_cli.data.demo import PICTURE_SETS
+    from gformer_cli.data.demo.drawn.packages import Packages, cache_folder
+    from gformer_cli.data.demo.write import DrawingOptions
+
+    if name in PICTURE_SETS:
+        if packages is not None and packages.exists() and not packages.is_dir():
+            raise InputError(f"--packages: {packages} is a file, not a folder", "Name the folder that it is in.")
+        return DrawingOptions(Packages(packages or cache_folder(), terminal.message), size or 64, cameras)
+    given = {"--size": size is not None, "--cameras": cameras, "--packages": packages is not None}
+    for option, is_given in given.items():
+        if is_given:
+            raise InputError(f"{option} is of drawings, and {name} is of digits", "Leave it out.")
+    return None
 
 
 ContactSheet = Annotated[

@@ -1,4 +1,4 @@
-"""The tasks of the training mix: what is drawn, and what no task shares with another."""
+"""The tasks of the training mix: what is drawn, and what no task, and no data set of the demo, shares with another."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from benchmarks.universal.tasks.icons import ICON_TASKS
 from benchmarks.universal.tasks.pictures import CLIP_ART, STAMPS
 from benchmarks.universal.tasks.procedural import shape_task, texture_task
 from benchmarks.universal.tasks.task import Task, write_task
+from gformer_cli.data.demo.drawn import icon_set, letter_set, sticker_set
 
 LICENCES = Path(fonts.__file__).with_name("licences.csv")
 
@@ -98,3 +99,22 @@ def test_every_package_has_a_licence_in_the_table() -> None:
     for task in fonts.SCRIPTS:
         assert all(task in table[package]["tasks"].split() for package in used_fonts(task))
     assert {"openclipart-svg", "tuxpaint-stamps-default", "pychess"} <= table.keys()
+
+
+def demo_families() -> set[str]:
+    with icon_set.TABLE.open(encoding="utf-8", newline="") as opened:
+        return {family for row in csv.DictReader(opened) for family in row["families"].split()}
+
+
+def test_the_demos_drawings_are_none_that_a_generator_is_trained_on_or_chosen_by() -> None:
+    used = {*TRAINING, *CALIBRATION}
+    for task in used & set(ICON_TASKS):
+        assert not demo_families() & families(task).keys()
+        assert not set(icon_set.THINGS) & set(ICON_TASKS[task].names())
+    with letter_set.TABLE.open(encoding="utf-8", newline="") as opened:
+        packages = {row["package"] for row in csv.DictReader(opened)}
+    for task in used & set(fonts.SCRIPTS):
+        assert not packages & used_fonts(task)
+    trained = [folder for folders in CLIP_ART.values() for folder in folders]
+    shown = [folder for folders in sticker_set.CLASSES.values() for folder in folders]
+    assert not any(one.startswith(other) or other.startswith(one) for one in trained for other in shown)

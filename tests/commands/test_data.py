@@ -11,6 +11,9 @@ from PIL import Image
 
 from gformer_cli.data.demo import write
 from gformer_cli.data.demo.digits import DemoImage
+from gformer_cli.data.demo.drawn import packages
+from gformer_cli.data.demo.drawn.packages import Packages
+from gformer_cli.data.demo.drawn.picture_set import Drawing, PictureSet
 
 Gformer = Callable[..., Any]
 
@@ -110,6 +113,84 @@ def test_an_unknown_demo_names_the_nearest(gformer: Gformer, tmp_path: Path) -> 
     done = gformer("data", "demo", "digit-camera", "--out", tmp_path / "d")
     assert done.status == 2 and "Did you mean 'digit-cameras'?" in done.err
     assert not (tmp_path / "d").exists()
+
+
+@pytest.fixture
+def few_drawings(monkeypatch: pytest.MonkeyPatch) -> list[Packages]:
+    """Three drawings of each of two classes; the packages that they were asked of come into the list."""
+    asked = []
+
+    def draw(side: int) -> Image.Image:
+        return Image.new("L", (side, side // 2), 255)
+
+    def icons(packages: Packages) -> PictureSet:
+        asked.append(packages)
+        classes = {label: [Drawing(f"{label}-{number}", "ann", draw) for number in range(3)] for label in ("x", "y")}
+        return PictureSet("icons", {"line": classes, "solid": classes}, {"pixel": classes}, 4, 2, ("ann (Ann): MIT",))
+
+    monkeypatch.setitem(write.PICTURES, "icons", icons)
+    return asked
+
+
+def test_drawings_are_on_paper_or_photographed(
+    gformer: Gformer, tmp_path: Path, contents: Any, few_drawings: list[Packages]
+) -> None:
+    options = ["data", "demo", "icons", "--packages", tmp_path / "own"]
+    alone = gformer(*options, "--out", tmp_path / "a", "--json").json
+    assert alone["images"] == {"sources/line": 6, "sources/solid": 6, "targets/pixel": 4}
+    taken = gformer(*options, "--out", tmp_path / "b", "--cameras", "--size", 20, "--json").json
+    assert taken["images"] == {"sources/line": 8, "sources/solid": 8, "targets/pixel": 4}
+    assert [packages.cache for packages in few_drawings] == [tmp_path / "own"] * 2
+    for name, size, told in (("a", 64, "--size 64` with"), ("b", 20, "--size 20 --cameras` with")):
+        images = list((tmp_path / name).rglob("*.png"))
+        assert {Image.open(path).size for path in images} == {(size, size)}
+        about = (tmp_path / name / "README.md").read_text()
+        assert told in about and "- ann (Ann): MIT\n" in about
+    gformer(*options, "--out", tmp_path / "c", "--cameras", "--size", 20)
+    assert contents(tmp_path / "b") == contents(tmp_path / "c")
+
+
+@pytest.mark.usefixtures("few_digits", "few_drawings")
+def test_drawings_take_the_place_of_digits_and_their_classifier(gformer: Gformer, tmp_path: Path) -> None:
+    gformer("data", "demo", "digit-cameras", "--out", tmp_path / "d")
+    assert gformer("data", "demo", "icons", "--out", tmp_path / "d", "--overwrite").status == 0
+    assert sorted(path.name for path in (tmp_path / "d").iterdir()) == ["README.md", "sources", "targets"]
+
+
+def test_drawings_come_from_the_folder_of_caches_unless_another_is_named(
+    gformer: Gformer, tmp_path: Path, few_drawings: list[Packages], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packages, "cache_folder", lambda: tmp_path / "cache")
+    gformer("data", "demo", "icons", "--out", tmp_path / "d")
+    assert few_drawings[0].cache == tmp_path / "cache"
+
+
+def test_packages_are_in_a_folder(gformer: Gformer, tmp_path: Path) -> None:
+    archive = tmp_path / "fonts-inter_4_all.deb"
+    archive.write_bytes(b"")
+    done = gformer("data", "demo", "letters", "--out", tmp_path / "d", "--packages", archive)
+    assert done.status == 2 and f"--packages: {archive} is a file, not a folder" in done.err
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize("option", [["--size", "32"], ["--cameras"], ["--packages", "."]])
+def test_digits_take_no_option_of_drawings(gformer: Gformer, tmp_path: Path, option: list[str]) -> None:
+    done = gformer("data", "demo", "digit-cameras", "--out", tmp_path / "d", *option)
+    assert (done.status, done.err) == (
+        2,
+        f"error: {option[0]} is of drawings, and digit-cameras is of digits\n  Leave it out.\n",
+    )
+    assert not (tmp_path / "d").exists()
+
+
+def test_what_draws_svg_files_is_asked_for_before_anything_is_fetched(
+    gformer: Gformer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gformer_cli.data.demo.drawn.svg.find_spec", lambda name: None)
+    for name in ("icons", "stickers"):
+        done = gformer("data", "demo", name, "--out", tmp_path / "d", "--packages", tmp_path / "p")
+        assert done.status == 2 and done.err.splitlines()[1] == "  Install it with: pip install 'gformer[demo]'"
+        assert not (tmp_path / "d").exists() and not (tmp_path / "p").exists()
 
 
 @pytest.mark.slow
