@@ -125,6 +125,24 @@ def check_fillable(folder: Path) -> None:
             _try(place / "x")
 
 
+def check_replaceable(folder: Path, what: str, *, overwrite: bool) -> bool:
+    """Whether `folder` holds anything, such as `what`, which is to be replaced.
+
+    Raises `InputError` for a file, where nothing can be written, and for a folder that holds anything unless it may be
+    overwritten.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file, not a folder", "Name another --out.")
+    check_fillable(folder)
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return False
+    if not overwrite:
+        raise InputError(
+            f"output folder is not empty: {folder}", f"Replace {what} with --overwrite, or name another --out."
+        )
+    return True
+
+
 def _try(place: Path) -> None:
     probe = place.with_name(f".gformer.{os.getpid()}.part")
     try:

@@ -17,7 +17,7 @@ import typer
 from gformer_cli.commands import options
 from gformer_cli.console import Terminal
 from gformer_cli.errors import InputError
-from gformer_cli.files import check_fillable
+from gformer_cli.files import check_replaceable
 
 _SHOWN_TARGET = "fog"
 """The target whose predictions the demo writes."""
@@ -172,7 +172,7 @@ def demo(
     """
     terminal = Terminal(as_json=json, quiet=quiet, verbose=verbose)
     made = Made(out)
-    check_folder(out, overwrite=overwrite)
+    check_replaceable(out, "the demo", overwrite=overwrite)
     if quick:
         check_extra()
     flags = given({"--quiet": quiet, "--verbose": verbose, "--debug": debug})
@@ -218,17 +218,6 @@ def bar_of(steps: Sequence[Step], number: int, elapsed: float) -> str:
     full = round(_BAR * behind / (behind + ahead))
     about = f"{max(1, round(left))} s" if left < 90 else f"{round(left / 60)} min"
     return f"{'#' * full}{'-' * (_BAR - full)} about {about} left"
-
-
-def check_folder(out: Path, *, overwrite: bool) -> None:
-    """Raises `InputError` where the demo cannot be written to `out`, or would replace something unasked."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file, not a folder", "Name another --out.")
-    check_fillable(out)
-    if out.exists() and any(out.iterdir()) and not overwrite:
-        raise InputError(
-            f"output folder is not empty: {out}", "Replace the demo with --overwrite, or name another --out."
-        )
 
 
 def check_extra() -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from gformer_cli.data.catalogue import CATALOGUE, smallest_side
 from gformer_cli.errors import InputError, WorkError
-from gformer_cli.files import MIB, check_fillable, make_folder, read_text, remove_tree, write_json, writing_to
+from gformer_cli.files import MIB, check_replaceable, make_folder, read_text, remove_tree, write_json, writing_to
 from gformer_cli.folders.domains import Domain, ImageFile
 from gformer_cli.folders.walking import is_hidden
 from gformer_cli.images.colour import require_visible
@@ -49,15 +49,8 @@ class Corrupted:
 
 def check_corrupted(out: Path, *, overwrite: bool) -> None:
     """Raises `InputError` for a folder that holds anything, or with `overwrite` anything but corrupted copies."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file, not a folder", "Name another --out.")
-    check_fillable(out)
-    if not out.is_dir() or not any(out.iterdir()):
+    if not check_replaceable(out, "the copies in it", overwrite=overwrite):
         return
-    if not overwrite:
-        raise InputError(
-            f"output folder is not empty: {out}", "Replace the copies in it with --overwrite, or name another --out."
-        )
     strange = {path.name for path in out.iterdir()} - {*_written(out), RECORD, _PART}
     if strange:
         raise InputError(

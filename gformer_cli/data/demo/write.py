@@ -20,7 +20,7 @@ from gformer_cli.data.demo.drawn.packages import Packages
 from gformer_cli.data.demo.drawn.picture_set import PictureSet, render
 from gformer_cli.data.demo.drawn.sticker_set import sticker_set
 from gformer_cli.errors import InputError, did_you_mean
-from gformer_cli.files import MIB, check_fillable, make_folder, read_text, remove_tree, write_text, writing_to
+from gformer_cli.files import MIB, check_replaceable, make_folder, read_text, remove_tree, write_text, writing_to
 from gformer_cli.progress import Progress, Silent
 
 RENDERERS: dict[str, Callable[[int], Iterator[DemoImage]]] = {
@@ -73,16 +73,7 @@ def check_demo(name: str, out: Path, *, overwrite: bool) -> None:
     """Raises `InputError` for an unknown name, and for a non-empty folder (foreign ones even with `overwrite`)."""
     if name not in DEMO_SETS:
         raise InputError(f"unknown demo data set: {name!r}", did_you_mean(name, DEMO_SETS))
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file, not a folder", "Name another --out.")
-    check_fillable(out)
-    if not out.is_dir() or not any(out.iterdir()):
-        return
-    if not overwrite:
-        raise InputError(
-            f"output folder is not empty: {out}", "Replace the demo in it with --overwrite, or name another --out."
-        )
-    if not _is_demo(out):
+    if check_replaceable(out, "the demo in it", overwrite=overwrite) and not _is_demo(out):
         raise InputError(
             f"{out} is not a demo data set, so --overwrite does not replace it",
             "Name another --out, or empty the folder yourself.",
