@@ -4,6 +4,7 @@
 """
 
 from gformer_cli.adapt.answering import OVERFLOW, Answer, answer
+from gformer_cli.adapt.estimates import Estimate, Estimates
 from gformer_cli.adapt.folder import AdaptResult, adapt
 from gformer_cli.adapt.guarding import choose_guard
 from gformer_cli.adapt.output import check_output, reserved, write_csv, write_rows
@@ -17,6 +18,8 @@ __all__ = [
     "OVERFLOW",
     "AdaptResult",
     "Answer",
+    "Estimate",
+    "Estimates",
     "Outcome",
     "ParameterFolder",
     "Pick",

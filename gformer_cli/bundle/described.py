@@ -57,7 +57,7 @@ class Described:
         if len(found) < 2:
             return None
         sides = found["source"], found["adapted"]
-        source, adapted = (Fitted(side.confidence, side.entropy, side.dropout) for side in sides)
+        source, adapted = (Fitted(side.confidence, side.entropy, side.dropout, side.missed) for side in sides)
         return source.towards(adapted, share)
 
     def set_temperature(self, temperature: float) -> None:

@@ -13,6 +13,7 @@ import typer
 from gformer_cli.commands import options, trust
 from gformer_cli.commands.dry_run import show_prediction_plan
 from gformer_cli.commands.found import known_of
+from gformer_cli.commands.guessed import Guessed, guessed
 from gformer_cli.commands.locations import STDOUT, pick_model, pick_predictions
 from gformer_cli.commands.picking import PickImages, Picking, PickOut
 from gformer_cli.commands.prediction import Prediction
@@ -176,6 +177,7 @@ def _predict(terminal: Terminal, how: Prediction, job: _Job, trusted: trust.Trus
         return
     make_deterministic(job.seed)
     sample = None if job.report is None else stage.Sample(classes)
+    estimates = stage.Estimates()
     pickers = job.picking.sinks(classes)
     with (
         stage.reserved(job.out if job.out != STDOUT and ranks.first() else None) as ours,
@@ -197,21 +199,24 @@ def _predict(terminal: Terminal, how: Prediction, job: _Job, trusted: trust.Trus
             obeyed=trusted.obeyed,
             precision=how.precision,
             rows=stage.Rows(None if job.out == STDOUT else job.out.parent, probabilities=job.probabilities),
-            sinks=[*sinks, *([sample] if sample is not None else []), *pickers],
+            sinks=[*sinks, *([sample] if sample is not None else []), *pickers, estimates],
+            estimating=True,
             progress=progress,
         )
+        together = stage.Estimates.together(ranks.to_first(estimates))
         pools = [pool for picker in pickers for pool in ranks.to_first(picker.pool)]
         if not ranks.first():
             return
         if not ours:  # a file may have come meanwhile
             stage.check_output(job.out, overwrite=job.overwrite)
         _write(terminal, job, classes, done, name_targets=len(domains) > 1)
+        told = guessed(together, bundle, said=how.temperature is not None)
         picks = job.picking.finish(pools, name_targets=len(domains) > 1)
     if job.report is not None and sample is not None:
         made = {"command": options.command_line(), **settings, "guard": trusted.mode(guard), "device": str(device)}
-        _write_page(job.report, sample, bundle, how.model, made)
+        _write_page(job.report, sample, told, bundle, how.model, made)
     _tell_doubts(terminal, trusted, done)
-    _sum_up(terminal, how.model, job, trusted.mode(guard), done, left_aside, picks)
+    _sum_up(terminal, how.model, job, trusted.mode(guard), done, left_aside, picks, told)
 
 
 def _check_shared(**options: object) -> None:
@@ -252,13 +257,20 @@ def _write(terminal: Terminal, job: _Job, classes: list[str], done: AdaptResult,
         stage.write_rows(job.out, done.rows, classes, **shown)
 
 
-def _write_page(page: Path, sample: Sample, bundle: Described, model: Path, made: dict[str, Any]) -> None:
+def _write_page(
+    page: Path,
+    sample: Sample,
+    told: Guessed,
+    bundle: Described,
+    model: Path,
+    made: dict[str, Any],
+) -> None:
     from gformer_cli.bundle import library_versions
     from gformer_cli.evaluate.records import describe_bundle
     from gformer_cli.report.page.adaptation import adaptation_page
     from gformer_cli.report.page.files import write_report
 
-    write_report(page, adaptation_page(sample, describe_bundle(model, bundle), made, library_versions()))
+    write_report(page, adaptation_page(sample, told.targets, describe_bundle(model, bundle), made, library_versions()))
 
 
 def _tell_doubts(terminal: Terminal, trusted: trust.Trust, done: AdaptResult) -> None:
@@ -291,6 +303,7 @@ def _sum_up(
     done: AdaptResult,
     left_aside: dict[str, int],
     picks: Sequence[Pick],
+    told: Guessed,
 ) -> None:
     flagged = [
         {
@@ -315,6 +328,7 @@ def _sum_up(
             "counts": done.counts(),
             "guard": guard,
             "decisions": done.decisions,
+            "estimates": told.to_json(),
             "flagged": flagged,
             "levels": done.levels,
             "skipped": [{"path": item.path, "reason": item.reason} for item in done.skipped],
@@ -325,5 +339,6 @@ def _sum_up(
         f"\n{amount(len(done.rows), 'image', 'images')} in {amount(done.batches, 'batch', 'batches')}; "
         f"{differing(done.changed)}{wrote}{page}",
         *trust.counted(done.decisions),
+        *told.told(),
         *job.picking.told(picks),
     )

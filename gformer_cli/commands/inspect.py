@@ -153,6 +153,7 @@ def _rows(header: BundleHeader) -> list[list[str]]:
         ["validation", ", ".join(f"{name} {percent(value)} %" for name, value in header.validation.items()) or "none"],
         *([] if static is not None else _guard_rows(header)),
         ["temperatures", _temperatures(header)],
+        ["accuracy guessed", _estimators(header)],
         ["made by", _made_by(header)],
         ["made with", ", ".join(f"{name} {version}" for name, version in header.versions.items())],
         ["content hash", header.content_hash or "not recorded"],
@@ -203,6 +204,16 @@ def _temperatures(header: BundleHeader) -> str:
         error = [found.figures[key] for key in (f"ece_{name}", f"ece_{name}_calibrated") if key in found.figures]
         sides.append(f"{name} {value:g}" + (f" (ECE {' to '.join(map(percent, error))} %)" if error else ""))
     return f"{', '.join(sides)}, on {amount(found.images, 'shifted source image', 'shifted source images')}"
+
+
+def _estimators(header: BundleHeader) -> str:
+    """By what accuracy is guessed without labels, and how well that went on source images."""
+    found = {} if header.temperatures is None else header.temperatures.estimators
+    sides = []
+    for name, side in found.items():
+        if side.dropout is not None and side.missed is not None:
+            sides.append(f"{name} by dropout of {side.dropout:g}, off by {_points(side.missed)}")
+    return f"{', '.join(sides)} on source images" if sides else "no: nothing was fitted"
 
 
 def _made_by(header: BundleHeader) -> str:

@@ -16,7 +16,7 @@ from gformer_cli.bundle import EstimatorsHeader, TemperaturesHeader
 from gformer_cli.compute import ranks
 from gformer_cli.compute.crew import Crew
 from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.estimators import errors_by_rate, fit_rate, fit_thresholds, watched
+from gformer_cli.core.estimators import errors_by_rate, fit_rate, fit_thresholds, missed, watched
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.core.temperature import fit_temperature
 from gformer_cli.data.episodes import Episode
@@ -123,19 +123,21 @@ def answered_from(works: Works, weights: torch.Tensor, start: int) -> list[Answe
 def _estimators(logits: torch.Tensor, labels: torch.Tensor, answers: Sequence[Answered], side: str) -> EstimatorsHeader:
     found = probabilities(logits)
     accuracy = float((found.argmax(dim=1) == labels).double().mean())
-    return EstimatorsHeader(**fit_thresholds(found, labels), dropout=_rate(answers, side), accuracy=round(accuracy, 4))
+    rate = _dropout(answers, side)
+    return EstimatorsHeader(**fit_thresholds(found, labels), **rate, accuracy=round(accuracy, 4))
 
 
-def _rate(answers: Sequence[Answered], side: str) -> float | None:
-    """AETTA's dropout rate, on the larger batches: a mean prediction of few images says little."""
+def _dropout(answers: Sequence[Answered], side: str) -> dict[str, float | None]:
+    """AETTA's rate, and how far off it is, on the larger batches: a mean prediction of few images says little."""
     known = [one for one in answers if side in one.expected]
-    sizes = [len(one.labels) for one in known]
-    large = [one for one, size in zip(known, sizes, strict=True) if 2 * size >= max(sizes)]
+    largest = max((len(one.labels) for one in known), default=0)
+    large = [one for one in known if 2 * len(one.labels) >= largest]
     if not large:
-        return None
-    wrong = sum(int((getattr(one, side).argmax(dim=1) != one.labels).sum()) for one in large)
-    sizes = [len(one.labels) for one in large]
-    return fit_rate([one.expected[side] for one in large], sizes, wrong / sum(sizes))
+        return {"dropout": None}
+    expected, sizes = [one.expected[side] for one in large], [len(one.labels) for one in large]
+    wrong = [int((getattr(one, side).argmax(dim=1) != one.labels).sum()) for one in large]
+    rate = fit_rate(expected, sizes, sum(wrong) / sum(sizes))
+    return {"dropout": rate, "missed": missed(expected, sizes, wrong, rate)}
 
 
 def _calibration_error(logits: torch.Tensor, labels: torch.Tensor) -> float:

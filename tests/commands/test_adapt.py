@@ -143,6 +143,25 @@ def test_a_temperature_changes_confidences_and_no_label_and_the_log_is_replayed_
         assert refused.status == 2 and "is not a number from 0.01 to 100" in refused.err
 
 
+def test_accuracy_is_guessed_where_there_is_something_to_go_by(
+    adapt: Adapt, gformer: Callable[..., Any], bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    found = adapt(tmp_path / "a.csv", "--json", target=data / "targets").json["estimates"]
+    assert set(found) == {"fog", "night"} and found["fog"]["images"] == 30
+    for one in found.values():
+        assert 0.0 <= one["low"] <= one["accuracy"] <= one["high"] <= 1.0
+    done = adapt(tmp_path / "b.csv", target=data / "targets")
+    assert "Accuracy as guessed without labels, %" in done.out
+    for target, one in found.items():
+        row = next(line for line in done.out.splitlines() if line.startswith(target))
+        assert f"{100 * one['accuracy']:.1f}" in row and f"{100 * one['low']:.1f} to {100 * one['high']:.1f}" in row
+    said = adapt(tmp_path / "c.csv", "--temperature", 2)
+    assert "No accuracy is guessed: with --temperature nothing that was fitted holds." in said.out
+    before = Path(__file__).parents[1] / "golden" / "bundles" / "channel-none.gformer"
+    old = gformer("adapt", "--model", before, "--target", data / "targets" / "fog", "--out", tmp_path / "d.csv")
+    assert old.status == 0 and "No accuracy is guessed: this bundle holds nothing to go by." in old.out
+
+
 def test_pick_lists_images_to_label_beside_the_predictions(adapt: Adapt, tmp_path: Path, read_csv: ReadCsv) -> None:
     done = adapt(tmp_path / "a.csv", "--pick", 7)
     rows = read_csv(tmp_path / "picked.csv")

@@ -12,6 +12,7 @@ from gformer_cli.core.estimators.aetta import (
     expected_error,
     fit_rate,
     infer,
+    missed,
 )
 from gformer_cli.core.estimators.atc import SCORES, fit_thresholds, right
 from gformer_cli.core.estimators.confidence import confidences
@@ -48,6 +49,7 @@ __all__ = [
     "fit_thresholds",
     "infer",
     "inferred",
+    "missed",
     "right",
     "watched",
 ]

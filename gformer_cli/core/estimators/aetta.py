@@ -26,6 +26,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -89,7 +90,8 @@ class Inferences:
 @torch.no_grad()
 def infer(found: Classified, dropout: Dropout, rate: float) -> Inferences:
     """What N inferences under dropout say of B images."""
-    features, weight, bias = found.features, found.weight, found.bias
+    weight, bias = found.weight, found.bias
+    features = found.features.to(weight.dtype)  # under autocast a network hands on fewer bits
     answer = F.linear(features, weight, bias).argmax(dim=1)
     kept = dropout.kept(tuple(features.shape), rate).to(features)
     contradicted = torch.zeros(len(features), dtype=torch.float64, device=features.device)
@@ -132,3 +134,17 @@ def fit_rate(expected: Sequence[Sequence[float]], images: Sequence[int], error: 
         return round(RATES[above], 3)
     share = (error - means[above - 1]) / (means[above] - means[above - 1])
     return round(RATES[above - 1] + share * (RATES[above] - RATES[above - 1]), 3)
+
+
+def missed(expected: Sequence[Sequence[float]], images: Sequence[int], wrong: Sequence[int], rate: float) -> float:
+    """How far the expected error at `rate` is from the true one of batches: root mean square, beyond what chance does.
+
+    `wrong` is how many of the `images` of each batch are. A batch of B images of a place where the share w of answers
+    is wrong differs from it by a variance of w (1 - w) / B, which is no fault of the estimator.
+    """
+    squares = chance = 0.0
+    for errors, count, number in zip(expected, images, wrong, strict=True):
+        share = number / count
+        squares += (float(np.interp(rate, RATES, errors)) - share) ** 2
+        chance += share * (1.0 - share) / count
+    return round(math.sqrt(max(squares - chance, 0.0) / len(images)), 4)

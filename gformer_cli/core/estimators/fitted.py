@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 
 @dataclass(frozen=True)
@@ -15,15 +16,21 @@ class Fitted:
     """The negative entropy from which on it does, in nats."""
     dropout: float | None
     """AETTA's dropout rate; None of a network whose answer is not what its head gives."""
+    missed: float | None = None
+    """How far AETTA was off on batches of these images: `aetta.missed`."""
 
     def towards(self, other: Fitted, share: float) -> Fitted:
         """Between these and `other`, of which there is the `share`."""
         return Fitted(
             _between(self.confidence, other.confidence, share),
             _between(self.entropy, other.entropy, share),
-            None if self.dropout is None or other.dropout is None else _between(self.dropout, other.dropout, share),
+            _between(self.dropout, other.dropout, share),
+            _between(self.missed, other.missed, share),
         )
 
 
-def _between(start: float, end: float, share: float) -> float:
-    return start + share * (end - start)
+_Known = TypeVar("_Known", float, float | None)
+
+
+def _between(start: _Known, end: _Known, share: float) -> _Known:
+    return None if start is None or end is None else start + share * (end - start)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gformer_cli.adapt.estimates import CAUTION, Estimate
 from gformer_cli.adapt.sample import Sample
 from gformer_cli.console import amount, percent
 from gformer_cli.report.page import figures, views
@@ -17,9 +18,14 @@ _BEFORE, _AFTER = "source model", "adapted"
 
 
 def adaptation_page(
-    sample: Sample, bundle: Mapping[str, Any], run: Mapping[str, Any], versions: Mapping[str, str]
+    sample: Sample,
+    guessed: Mapping[str, Estimate],
+    bundle: Mapping[str, Any],
+    run: Mapping[str, Any],
+    versions: Mapping[str, str],
 ) -> str:
-    """The page; `bundle` is what identifies the bundle, `run` how this was made. At least one image was predicted."""
+    """The page; `guessed` are accuracies by target, `bundle` is what identifies the bundle, `run` how this was made.
+    At least one image was predicted."""
     known = styles([_BEFORE, _AFTER], subject=_AFTER, reference=_BEFORE)
     drawn = figures.histograms("confidence", {_BEFORE: sample.bins_before, _AFTER: sample.bins_after}, known)
     words = "How sure the predictions are, before and after adapting. Sure is not right."
@@ -32,11 +38,12 @@ def adaptation_page(
         versions=versions,
         styles=known,
         guarded=guarded,
-        sentences=_sentences(sample, guarded=guarded),
+        sentences=[*_sentences(sample, guarded=guarded), *_guess(guessed)],
         classes=_classes(sample),
         changes=views.change_tables(sample.answers, sample.classes, _BEFORE, _AFTER),
         confidence=Figure(drawn, words, f"{words} The table by target has the means."),
-        targets=_targets(sample, guarded=guarded),
+        targets=_targets(sample, guessed, guarded=guarded),
+        caution=CAUTION if guessed else "",
         groups=[
             ("Label changed", [picture for picture in pictures if picture.changed]),
             ("Label kept", [picture for picture in pictures if not picture.changed]),
@@ -64,6 +71,17 @@ def _sentences(sample: Sample, *, guarded: bool) -> list[str]:
     ]
 
 
+def _guess(guessed: Mapping[str, Estimate]) -> list[str]:
+    """Of the worst target and of the best."""
+    if not guessed:
+        return []
+    low, high = (pick(guessed.values(), key=lambda found: found.accuracy) for pick in (min, max))
+    between = f"{percent(low.accuracy)} % ({percent(low.low)} to {percent(low.high)})"
+    if low is not high:
+        between += f" to {percent(high.accuracy)} % ({percent(high.low)} to {percent(high.high)}), by target,"
+    return [f"As far as can be guessed without labels, {between} of the adapted labels are right."]
+
+
 def _classes(sample: Sample) -> views.Table:
     rows = [
         [
@@ -76,18 +94,26 @@ def _classes(sample: Sample) -> views.Table:
     return views.Table("Images by predicted class", ["class", _BEFORE, _AFTER, "change"], rows)
 
 
-def _targets(sample: Sample, *, guarded: bool) -> views.Table:
+def _targets(sample: Sample, guessed: Mapping[str, Estimate], *, guarded: bool) -> views.Table:
     rows = [
         [
             views.name(name),
             *(views.number(float(count), "{:.0f}".format) for count in (found.batches, found.images, found.changed)),
             views.number(found.confidence_before / found.images, percent),
             views.number(found.confidence_after / found.images, percent),
+            *([_accuracy(guessed.get(name))] if guessed else []),
             *(views.number(float(found.decisions[decision]), "{:.0f}".format) for decision in COLOURS if guarded),
         ]
         for name, found in sample.targets.items()
     ]
     columns = ["target", "batches", "images", "labels changed", "confidence before, %", "confidence after, %"]
+    columns += ["accuracy as guessed, %"] if guessed else []
     if not guarded:
         return views.Table("By target", columns, rows)
     return views.Table("By target; the last columns count batches by the guard's decision", [*columns, *COLOURS], rows)
+
+
+def _accuracy(found: Estimate | None) -> views.Value:
+    if found is None:
+        return views.Value("")
+    return views.Value(percent(found.accuracy), found.accuracy, f"{percent(found.low)} to {percent(found.high)}")

@@ -5,7 +5,16 @@ import math
 import pytest
 import torch
 
-from gformer_cli.core.estimators import RATES, Classified, Dropout, errors_by_rate, expected_error, fit_rate, infer
+from gformer_cli.core.estimators import (
+    RATES,
+    Classified,
+    Dropout,
+    errors_by_rate,
+    expected_error,
+    fit_rate,
+    infer,
+    missed,
+)
 
 
 class Given(Dropout):
@@ -72,6 +81,17 @@ def test_the_rate_is_where_the_expected_error_is_the_true_one() -> None:
     assert (fit_rate(rising, [3, 1], 0.0), fit_rate(rising, [3, 1], 0.99)) == (0.2, round(RATES[-1], 3))
     with pytest.raises(ValueError, match="needs images"):
         fit_rate([], [], 0.5)
+
+
+def test_an_estimator_is_off_by_what_chance_does_not_explain() -> None:
+    flat = [[0.3] * len(RATES)] * 2
+    # expected 0.3 of 100 and of 50 images; 50 and 10 are wrong: (0.2² + 0.1² - 0.25 / 100 - 0.16 / 50) / 2
+    wanted = math.sqrt((0.04 + 0.01 - 0.0025 - 0.0032) / 2)
+    assert missed(flat, [100, 50], [50, 10], 0.5) == pytest.approx(wanted, abs=5e-5)
+    assert missed(flat, [100, 50], [30, 15], 0.5) == 0.0, "no more than chance"
+    rising = [[place / 20 for place in range(len(RATES))]]
+    between = (RATES[4] + RATES[5]) / 2
+    assert missed(rising, [10**9], [0], between) == pytest.approx(4.5 / 20, abs=1e-4)
 
 
 def test_more_dropout_contradicts_more() -> None:
