@@ -23,7 +23,9 @@ def test_two_processes_measure_what_one_does(data: Path, bundle: Path, tmp_path:
     assert done.stdout.count("Wrote") == 1 and done.stderr.count("evaluating:") == 1
 
 
-def test_two_processes_predict_the_rows_of_one(data: Path, bundle: Path, tmp_path: Path) -> None:
+def test_two_processes_predict_the_rows_of_one(
+    data: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     targets = Path(shutil.copytree(data / "targets", tmp_path / "targets"))
     (targets / "fog" / "circle" / "03.png").write_bytes(b"\x89PNG\r\n\x1a\n and nothing more")
     words = (
@@ -48,6 +50,9 @@ def test_two_processes_predict_the_rows_of_one(data: Path, bundle: Path, tmp_pat
     assert (tmp_path / "b" / "p.csv").read_bytes() == (tmp_path / "a" / "p.csv").read_bytes()
     assert done.stderr.count("1 unreadable image skipped") == 1
     assert done.stdout.count("59 images in 8 batches") == 1
+    here = capsys.readouterr().out.splitlines()
+    guessed = [line for line in here if line.startswith(("fog ", "night "))]
+    assert len(guessed) == 2 and set(guessed) <= set(done.stdout.splitlines())
     refused = launched(*words, tmp_path / "three.csv", "--audit", tmp_path / "audit.jsonl")
     assert refused.returncode == 2 and refused.stderr.count("error: --audit wants every batch in one process") == 1
     assert {path.suffix for path in tmp_path.iterdir()} == {"", ".csv"} and not (tmp_path / "three.csv").exists()
