@@ -22,11 +22,14 @@ from benchmarks.board.plan import (
     UNIVERSAL,
     Board,
 )
-from benchmarks.board.score import Scores, read
+from benchmarks.board.score import OURS, REFERENCE, Scores, read
 from benchmarks.board.show import document, lines
 from benchmarks.board.work import Failed, Job, Places, documents, draw, jobs
 from benchmarks.universal.mix import NETWORKS, packaged
+from gformer_cli.data.streams import COMBINATIONS
+from gformer_cli.data.streams import STREAMS as KINDS
 from gformer_cli.files import write_json
+from gformer_cli.methods import METHODS
 
 
 def main() -> int:
@@ -37,7 +40,7 @@ def main() -> int:
         streams=given.stream or (*STREAMS, *(MORE_STREAMS if given.full else ())),
         sizes=given.batch_size or SIZES,
         limit=given.limit or (None if given.full else LIMIT),
-        methods=given.method or METHODS_OF_ALL,
+        methods=list(dict.fromkeys([REFERENCE, *OURS, *(given.method or METHODS_OF_ALL)])),
         recipes=given.recipe or [],
     )
     places = Places(given.work, given.data or given.work / "data")
@@ -49,7 +52,7 @@ def main() -> int:
     measured = read(documents(board, places))
     counting = [one for one in measured if not SETS[one.cell[0]].tuned_on]
     if not counting:
-        print("nothing is measured yet on sets that count", file=sys.stderr)
+        print(f"nothing of this is measured yet below {given.work}", file=sys.stderr)
         return 1
     scores = Scores(counting)
     print("\n".join(lines(board, scores)))
@@ -65,20 +68,44 @@ def _arguments() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="Folder for everything.")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="Folder of the sets. Default: made in --work.")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="Folder of the sets, DIR/SET/sources and DIR/SET/targets. What is not there is drawn. Default: WORK/data.",
+    )
     parser.add_argument("--full", action="store_true", help="All sets, streams and images: a day, not hours.")
     parser.add_argument("--show", action="store_true", help="Measure nothing: show what is there.")
-    parser.add_argument("--set", choices=SETS, nargs="+")
-    parser.add_argument("--seed", type=int, nargs="+", help=f"Default: {' '.join(map(str, SEEDS))}.")
-    parser.add_argument("--stream", nargs="+", metavar="NAME", help=f"Default: {' '.join(STREAMS)}.")
+    parser.add_argument("--set", choices=SETS, nargs="+", help=f"Default: {' '.join(QUICK)}.")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        nargs="+",
+        help=f"Of source models and of the order of images. Default: {' '.join(map(str, SEEDS))}.",
+    )
+    parser.add_argument(
+        "--stream",
+        choices=[*KINDS, *COMBINATIONS],
+        nargs="+",
+        metavar="NAME",
+        help=f"As gformer evaluate --streams. Default: {' '.join(STREAMS)}.",
+    )
     parser.add_argument("--batch-size", type=int, nargs="+", metavar="N", help=f"Default: {' '.join(map(str, SIZES))}.")
     parser.add_argument("--limit", type=int, metavar="N", help=f"Most images of each target. Default: {LIMIT}.")
-    parser.add_argument("--method", nargs="+", metavar="NAME", help="Default: all that the networks allow.")
+    parser.add_argument(
+        "--method",
+        choices=METHODS,
+        nargs="+",
+        metavar="NAME",
+        help="As gformer evaluate --methods; source and ours are measured in any case. Default: all that adapt "
+        "convolutional networks.",
+    )
     more = [name for name in RECIPES if name != UNIVERSAL]
-    parser.add_argument("--recipe", choices=more, nargs="+", help="More rows, of generators that are trained.")
+    purposes = "; ".join(f"{name}: {RECIPES[name].purpose}" for name in more)
+    parser.add_argument("--recipe", choices=more, nargs="+", help=f"More rows, by meta-train. {purposes}.")
     parser.add_argument("--weights", metavar="FILE", help="Of MobileNetV2. Default: those of an installed package.")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--processes", type=int, default=2, help="Runs at once, each on one thread.")
+    parser.add_argument("--device", default="cpu", help="As gformer --device. Default: cpu.")
+    parser.add_argument("--processes", type=int, default=2, help="Runs at once, each on one thread. Default: 2.")
     return parser.parse_args()
 
 

@@ -59,6 +59,8 @@ _TRAINED = ("constant", "gformer-guard")
 """What only bundles of `meta-train` have."""
 _TRANSFORMERS = ("foa",)
 """What adapts vision transformers alone, of which no set has one."""
+_EPISODIC = "tent-episodic"
+"""It has Tent's state, and forgets it before each batch."""
 METHODS_OF_ALL = tuple(name for name in METHODS if name not in (*_TRAINED, *_TRANSFORMERS, *UNLOADED))
 RECIPES = {
     UNIVERSAL: Recipe("the shipped generator as it is, nothing trained"),
@@ -98,7 +100,7 @@ class Board:
 
 def keeps_memory(method: str) -> bool:
     """Whether a method carries anything from batch to batch."""
-    return METHODS[method].reset is not Method.reset
+    return method != _EPISODIC and METHODS[method].reset is not Method.reset
 
 
 def answers_alone(method: str) -> bool:

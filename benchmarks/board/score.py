@@ -160,7 +160,7 @@ class Scores:
         )
 
     def _gap(self, cell: Cell, rival: str) -> Gap:
-        ours = OURS[keeps_memory(rival) if rival in METHODS else 0]
+        ours = OURS[rival in METHODS and keeps_memory(rival)]
         differences: list[float] = []
         weights: list[float] = []
         for unit, mine in self._of[cell, ours].items():

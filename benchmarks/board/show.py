@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from benchmarks.board.plan import RECIPES, Board
+from benchmarks.board.plan import METHODS, RECIPES, Board, keeps_memory
 from benchmarks.board.score import OURS, REFERENCE, Cell, Gap, Measured, Row, Scores
 from benchmarks.universal.mix import CALIBRATION_TASKS, TASKS
 from gformer_cli.bundle import library_versions
@@ -22,8 +22,9 @@ def selection(board: Board) -> list[str]:
     """What was chosen on what: a sentence each."""
     tuned = [one.name for one in board.sets if one.tuned_on]
     return [
-        f"The shipped generator was trained on the tasks {', '.join(TASKS)}.",
-        f"Among several it was chosen on {', '.join(CALIBRATION_TASKS)}.",
+        f"The shipped generator was trained on the tasks {', '.join(TASKS)}. Where a set has the name of one, it has "
+        "other fonts, families of icons and pictures, and other classes.",
+        f"Among several generators it was chosen on {', '.join(CALIBRATION_TASKS)}.",
         "Source models stop where validation images of the source domains stop gaining.",
         "Other methods have their papers' settings.",
         *(f"Recipe `{name}`: {RECIPES[name].purpose}." for name in board.recipes),
@@ -36,7 +37,9 @@ def lines(board: Board, scores: Scores) -> Iterator[str]:
     """Markdown."""
     cells = scores.cells
     yield f"{len(cells)} cells: {_named(cells, 0)} x {_named(cells, 1)} x batches of {_named(cells, 2)}."
-    yield f"Seeds {', '.join(map(str, board.seeds))}; {_limit(board.limit)} of each target."
+    seeds = sorted({seed for one in scores.measured for _, seed in [one.unit]})
+    yield f"Seeds {', '.join(map(str, seeds))}; {_limit(board.limit)} of each target."
+    yield "± is the standard error over seeds."
     yield from ("", *_ranks(scores))
     yield from ("", *_by_set(scores))
     yield from ("", *_goal(scores.gaps()))
@@ -65,16 +68,17 @@ def document(board: Board, scores: Scores, aside: Sequence[Measured]) -> dict[st
 
 
 def _ranks(scores: Scores) -> Iterator[str]:
-    yield f"| method | mean rank | accuracy, % | most lost, points | where | lose {100 * BEARABLE:g} or less | cost |"
-    yield _rule(7)
+    yield f"Rank: among {len(scores.rows)} methods, mean over cells. Most lost: to `{REFERENCE}`, on one target of a cell."
+    yield f"Unharmed: targets that lose {100 * BEARABLE:g} point or less. Time: in plain forward passes."
+    yield from ("", "| method | memory | rank | accuracy, % | most lost | where | unharmed | time |", _rule(8))
     for row in scores.summary():
         (name, stream, size), target = row.where
         error = "" if math.isnan(row.error) else f" ± {100 * row.error:.1f}"
-        where = "" if row.name == REFERENCE else f"{name}/{target}, {stream}, {size}"
-        harm = f"{100 * max(0.0, row.harm):.1f}"
+        where = f"{name}/{target}, {stream}, {size}" if row.harm > 0.0 else ""
+        memory = "yes" if row.name in METHODS and keeps_memory(row.name) else ""
         yield (
-            f"| {row.name} | {row.rank:.1f} | {100 * row.accuracy:.1f}{error} | {harm} | {where} "
-            f"| {100 * row.unharmed:.0f} % | {row.cost:.1f} |"
+            f"| {row.name} | {memory} | {row.rank:.1f} | {100 * row.accuracy:.1f}{error} "
+            f"| {100 * max(0.0, row.harm):.1f} | {where} | {100 * row.unharmed:.0f} % | {row.cost:.1f} |"
         )
 
 
@@ -115,6 +119,7 @@ def _by_cell(scores: Scores) -> Iterator[str]:
     shown = [
         row.name for row in summary if row.name in first or row.name == REFERENCE or row.name.startswith("gformer")
     ]
+    yield from (f"The {len(shown)} methods of best rank, `{REFERENCE}` and ours among them. Bold: the best of all.", "")
     pairs = list(dict.fromkeys(cell[1:] for cell in scores.cells))
     for name in dict.fromkeys(cell[0] for cell in scores.cells):
         own = [(name, *pair) for pair in pairs if (name, *pair) in scores.cells]
@@ -130,7 +135,7 @@ def _by_cell(scores: Scores) -> Iterator[str]:
 def _figure(scores: Scores, cell: Cell, row: str, best: float) -> str:
     accuracy, error = scores.accuracy(cell, row), scores.error(cell, row)
     text = f"{100 * accuracy:.1f}"
-    text = f"**{text}**" if accuracy >= best else text
+    text = f"**{text}**" if text == f"{100 * best:.1f}" else text
     return text if math.isnan(error) else f"{text} ± {100 * error:.1f}"
 
 

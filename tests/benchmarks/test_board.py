@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.board.__main__ import main
 from benchmarks.board.plan import RECIPES, SETS, UNIVERSAL, Board, keeps_memory
 from benchmarks.board.score import Measured, Scores, read
 from benchmarks.board.show import document, lines
@@ -90,6 +91,7 @@ def test_within_the_interval_is_held() -> None:
 
 def test_memory_decides_which_of_ours_a_rival_meets() -> None:
     assert not keeps_memory("bn") and not keeps_memory("lame") and not keeps_memory("memo")
+    assert not keeps_memory("tent-episodic")
     assert keeps_memory("tent") and keeps_memory("rotta") and keeps_memory("gformer-context")
 
 
@@ -109,10 +111,18 @@ def test_guesses_are_judged_by_their_mean_absolute_error() -> None:
 
 def test_table_names_ranks_harm_and_every_loss(scores: Scores) -> None:
     text = "\n".join(lines(board(), scores))
-    assert "| bn | 3.0 | 37.5 ± 0.0 | 50.0 | icons/pixel, label-shift, 8 | 50 % | 2.0 |" in text
+    assert "| bn |  | 3.0 | 37.5 ± 0.0 | 50.0 | icons/pixel, label-shift, 8 | 50 % | 2.0 |" in text
+    assert "| gformer-context | yes | 2.0 | 62.5 ± 0.0 | 0.0 |  | 100 % | 2.0 |" in text  # nothing is lost anywhere
     assert "in 0 of 2 cells (0 %)" in text and "| bn | icons | stationary | 8 | 12.5 | 12.5 to 12.5 |" in text
     assert "| icons | 50.0 | 2.0, 62.5, 0.0 | 2.0, 62.5, 0.0 | lame: 2.5, 70.3 |" in text
     json.dumps(document(board(), scores, []))
+
+
+def test_what_is_measured_cannot_be_misspelt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for wrong in (["--stream", "nonsense"], ["--method", "nope"], ["--set", "emoji"]):
+        monkeypatch.setattr("sys.argv", ["board", "--work", str(tmp_path), "--show", *wrong])
+        with pytest.raises(SystemExit):
+            main()
 
 
 def test_one_seed_has_no_standard_error(scores: Scores) -> None:
