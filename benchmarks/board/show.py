@@ -68,7 +68,8 @@ def document(board: Board, scores: Scores, aside: Sequence[Measured]) -> dict[st
 
 
 def _ranks(scores: Scores) -> Iterator[str]:
-    yield f"Rank: among {len(scores.rows)} methods, mean over cells. Most lost: to `{REFERENCE}`, on one target of a cell."
+    yield f"Rank: among {len(scores.rows)} methods, mean over cells."
+    yield f"Most lost: to `{REFERENCE}`, on one target of a cell."
     yield f"Unharmed: targets that lose {100 * BEARABLE:g} point or less. Time: in plain forward passes."
     yield from ("", "| method | memory | rank | accuracy, % | most lost | where | unharmed | time |", _rule(8))
     for row in scores.summary():
