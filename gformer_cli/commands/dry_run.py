@@ -50,7 +50,7 @@ def show_prediction_plan(
     """Counted images, device, output paths and the command's own choices."""
     terminal.result(
         _plan(domains, device, workers, outputs) | dict(choices) | {"left_aside": dict(left_aside)},
-        *(f"{name.replace('_', ' ')}: {value}" for name, value in choices.items()),
+        *(f"{name.replace('_', ' ')}: {_in_words(value)}" for name, value in choices.items()),
         *_shown(domains, device, workers, outputs),
     )
 
@@ -63,6 +63,12 @@ def _plan(domains: Sequence[Domain], device: torch.device, workers: int, outputs
         "workers": workers,
         "outputs": [str(path) for path in outputs],
     }
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _shown(domains: Sequence[Domain], device: torch.device, workers: int, outputs: Sequence[Path]) -> list[object]:

@@ -107,7 +107,12 @@ Arrival = Annotated[
 ]
 Limit = Annotated[
     int | None,
-    typer.Option("--limit", metavar="N", help="Most images of each target. Default: all.", show_default=False),
+    typer.Option(
+        "--limit",
+        metavar="N",
+        help="Most images of each target; under --shifts, of each source domain. Default: all, and 400 under --shifts.",
+        show_default=False,
+    ),
 ]
 Seeds = Annotated[
     list[int] | None,

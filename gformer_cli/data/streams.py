@@ -15,6 +15,7 @@ from itertools import chain
 
 from gformer_cli.data.corruptions import CORRUPTIONS, SEVERITIES
 from gformer_cli.data.orders import ORDERS, Item, Ordering, changed_at
+from gformer_cli.errors import InputError
 from gformer_cli.folders.domains import Domain, ImageFiles
 from gformer_cli.folders.image_files import in_order_of
 from gformer_cli.seeding import derive_seed
@@ -22,6 +23,8 @@ from gformer_cli.seeding import derive_seed
 BATCH_SIZES = (1, 2, 4, 8, 16, 64, 128)
 SAMPLE = 400
 """Images, over all domains, that `batch-sizes` and `--shifts` use: batches of one over everything would take hours."""
+SKEW = 0.1
+"""Of `label-shift`, where nothing else is said."""
 PLAIN = "(none)"
 """What `--shifts` calls the images as they are."""
 ROUNDS = 3
@@ -67,7 +70,7 @@ class StreamOptions:
     targets: Sequence[Domain]
     batch_size: int
     seed: int
-    skew: float = 0.1
+    skew: float = SKEW
     """Of `label-shift`: concentration of the Dirichlet distribution; small is skewed, 0 is one class at a time."""
     order: str | None = None
     """One of `ORDERS`, in which images come; None: shuffled."""
@@ -186,10 +189,18 @@ ALIASES = {"mixed-domains": "mixed", "correlated": "label-shift", "practical": "
 
 
 def stream_name(word: str) -> str:
-    """The name that `word` stands for, where there is one: an alias, parts in any order, `_` in the place of `-`."""
+    """The name that `word` stands for, where there is one: an alias, parts in any order, `_` in the place of `-`.
+
+    Raises `InputError` for two orders in one.
+    """
     parts = [ALIASES.get(part, part) for part in word.replace("_", "-").split("+")]
     orders = [part for part in parts if part in ORDERS]
     kinds = [part for part in parts if part not in ORDERS]
+    if len(orders) > 1:
+        raise InputError(
+            f"two orders cannot be joined: {word!r}",
+            f"Name one alone, or several apart: {','.join(dict.fromkeys(orders))}.",
+        )
     if orders and kinds == ["stationary"]:
         kinds = []
     return "+".join([*kinds, *orders])

@@ -50,6 +50,12 @@ class Harm:
         return max(self.cells, key=lambda cell: cell.loss)
 
     @property
+    def lost_most(self) -> tuple[str, float]:
+        """Where most is lost, in words, and how much; nowhere and 0 where nothing is, to a tenth of a point."""
+        worst = self.worst
+        return (in_words(*worst.place), worst.loss) if round(worst.loss, 3) > 0.0 else ("", 0.0)
+
+    @property
     def bearable(self) -> float:
         """Share of the cells where at most `BEARABLE` is lost."""
         return sum(cell.loss <= BEARABLE + 1e-9 for cell in self.cells) / len(self.cells)

@@ -16,6 +16,7 @@ from gformer_cli.data.streams import (
     COMBINATIONS,
     NEEDS_SOURCE,
     NOT_IN_ALL,
+    SKEW,
     STREAMS,
     Stream,
     StreamOptions,
@@ -50,7 +51,7 @@ class Plan:
     targets: Sequence[Domain]
     batch_size: int
     seeds: Sequence[int]
-    skew: float = 0.1
+    skew: float = SKEW
     source: Sequence[Domain] = ()
     """Held-out source images, for `forgetting`, `shifts` and methods that look at the source."""
     time: Callable[[Item], float] = changed_at
@@ -58,6 +59,8 @@ class Plan:
     corruptions: Sequence[str] = tuple(CORRUPTIONS)
     """Of the stream `SHIFTS`, at which `severities`."""
     severities: Sequence[int] = tuple(SEVERITIES)
+    limit: int | None = None
+    """Of the stream `SHIFTS`: most images of each source domain. Targets are limited already."""
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Per method keyword settings other than its defaults, as --tune found them."""
     shard: tuple[int, int] = (1, 1)
@@ -78,10 +81,11 @@ class Plan:
 
     @property
     def chosen_shifts(self) -> dict[str, object]:
-        """Corruptions and severities of the stream `SHIFTS`, where there is one."""
+        """Corruptions, severities and limit of the stream `SHIFTS`, where there is one."""
         if SHIFTS not in self.streams:
             return {}
-        return {"corruptions": list(self.corruptions), "severities": list(self.severities)}
+        limit = {} if self.limit is None else {"limit": self.limit}
+        return {"corruptions": list(self.corruptions), "severities": list(self.severities), **limit}
 
     @property
     def measured(self) -> list[str]:
@@ -104,7 +108,8 @@ class Plan:
 
     def _streams(self, name: str, seed: int) -> list[Stream]:
         if name == SHIFTS:
-            return shifts(self.source, self.batch_size, seed, self.corruptions, self.severities)
+            source = limited(self.source, self.limit)  # here alone: methods look at all of the source
+            return shifts(source, self.batch_size, seed, self.corruptions, self.severities)
         how = StreamOptions(self.targets, self.batch_size, seed, skew=self.skew, source=self.source, time=self.time)
         return streams_of(name, how)
 
@@ -122,7 +127,7 @@ class Wish:
     seeds: Sequence[int]
     skew: float
     limit: int | None
-    """Most images of each target."""
+    """Most images of each target; of each source domain where `shifts`."""
     examine: bool
     reported: bool
     """Whether there will be a report, which shows what `examine` keeps."""
@@ -157,6 +162,7 @@ def make_plan(wish: Wish, bundle: Bundle | GraphModel, targets: Sequence[Domain]
         shard=wish.shard,
         corruptions=choose_corruptions(wish.corruptions or [ALL]),
         severities=list(SEVERITIES) if wish.severity is None else [wish.severity],
+        limit=wish.limit if wish.shifts else None,
     )
     check_plan(plan, bundle)
     if wish.arrival is not None:
@@ -254,7 +260,10 @@ def limited(domains: Sequence[Domain], count: int | None) -> list[Domain]:
     if count is None:
         return list(domains)
     if count < 1:
-        raise InputError(f"--limit must be 1 or more, got {count}", "It is the most images of each target.")
+        raise InputError(
+            f"--limit must be 1 or more, got {count}",
+            "It is the most images of each target; of each source domain under --shifts.",
+        )
     drawn = [set(arrival_order(domain, 0)[:count]) for domain in domains]
     return [
         replace(domain, files=ImageFiles(file for file in domain.files if file in own))
@@ -306,6 +315,8 @@ def remarks(plan: Plan, *, has_source: bool, static: StaticHeader | None = None,
         lines.append(f"fewer images than one batch of {plan.batch_size}, so batches are smaller: {', '.join(small)}")
     if single:
         lines.append(f"images of one class only, so statistics of a batch mislead: {', '.join(single)}")
+    if plan.skew != SKEW and not any(name.rpartition("+")[2] == "label-shift" for name in plan.streams):
+        lines.append("--label-skew is for streams in the order label-shift, and there is none: it changes nothing")
     blind = [name for name in plan.methods if METHODS[name].reads_source and not has_source]
     return lines + [f"without --source {name} {METHODS[name].without_source}" for name in blind]
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from gformer_cli.console import amount, percent, table
 from gformer_cli.data.catalogue import CATALOGUE
 from gformer_cli.evaluate.estimates import TITLES, Missed
-from gformer_cli.evaluate.harm import COLUMNS, Harm, by_cell, in_words
+from gformer_cli.evaluate.harm import COLUMNS, Harm, by_cell
 from gformer_cli.evaluate.limits import Change
 from gformer_cli.evaluate.plan import SHIFTS
 from gformer_cli.evaluate.results import Choice, Difference, Results, Summary
@@ -51,15 +51,7 @@ def harm_tables(found: Sequence[Harm], *, every_cell: bool = False) -> list[Tabl
     """
     if not found:
         return []
-    rows = [
-        [
-            h.method,
-            in_words(*h.worst.place),
-            lost(h.worst.loss),
-            percent(h.bearable),
-        ]
-        for h in found
-    ]
+    rows = [[h.method, place, lost(most), percent(h.bearable)] for h in found for place, most in [h.lost_most]]
     title = (
         f"Lost to source over {amount(len(found[0].cells), 'cell', 'cells')} (target x stream x batch size), in points"
     )

@@ -313,7 +313,6 @@ def test_a_single_image_is_enough_for_every_stream(name: str) -> None:
         ("correlated+mixed_domains", "mixed+label-shift"),
         ("stationary+bursts", "bursts"),
         ("practical", "recurring+label-shift"),
-        ("label-shift+bursts", "label-shift+bursts"),  # an image comes once
         ("continual", "continual"),  # no stream goes through the domains just once and stops there
     ],
 )

@@ -42,6 +42,14 @@ def test_every_target_of_every_stream_is_a_cell(results: Results) -> None:
     assert tent.worst.loss == 0.0 and tent.bearable == 1.0
 
 
+def test_a_method_that_only_gains_has_lost_nothing_and_nowhere(results: Results) -> None:
+    bn, tent = harms(results.summaries())
+    assert bn.lost_most == ("night, label-shift, batches of 100", pytest.approx(0.3))
+    assert tent.lost_most == ("", 0.0)
+    gains = Harm("a", [Loss("s", 1, "x", -0.01), Loss("s", 1, "y", -0.2)])
+    assert gains.lost_most == ("", 0.0) and gains.to_json()["worst"]["loss"] == -0.01
+
+
 def test_source_is_not_compared_with_itself(make_cell: MakeCell) -> None:
     cells = [make_cell("source", "fog", [1, 1]), make_cell("bn", "fog", [2, 3])]
     assert [harm.method for harm in harms(Results({}, ["source", "bn"], cells, []).summaries())] == ["bn"]

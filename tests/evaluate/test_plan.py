@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -151,6 +152,31 @@ def test_shifts_are_drawn_from_the_source(make_plan: MakePlan, domains: list[Dom
     ]
     every = {(stream.part, stream.severity): stream for _, stream in drawn}
     assert all(every[stream.part, stream.severity] == stream for _, stream in some.drawn())
+
+
+def test_a_limit_is_of_each_source_domain_under_shifts(wish: Wish, bundle: Bundle, domains: list[Domain]) -> None:
+    limited_plan = module.make_plan(replace(wish, shifts=True, limit=3), bundle, [], has_source=True)
+    plan = replace(limited_plan, source=domains[:2])
+    counts = {sum(len(batch.items) for batch in stream.batches) for _, stream in plan.drawn()}
+    assert counts == {6}
+    assert plan.source == domains[:2]  # methods that look at the source see all of it
+    assert plan.choices["limit"] == 3
+    assert "limit" not in module.make_plan(replace(wish, shifts=True), bundle, [], has_source=True).choices
+    with pytest.raises(InputError, match="--limit must be 1 or more, got 0"):
+        module.make_plan(replace(wish, shifts=True, limit=0), bundle, [], has_source=True)
+
+
+def test_two_orders_are_not_joined(wish: Wish, bundle: Bundle) -> None:
+    for word in ("label-shift+bursts", "mixed+bursts+arrival"):
+        with pytest.raises(InputError, match=f"two orders cannot be joined: '{re.escape(word)}'"):
+            module.make_plan(replace(wish, streams=[word]), bundle, [], has_source=False)
+
+
+def test_a_skew_that_changes_nothing_is_told(make_plan: MakePlan) -> None:
+    (told,) = remarks(make_plan("bn", skew=0.5), has_source=True)
+    assert told.startswith("--label-skew is for streams in the order label-shift")
+    for streams in (["label-shift"], ["stationary", "mixed+label-shift"]):
+        assert remarks(make_plan("bn", skew=0.5, streams=streams), has_source=True) == []
 
 
 def test_a_plan_is_checked(make_plan: MakePlan, bundle: Bundle, domains: list[Domain]) -> None:

@@ -86,13 +86,9 @@ def harm_tables(found: Sequence[Harm]) -> list[Table]:
     if not found:
         return []
     rows = [
-        [
-            name(h.method),
-            name(in_words(*h.worst.place)),
-            number(h.worst.loss, lost, harm=round(h.worst.loss, 3) > 0.0),
-            number(h.bearable, percent),
-        ]
+        [name(h.method), name(place), number(most, lost, harm=most > 0.0), number(h.bearable, percent)]
         for h in found
+        for place, most in [h.lost_most]
     ]
     every = [
         [
