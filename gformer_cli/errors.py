@@ -53,10 +53,16 @@ _FEW, _MANY = 20, 60
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint that names the nearest of `known`, and all of them while they are few or none is near."""
     names = list(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=_NEAR if len(names) <= _MANY else 0.0)
-    nearest = f"Did you mean {close[0]!r}? " if close else ""
-    listed = len(names) <= _FEW or not close
-    return (nearest + (f"There are: {', '.join(names)}." if listed else "")).rstrip()
+    near = nearest(name, names, cutoff=_NEAR if len(names) <= _MANY else 0.0)
+    listed = len(names) <= _FEW or not near
+    every = f"There are: {', '.join(names)}." if listed else ""
+    return f"{near} {every}".strip()
+
+
+def nearest(name: str, known: Iterable[str], *, cutoff: float = _NEAR) -> str:
+    """A hint that names the nearest of `known`; empty where none is near."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f"Did you mean {close[0]!r}?" if close else ""
 
 
 def reason(error: BaseException) -> str:

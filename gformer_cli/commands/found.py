@@ -63,6 +63,11 @@ def find_images(
 
 
 def _tell_aside(terminal: Terminal, found: Found) -> None:
+    if found.unused:
+        terminal.warning(
+            "tables that lie in the folders and were not used; to read one, give it in the folder's place:"
+        )
+        terminal.listed([str(path) for path in found.unused])
     images = [file for file in found.aside if file.unread]
     told = describe_aside(count_suffixes(found.aside), {file.unread for file in images})
     if images:

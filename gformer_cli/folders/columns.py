@@ -1,7 +1,7 @@
 """Which columns of a table are meant, behind its name: `plant.csv:path=images/{file},class=label,site==north`.
 
 `ROLE=COLUMN` says which column is the path, class, domain or split. A text with columns in braces is filled in for each
-row. `COLUMN==VALUE` chooses rows; several values of one column are alternatives.
+row. `COLUMN==VALUE` chooses rows; several values of one column are alternatives. Blanks around names count for nothing.
 No torch here.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gformer_cli.errors import InputError
+from gformer_cli.errors import InputError, nearest
 from gformer_cli.folders.lists import LISTS
 from gformer_cli.folders.tables import TABLES, check_column
 
@@ -22,6 +22,7 @@ _WITH_COLUMNS = re.compile(
     rf"(?P<file>.+({'|'.join(map(re.escape, (*TABLES, *LISTS)))})):(?P<columns>.*)", re.IGNORECASE | re.DOTALL
 )
 _IN_BRACES = re.compile(r"\{([^{}]+)\}")
+_OTHER_COMPARISON = re.compile(r"(?P<column>[^=<>!~]+)(?P<sign>[<>!~]=?)(?P<value>.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Columns:
 
     def choose(self, row: Mapping[str, str]) -> bool:
         """Whether a row is meant."""
-        return all(row[column] in values for column, values in self.chosen.items())
+        return all(row[column].strip() in values for column, values in self.chosen.items())
 
     def tell(self, row: Mapping[str, str]) -> dict[str, str]:
         """What a row says, by role; empty for what it does not. Rows that were chosen by their split have none."""
@@ -53,13 +54,20 @@ class Columns:
             return row.get(role, "")
         return _IN_BRACES.sub(lambda found: row[found[1]], text) if _IN_BRACES.search(text) else row[text]
 
+    @property
+    def path(self) -> str:
+        """How a path is named behind its folder, with columns in braces."""
+        text = self.named.get("path", "path")
+        return text[text.index("{") :] if _IN_BRACES.search(text) else f"{{{text}}}"
+
     def check(self, path: Path, header: Sequence[str], *, labelled: bool) -> None:
         """Raises `InputError` for a column that is named and not there, or not named and wanted."""
         wanted = [role for role in ("path", "class") if role not in self.named and (labelled or role == "path")]
+        say = f"Say which is meant: {path}:path=COLUMN,class=COLUMN,domain=COLUMN,split=COLUMN"
         for column in (*self.used(), *wanted):
-            check_column(
-                path, column, header, f"Say which is meant: {path}:path=COLUMN,class=COLUMN,domain=COLUMN,split=COLUMN"
-            )
+            near = nearest(column, filter(None, header))
+            chooses = column in self.chosen
+            check_column(path, column, header, near or ("Rows are chosen by COLUMN==VALUE." if chooses else say))
 
 
 def split_columns(path: Path) -> tuple[Path, Columns]:
@@ -74,11 +82,17 @@ def split_columns(path: Path) -> tuple[Path, Columns]:
 def _parse(text: str, file: str) -> Columns:
     named: dict[str, str] = {}
     chosen: dict[str, set[str]] = {}
-    for item in text.split(","):
-        key, _, value = item.partition("=")
+    for item in map(str.strip, text.split(",")):
+        key, value = map(str.strip, item.partition("=")[::2])
         if key and value.startswith("="):
-            chosen.setdefault(key, set()).add(value[1:])
+            chosen.setdefault(key, set()).add(value[1:].strip())
             continue
+        if (other := _OTHER_COMPARISON.fullmatch(item)) is not None:
+            column, found = other["column"].strip(), other["value"].strip()
+            raise InputError(
+                f"{file}: rows are chosen by == alone, not by {other['sign']}: {item}",
+                f"Name each value that is meant: {column}=={found},{column}==...",
+            )
         if not key or not value:
             raise InputError(
                 f"{file}: {item!r} names no column",
@@ -88,6 +102,10 @@ def _parse(text: str, file: str) -> Columns:
             raise InputError(
                 f"{file}: {key!r} is nothing that a column says of an image: {item}",
                 f"It is {', '.join(ROLES[:-1])} or {ROLES[-1]}. To choose rows by a value: {key}=={value}",
+            )
+        if set("{}") & {*_IN_BRACES.sub("", value)}:
+            raise InputError(
+                f"{file}: braces do not stand around a column: {item}", f"For example: {key}=photos/{{COLUMN}}.jpg"
             )
         if key in named:
             raise InputError(f"{file}: two columns for the {key}: {named[key]} and {value}", "Leave out one of them.")

@@ -22,6 +22,7 @@ from gformer_cli.folders.arrays import holds_arrays, read_arrays
 from gformer_cli.folders.image_files import Aside, Domain, ImageFile, ImageFiles, Part, count_suffixes
 from gformer_cli.folders.named import check_named, gather, is_named_one_by_one
 from gformer_cli.folders.nesting import Known, Layout, nfc
+from gformer_cli.folders.tables import names_images
 from gformer_cli.folders.trees import ACCESS, domains_of, list_files, own_name, without_images
 
 __all__ = [
@@ -58,6 +59,8 @@ class Found:
     """Images of other splits than those that were asked for."""
     missing: list[Path] = field(default_factory=list)
     """Files that a list names and that are not there."""
+    unused: list[Path] = field(default_factory=list)
+    """Tables of images among `aside`, at the top of a folder whose nesting nobody has named."""
 
 
 def find_images(
@@ -100,6 +103,10 @@ def find_images(
         listing = list_files(folder)
         found.aside += listing.aside
         found.unseen += listing.unseen
+        if layout is Layout.auto:
+            found.unused += [
+                file.path for file in listing.aside if file.path.parent == folder and names_images(file.path)
+            ]
         if listing.images:
             found.domains += domains_of(listing, layout, unlabelled, known, found.empty)
         elif unlabelled and len(folders) > 1:

@@ -53,7 +53,7 @@ class Gathering:
     _labels: dict[str, str] = field(default_factory=dict)
 
     def add(self, named: Named) -> None:
-        """Raises `InputError` for a split that is none, and where the class is missing and labels are wanted."""
+        """Raises `InputError` for a name or a split that is none, and for no class where labels are wanted."""
         split = _SPLITS.get(named.split.strip().lower())
         if split is None:
             raise InputError(
@@ -66,6 +66,9 @@ class Gathering:
             return
         if not named.label and not self.unlabelled:
             raise InputError(f"{named.place}: no class is named", "Labels are needed here: fill in the class.")
+        for what, name in (("domain", named.domain), ("class", named.label)):
+            if name in (".", ".."):
+                raise InputError(f"{named.place}: {name!r} cannot be the name of a {what}", "Call it otherwise.")
         label = self._label(named.label) if named.label else None
         domain = known_name(named.domain or self.default, self.known.domains)
         self.files.setdefault(domain, []).append(named.file._replace(label=label, split=split))

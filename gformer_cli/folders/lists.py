@@ -25,6 +25,8 @@ LISTS = (".txt",)
 """Suffixes of such files."""
 HEADER = ("path", "class", "domain")
 """The columns that a list stands for."""
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
+"""What no text holds."""
 _LINE = re.compile(r"(?P<path>.*\S)\s+(?P<number>\d+)|(?P<alone>.*)", re.DOTALL)
 
 
@@ -34,14 +36,18 @@ def read_list(path: Path) -> list[Row]:
     Where each number stands beside one folder, and each folder beside one number, the class is called as the folder
     that the image lies in; else by its number. The domain is then the first of two folders or more.
 
-    Raises `InputError` for what cannot be read.
+    Raises `InputError` for what cannot be read or is no list, and where some lines have a number and others have none.
     """
     try:
         with io.FileIO(open_regular(path)) as file:
-            lines = [os.fsdecode(line).strip() for line in file.read().removeprefix(b"\xef\xbb\xbf").split(b"\n")]
+            content = file.read().removeprefix(b"\xef\xbb\xbf")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}", "It must be a list of image files.") from None
+    if _CONTROL.search(content):
+        raise InputError(f"{path} is not a list of image files", "It must be text, with one path a line.")
+    lines = [os.fsdecode(line).strip() for line in content.split(b"\n")]
     named = [(place, *_parts(line)) for place, line in enumerate(lines, 1) if line]
+    _check_alike(path, named)
     folders = [name.split("/")[:-1] for _, name, _ in named]
     are_classes = _are_classes(folders, [number for *_, number in named])
     rows: list[Row] = []
@@ -57,6 +63,19 @@ def _parts(line: str) -> tuple[str, str]:
     assert found is not None
     name, number = (found["alone"], "") if found["path"] is None else (found["path"], found["number"])
     return name.removeprefix("./"), number
+
+
+def _check_alike(path: Path, named: Sequence[tuple[int, str, str]]) -> None:
+    """Raises `InputError` where some of the lines (place, path, number) have a number and others have none."""
+    bare = [place for place, _, number in named if not number]
+    numbered = [place for place, _, number in named if number]
+    if bare and numbered:
+        odd, told = (bare, "has no number") if len(bare) <= len(numbered) else (numbered, "has a number")
+        others = "others have one" if odd is bare else "others have none"
+        raise InputError(
+            f"{path}, line {odd[0]} {told} of a class behind the path, and {others}",
+            "Give a number to every line, or to none. For classes by name: a table (.csv) with path,class.",
+        )
 
 
 def _are_classes(folders: Sequence[Sequence[str]], numbers: Sequence[str]) -> bool:

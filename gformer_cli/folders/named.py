@@ -72,11 +72,13 @@ def _add_rows(
     splits: Mapping[str, str] | None = None,
     may_miss: bool = False,
 ) -> None:
-    """Add the images that are named in `rows` of the file `path`. `splits` are what splits of other names stand for.
+    """Add the images that are named in `rows` of the file `path`. `splits` are what splits of other names stand for, in
+    a known data set alone.
 
     With `may_miss`, files that are not there are noted, unless none is there. Raises `InputError`, with the row, for
     what is wrong in it.
     """
+    from_column = columns.path if splits is None else ""
     splits = splits or {}
     seen: dict[str, str] = {}
     values: dict[str, set[str]] = {column: set() for column in columns.chosen}
@@ -96,7 +98,7 @@ def _add_rows(
             if may_miss:
                 gathering.missing.append(file)
                 continue
-            raise _no_such_file(place, file, path)
+            raise _no_such_file(place, file, path, from_column)
         kind = kind_of(file)
         if not kind.is_read:
             gathering.aside.append(Aside(file, kind.unread))
@@ -105,13 +107,14 @@ def _add_rows(
     if not seen and columns.chosen:
         raise _none_chosen(path, columns, values)
     if gathering.missing and len(gathering.missing) == len(seen):
-        raise _no_such_file(str(path), gathering.missing[0], path)
+        raise _no_such_file(str(path), gathering.missing[0], path, from_column)
 
 
-def _no_such_file(place: str, file: Path, path: Path) -> InputError:
+def _no_such_file(place: str, file: Path, path: Path, from_column: str) -> InputError:
+    """`from_column` is what names the file, with columns in braces; empty where no column does."""
+    other = f" From another: {path}:path=FOLDER/{from_column}" if from_column else ""
     return InputError(
-        f"{place}: no such file: {file}",
-        f"Paths are taken from the folder {path.parent.resolve()}. From another: {path}:path=FOLDER/{{path}}",
+        f"{place}: no such file: {file}", f"Paths are taken from the folder {path.parent.resolve()}.{other}"
     )
 
 

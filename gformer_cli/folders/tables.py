@@ -16,6 +16,20 @@ TABLES = (".csv", ".parquet")
 """Suffixes of such files."""
 Row = tuple[str, Mapping[str, str]]
 """Its place, as an error tells it, and its values by column."""
+_LIKE_PATHS = frozenset(
+    {
+        "path",
+        "file",
+        "filename",
+        "file_name",
+        "filepath",
+        "file_path",
+        "image",
+        "image_path",
+        "img_path",
+        "img_filename",
+    }
+)
 _AT_ONCE = 10_000
 """Rows of a Parquet file that are read together."""
 
@@ -27,6 +41,17 @@ def header_of(path: Path) -> list[str]:
             return list(file.schema_arrow.names)
     with _csv(path) as reader:
         return list(reader.fieldnames or [])
+
+
+def names_images(path: Path) -> bool:
+    """Whether a file seems to be a table of images: by its name, or by a column that is called like a path."""
+    if path.suffix.lower() not in TABLES:
+        return False
+    try:
+        columns = {name.strip().lower() for name in header_of(path) if name}
+    except InputError:
+        columns = set()
+    return "metadata" in path.stem.lower() or not columns.isdisjoint(_LIKE_PATHS)
 
 
 def check_column(path: Path, column: str, header: Sequence[str], hint: str) -> None:

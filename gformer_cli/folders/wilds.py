@@ -33,8 +33,8 @@ def camelyon17(rows: Iterable[Row], folder: Path) -> Iterator[Row]:
     for place, row in rows:
         slide = f"patient_{row['patient']}_node_{row['node']}"
         path = f"patches/{slide}/patch_{slide}_x_{row['x_coord']}_y_{row['y_coord']}.png"
-        split = splits.get(row["center"], "id_val" if row["split"] == "1" else "train")
-        yield _told(place, row, path, classes.get(row["tumor"], ""), f"center-{row['center']}", split)
+        split = splits.get(row["center"]) or _known(place, row, "split", {"0": "train", "1": "id_val"})
+        yield _told(place, row, path, _known(place, row, "tumor", classes), f"center-{row['center']}", split)
 
 
 def iwildcam(rows: Iterable[Row], folder: Path) -> Iterator[Row]:
@@ -124,6 +124,16 @@ def known_table(path: Path) -> Known | None:
     except InputError:
         return None
     return next((known for known in DATA_SETS.values() if known.columns <= header and "path" not in header), None)
+
+
+def _known(place: str, row: Mapping[str, str], column: str, meanings: Mapping[str, str]) -> str:
+    """What the value of a column means. Raises `InputError`, with the row, for a value that the data set has not."""
+    if row[column] not in meanings:
+        raise InputError(
+            f"{place}: {column} is {row[column]!r}, and the data set has {' and '.join(meanings)}",
+            "It comes with the data set: copy it again.",
+        )
+    return meanings[row[column]]
 
 
 def _told(place: str, row: Mapping[str, str], *told: str) -> Row:

@@ -89,6 +89,11 @@ def test_a_split_that_rows_are_chosen_by_counts_no_more(plant: Path) -> None:
         ("path=id,,class=label", "'' names no column"),
         ("file=id", "'file' is nothing that a column says of an image: file=id"),
         ("path=id,path=label", "two columns for the path: id and label"),
+        ("path=id,year>=2023", "rows are chosen by == alone, not by >=: year>=2023"),
+        ("path=id,site!=east", "rows are chosen by == alone, not by !=: site!=east"),
+        ("path=id,year < 3", "rows are chosen by == alone, not by <: year < 3"),
+        ("path=photos/{file", "braces do not stand around a column: path=photos/{file"),
+        ("path=photos/id}", "braces do not stand around a column"),
         ("path=id,class=label", r"row \d: no such file: .*/1$"),
     ],
 )
@@ -96,6 +101,27 @@ def test_what_names_no_column_is_told(plant: Path, columns: str, message: str) -
     with pytest.raises(InputError) as caught:
         find_images([with_columns(plant, columns)])
     assert re.search(message, caught.value.message) and caught.value.hint
+
+
+def test_blanks_around_names_count_for_nothing(plant: Path) -> None:
+    (domain,) = find_images([with_columns(plant, " path=photos/{id}.png , class = label, site == west ")]).domains
+    assert [file.relative for file in domain.files] == ["photos/3.png", "photos/4.png"]
+
+
+def test_hints_go_with_what_was_meant(plant: Path) -> None:
+    hints = {
+        "path=id,class=label,sit==east": "Did you mean 'site'?",
+        "path=id,class=label,when==1": "Rows are chosen by COLUMN==VALUE.",
+        "path=id,class=lable": "Did you mean 'label'?",
+        "path=id": f"Say which is meant: {plant}:path=COLUMN,class=COLUMN,domain=COLUMN,split=COLUMN",
+        "path={id},class=label": f"{plant}:path=FOLDER/{{id}}",
+        "path=fotos/{id}.png,class=label": f"{plant}:path=FOLDER/{{id}}.png",
+        "path=id,class=label": f"{plant}:path=FOLDER/{{id}}",
+    }
+    for columns, hint in hints.items():
+        with pytest.raises(InputError) as caught:
+            find_images([with_columns(plant, columns)])
+        assert caught.value.hint.endswith(hint)
 
 
 def test_a_colon_names_columns_behind_tables_and_lists_alone() -> None:

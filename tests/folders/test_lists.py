@@ -84,6 +84,35 @@ def test_files_that_have_gone_from_a_published_set_are_told(make_list: Any, tmp_
     assert found.missing == [tmp_path / "clipart/t-shirt/c.jpg"] and len(found.domains[0].files) == 2
 
 
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (
+            ["a/1.jpg 0", "b/2.jpg 1", "b/3.jpg b"],
+            "line 3 has no number of a class behind the path, and others have one",
+        ),
+        (["a/1.jpg 0", "b/2.jpg"], "line 2 has no number"),
+        (
+            ["a/1.jpg", "", "b/2.jpg", "b/3.jpg 1"],
+            "line 4 has a number of a class behind the path, and others have none",
+        ),
+    ],
+)
+def test_all_lines_have_a_number_or_none_has(tmp_path: Path, lines: list[str], message: str) -> None:
+    path = tmp_path / "shots.txt"
+    path.write_text("\n".join(lines))
+    for unlabelled in (True, False):
+        with pytest.raises(InputError, match=message):
+            find_images([path], unlabelled=unlabelled)
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\x00", "a/1.jpg 0".encode("utf-16"), b"a\x1b[31m"])
+def test_what_is_no_text_is_no_list(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "binary.txt").write_bytes(content)
+    with pytest.raises(InputError, match=r"binary\.txt is not a list of image files"):
+        find_images([tmp_path / "binary.txt"])
+
+
 def test_what_is_no_list_is_told(make_list: Any, tmp_path: Path) -> None:
     twice = make_list([CLIPART[1], CLIPART[1]])
     with pytest.raises(InputError, match=r"line 2: clipart/t-shirt/b\.jpg was named before, in line 1"):

@@ -89,6 +89,8 @@ def test_names_are_spelled_as_they_are_known(make_table: MakeTable) -> None:
         (["path,class", "a/1.png,cat", "a/9.png,dog"], r"row \d: no such file: .*a/9\.png"),
         (["path,class,split", "a/1.png,cat,dev"], r"row \d: unknown split 'dev'"),
         (["path,class,split", "a/1.png,,"], r"row \d: no class is named"),
+        (["path,class,domain", "a/1.png,cat,.."], r"row \d: '\.\.' cannot be the name of a domain"),
+        (["path,class", "a/1.png,."], r"row \d: '\.' cannot be the name of a class"),
         (["path,class", "a/1.png,cat", "a/1.png,cat"], r"row \d: a/1\.png was named before, in row \d"),
         (["path,class,split", "a/1.png,cat,test"], "no images in .* of the split train or validation"),
     ],

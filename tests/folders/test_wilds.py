@@ -77,6 +77,11 @@ def test_rows_and_columns_of_a_known_table_may_be_chosen(camelyon17: Path) -> No
     named = Path(f"{table}:path=patches/patient_{{patient}}_node_{{node}}/a.png,class=tumor")
     with pytest.raises(InputError, match=r"row 2: no such file: .*patient_004_node_4/a\.png"):
         told(named)
+    first = next((camelyon17 / "patches").rglob("*.png"))
+    first.unlink()
+    with pytest.raises(InputError, match="no such file") as caught:
+        told(camelyon17)
+    assert "{path}" not in caught.value.hint
 
 
 def test_a_layout_that_is_named_is_obeyed(camelyon17: Path) -> None:
@@ -158,6 +163,30 @@ def test_domainnet_of_wilds_is_split_as_it_says(make_set: Any) -> None:
     assert told(folder, splits=TARGET) == [("real", "ant", "test", "real/ant/2.jpg")]
     sources = Path(f"{folder / 'metadata.csv'}:domain==real")
     assert told(sources, splits=TARGET) == [("real", "ant", "test", "real/ant/2.jpg")]
+
+
+def test_a_table_that_is_not_used_is_told(camelyon17: Path) -> None:
+    table = camelyon17 / "metadata.csv"
+    assert find_images([camelyon17]).unused == []
+    table.write_text(table.read_text().replace("tumor", "tumour"))
+    (camelyon17 / "patches" / "metadata.csv").write_text("path\n")
+    (camelyon17 / "list.csv").write_text("File,y\n")
+    (camelyon17 / "prices.csv").write_text("name,price\n")
+    (camelyon17 / "broken_metadata.parquet").write_bytes(b"none")
+    found = find_images([camelyon17], Layout.auto)
+    assert [path.name for path in found.unused] == ["broken_metadata.parquet", "list.csv", "metadata.csv"]
+    assert find_images([camelyon17], Layout.domains).unused == []  # it was said what the folder is
+
+
+@pytest.mark.parametrize(("column", "old", "new"), [("tumor", "64,0,31", "64,9,31"), ("split", "31,3,1", "31,3,4")])
+def test_a_value_that_the_data_set_has_not_is_told_with_its_row(
+    camelyon17: Path, column: str, old: str, new: str
+) -> None:
+    table = camelyon17 / "metadata.csv"
+    table.write_text(table.read_text().replace(old, new))
+    for labelled in (True, False):
+        with pytest.raises(InputError, match=rf"row 3: {column} is '[94]', and the data set has 0 and 1"):
+            told(camelyon17, labelled=labelled, splits=SOURCE)
 
 
 def test_a_table_of_another_header_leaves_the_folder_a_tree(make_set: Any) -> None:
