@@ -11,7 +11,7 @@ import typer
 from gformer_cli.commands import options
 from gformer_cli.commands.data_corrupt import corrupt
 from gformer_cli.commands.found import find_images
-from gformer_cli.console import Terminal, table
+from gformer_cli.console import Terminal, amount, table
 from gformer_cli.errors import InputError, WorkError
 from gformer_cli.folders.domains import Layout
 
@@ -86,7 +86,7 @@ def demo(
     terminal.result(
         {"name": name, "out": str(out), "images": written},
         table("", ["folder", "domain", "images"], rows, numbers_from=2),
-        f"\nWrote {sum(written.values())} images below {out}",
+        f"\nWrote {amount(sum(written.values()), 'image', 'images')} below {out}",
         *([f"and a trained classifier of them: {model}"] if (model := out / CLASSIFIER).is_dir() else []),
     )
 

@@ -10,7 +10,7 @@ import typer
 
 from gformer_cli.commands import options
 from gformer_cli.commands.found import find_images
-from gformer_cli.console import Terminal
+from gformer_cli.console import Terminal, amount
 from gformer_cli.folders.domains import Layout
 
 
@@ -57,7 +57,7 @@ def corrupt(
 
     severities = sorted({*(severity or SEVERITIES)})
     wish = Wish(choose_corruptions(corruptions or [ALL]), severities, seed or 0)
-    check_corrupted(out, overwrite=overwrite)
+    check_corrupted(out, folders, overwrite=overwrite)
     domains = find_images(terminal, folders, layout, strict=strict).domains
     count = sum(len(domain.files) for domain in domains)
     names = list(domain_names(domains, wish).values())
@@ -66,7 +66,7 @@ def corrupt(
         copies = count * len(wish.corruptions) * len(severities)
         terminal.result(
             {"dry_run": True, **told, "domains": names, "images": copies},
-            f"Would write {copies} images of {len(names)} domains below {out}: "
+            f"Would write {_counted(copies, len(names))} below {out}: "
             f"{', '.join(names[:4])}{', ...' if len(names) > 4 else ''}",
             "Dry run: nothing was touched.",
         )
@@ -86,6 +86,10 @@ def corrupt(
     terminal.skipped([(item.path, item.reason) for item in done.skipped])
     terminal.result(
         {**told, "images": done.images, "skipped": [vars(item) for item in done.skipped]},
-        f"Wrote {sum(done.images.values())} images of {len(done.images)} domains below {out}",
+        f"Wrote {_counted(sum(done.images.values()), len(done.images))} below {out}",
         f"\nNext: gformer evaluate --target {shlex.quote(str(out))}",
     )
+
+
+def _counted(images: int, domains: int) -> str:
+    return f"{amount(images, 'image', 'images')} of {amount(domains, 'domain', 'domains')}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from gformer_cli.console import amount
 from gformer_cli.data.inventory import within
 from gformer_cli.data.orders import Item
 from gformer_cli.errors import InputError
@@ -53,7 +54,7 @@ def read_arrivals(path: Path, domains: Iterable[Domain]) -> Arrivals:
                 found[domain.name, file.relative] = time
     if missing:
         raise InputError(
-            f"{path} does not name {len(missing)} images, such as {missing[0]}",
+            f"{path} does not name {amount(len(missing), 'image', 'images')}, such as {missing[0]}",
             "Each image of the targets needs a row: its path below the folder that you named, or below its target.",
         )
     return Arrivals(found)

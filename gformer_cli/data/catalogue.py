@@ -16,15 +16,17 @@ ALL = "all"
 def choose_corruptions(words: Sequence[str]) -> list[str]:
     """Names from words such as `fog,blur`, without repetition: of corruptions, of groups, `all` or `imagenet-c`.
 
-    `_` may stand for `-`. Raises `InputError` for a word that is none of them, and where a library is missing.
+    `_` may stand for `-`. Raises `InputError` for no word, for one that is none of them, and for a missing library.
     """
     meanings = _meanings()
     found: list[str] = []
-    for text in (part.strip() for word in words for part in word.split(",")):
+    for text in filter(None, (part.strip() for word in words for part in word.split(","))):
         word = text.replace("_", "-")
         if word not in meanings:
             raise InputError(f"unknown corruption: {text!r}", f"{did_you_mean(word, meanings)} Groups: {_groups()}.")
         found += meanings[word]
+    if not found:
+        raise InputError("no corruption named", f"For example: fog,rain. Groups: {_groups()}.")
     if not {*found}.isdisjoint(IMAGENET_C):
         check_installed()
     return list(dict.fromkeys(found))

@@ -47,8 +47,17 @@ class Corrupted:
     skipped: list[Skipped] = field(default_factory=list)
 
 
-def check_corrupted(out: Path, *, overwrite: bool) -> None:
-    """Raises `InputError` for a folder that holds anything, or with `overwrite` anything but corrupted copies."""
+def check_corrupted(out: Path, read: Sequence[Path] = (), *, overwrite: bool) -> None:
+    """Raises `InputError` for a folder that holds anything, or with `overwrite` anything but corrupted copies.
+
+    Likewise for one inside a folder that is `read`, which would be read with it from then on, and for one around it.
+    """
+    place = out.resolve()
+    for folder in (folder for folder in read if folder.is_dir()):
+        if place.is_relative_to(folder.resolve()):
+            raise InputError(f"--out {out} lies inside {folder}, which is read", "Name a folder beside it.")
+        if overwrite and folder.resolve().is_relative_to(place):
+            raise InputError(f"--out {out} holds {folder}, which is read", "Name another folder.")
     if not check_replaceable(out, "the copies in it", overwrite=overwrite):
         return
     strange = {path.name for path in out.iterdir()} - {*_written(out), RECORD, _PART}
@@ -111,7 +120,7 @@ def write_corrupted(
                 written.update(done)
             advance()
         if not written:
-            raise WorkError("no readable image", "See: gformer data check DIR")
+            raise _none_written(skipped)
         record = {"corruptions": list(wish.corruptions), "severities": list(wish.severities), "seed": wish.seed}
         write_json(out / _PART / RECORD, record | {"domains": sorted(written)})
         with writing_to(out):
@@ -121,6 +130,11 @@ def write_corrupted(
             remove_tree(out if fresh else out / _PART)
         raise
     return Corrupted({name: written[name] for name in names.values() if name in written}, skipped)
+
+
+def _none_written(skipped: Sequence[Skipped]) -> WorkError:
+    such = f", such as {skipped[0].path}: {skipped[0].reason}" if skipped else ""
+    return WorkError(f"no image can be used{such}", "See: gformer data check DIR. For small images: --corruptions all")
 
 
 @dataclass(frozen=True)
@@ -165,7 +179,7 @@ def _corrupt(
             data, lambda image: np.array(require_visible(image)), levels=partial(depth.of, place.file.path)
         )
         if min(pixels.shape[:2]) < smallest:
-            raise ValueError(f"a side has fewer than {smallest} pixels")
+            raise ValueError(f"a side is too small: {min(pixels.shape[:2])} < {smallest} pixels")
         return pixels, int(hashlib.sha256(data).hexdigest()[:8], 16)
 
     found = attempt(place.file, read)

@@ -14,6 +14,7 @@ from enum import Enum
 from functools import cached_property
 from pathlib import Path
 
+from gformer_cli.console import amount
 from gformer_cli.errors import InputError
 from gformer_cli.folders.walking import words
 
@@ -109,7 +110,8 @@ def choose_layout(folder: Path, images: Sequence[str], known: Known, *, unlabell
             raise _asked(folder, depths, unlabelled)
         stray = next(name for name in images if "/" not in name)
         raise InputError(
-            f"{depths[0]} images lie beside the folders of {folder}, in no class, such as {stray}",
+            f"{amount(depths[0], 'image lies', 'images lie')} beside the folders of {folder}, in no class, such as "
+            f"{stray}",
             "Move them into class folders: DIR/class/image or DIR/domain/class/image.",
         )
     if min(depths) >= 3 and _are_severities(images, known):

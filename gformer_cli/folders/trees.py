@@ -6,6 +6,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from gformer_cli.console import amount
 from gformer_cli.errors import InputError
 from gformer_cli.folders.image_files import Aside, Domain, ImageFile, ImageFiles, count_suffixes
 from gformer_cli.folders.nesting import LABELS_WANTED, Known, Layout, choose_layout, has_severity, known_name, nfc
@@ -73,7 +74,7 @@ def domains_of(listing: Listing, layout: Layout, unlabelled: bool, known: Known,
     if astray:
         wanted = "DIR/class/image" if depth == 1 else "DIR/domain/class/image"
         raise InputError(
-            f"{len(astray)} images do not lie at {wanted}, such as {folder / astray[0]}",
+            f"{amount(len(astray), 'image does', 'images do')} not lie at {wanted}, such as {folder / astray[0]}",
             "Move them into class folders, or name another --layout: domain, domains"
             + (" or flat." if unlabelled else "."),
         )

@@ -44,7 +44,7 @@ def test_times_are_numbers_or_dates(tmp_path: Path, night: Domain, times: tuple[
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path\na.png\nb.png\n", r"does not name 1 images, such as /data/targets/night/c\.png"),
+        ("path\na.png\nb.png\n", r"does not name 1 image, such as /data/targets/night/c\.png"),
         ("path\na.png\na.png\n", "row 3: a.png was named before"),
         ("path,time\na.png,soon\n", "row 2: 'soon' is no time"),
         ("name\na.png\n", "no column 'path'; it has: name"),

@@ -52,11 +52,19 @@ def test_those_of_imagenet_c_are_chosen_alike() -> None:
     assert smallest_side(["fog", "imagenet-c:fog"]) == 32
 
 
-@pytest.mark.parametrize(("word", "nearest"), [("fogg", "fog"), ("", ""), ("imagenet-c:frosty", "imagenet-c:frost")])
+@pytest.mark.parametrize(("word", "nearest"), [("fogg", "fog"), ("imagenet-c:frosty", "imagenet-c:frost")])
 def test_an_unknown_word_is_told(word: str, nearest: str) -> None:
     with pytest.raises(InputError, match=f"unknown corruption: '{word}'") as caught:
         choose_corruptions(["snow", word])
     assert nearest in caught.value.hint and "Groups: all, imagenet-c, noise, blur" in caught.value.hint
+
+
+@pytest.mark.parametrize("words", [[""], [","], []])
+def test_no_word_is_told(words: list[str]) -> None:
+    with pytest.raises(InputError, match="no corruption named") as caught:
+        choose_corruptions(words)
+    assert "Groups: all, imagenet-c, noise, blur" in caught.value.hint
+    assert choose_corruptions(["", "fog,"]) == ["fog"]
 
 
 def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,13 +97,13 @@ def test_what_cannot_be_read_is_skipped_and_told(make_folder: Any, tmp_path: Pat
     with pytest.raises(InputError, match=r"cannot use .*00\.png"):
         write([site], tmp_path / "strict", strict=True)
     (site / "cat" / "01.png").write_bytes(b"")
-    with pytest.raises(WorkError, match="no readable image"):
+    with pytest.raises(WorkError, match=r"no image can be used, such as .*00\.png: "):
         write([site], tmp_path / "none")
     assert not (tmp_path / "strict").exists() and not (tmp_path / "none").exists()
 
 
 def test_images_that_are_too_small_are_skipped(make_folder: Any, tmp_path: Path) -> None:
-    with pytest.raises(WorkError):
+    with pytest.raises(WorkError, match=r"no image can be used, such as .*\.png: .* \d+ < 32 pixels"):
         write([make_folder("site", {"cat": 1})], tmp_path / "out", Wish(["imagenet-c:fog"], [1], 0))
 
 
@@ -125,6 +125,17 @@ def test_what_is_there_is_replaced_on_request_and_nothing_else(make_folder: Any,
         check_corrupted(site, overwrite=True)
     with pytest.raises(InputError, match="is a file, not a folder"):
         check_corrupted(site / "cat" / "00.png", overwrite=True)
+
+
+def test_copies_lie_beside_what_is_read(make_folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = make_folder("site", {"cat": 1})
+    monkeypatch.chdir(tmp_path)
+    for out in (site / "inside", site, Path("site/cat/../deeper")):
+        with pytest.raises(InputError, match=r"lies inside .*site, which is read"):
+            check_corrupted(out, [site], overwrite=False)
+    with pytest.raises(InputError, match=r"holds .*site, which is read"):
+        check_corrupted(site.parent, [site], overwrite=True)
+    check_corrupted(tmp_path / "site-corrupted", [site, tmp_path / "site.csv:path=file"], overwrite=True)
 
 
 @pytest.mark.parametrize("name", ["../elsewhere", "a/b", ".hidden"])

@@ -140,7 +140,7 @@ def test_naming_the_layout_settles_a_nesting_that_can_be_read_in_two_ways(add_im
 def test_images_beside_class_folders_have_no_class(add_image: Any, tmp_path: Path) -> None:
     add_image(tmp_path / "mixed/a.png")
     add_image(tmp_path / "mixed/cat/a.png")
-    with pytest.raises(InputError, match=r"1 images lie beside the folders of .*, in no class, such as a\.png"):
+    with pytest.raises(InputError, match=r"1 image lies beside the folders of .*, in no class, such as a\.png"):
         find_domains([tmp_path / "mixed"])
 
 
