@@ -145,6 +145,7 @@ def test_drawings_are_on_paper_or_photographed(
         images = list((tmp_path / name).rglob("*.png"))
         assert {Image.open(path).size for path in images} == {(size, size)}
         about = (tmp_path / name / "README.md").read_text()
+        assert ("Each drawing is on white paper." in about) == (name == "a")
         assert told in about and "- ann (Ann): MIT\n" in about
     gformer(*options, "--out", tmp_path / "c", "--cameras", "--size", 20)
     assert contents(tmp_path / "b") == contents(tmp_path / "c")
@@ -259,6 +260,8 @@ def test_corrupted_copies_are_targets(
     planned = gformer(*call, "--dry-run")
     assert planned.status == 0 and not out.exists()
     assert f"Would write 240 images of 8 domains below {out}: gaussian-noise-2, gaussian-noise-5, " in planned.out
+    one = gformer("data", "corrupt", site, "--out", out, "--corruptions", "fog", "--severity", 5, "--dry-run")
+    assert f"Would write 30 images of 1 domain below {out}: fog-5" in one.out
     done = gformer(*call, "--json")
     assert done.status == 0, done.err
     names = [f"{kind}-{n}" for kind in ("gaussian-noise", "shot-noise", "impulse-noise", "fog") for n in (2, 5)]

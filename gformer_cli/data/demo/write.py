@@ -54,7 +54,7 @@ _ABOUT_DIGITS = """The digits are real; cameras, light and rotation are simulate
 _ABOUT_CLASSIFIER = """
 `classifier` holds torchvision's `shufflenet_v2_x0_5`, trained on the sources. It stands for a model of your own.
 """
-_ABOUT_DRAWINGS = """{shown} The drawings are others' work. Their licences:
+_ABOUT_DRAWINGS = """{shown} The drawings are others' work. Packages and licences:
 
 {licences}
 """
@@ -109,7 +109,7 @@ def _content(name: str, seed: int, drawings: DrawingOptions | None) -> _Content:
         render(pictures, seed, drawings.size, cameras=drawings.cameras),
         f"{command} --size {drawings.size}{' --cameras' if drawings.cameras else ''}",
         _ABOUT_DRAWINGS.format(
-            shown="Cameras and light are simulated." if drawings.cameras else "Nothing is simulated.",
+            shown="Cameras and light are simulated." if drawings.cameras else "Each drawing is on white paper.",
             licences="\n".join(f"- {line}" for line in pictures.licences),
         ),
         pictures.most_images(cameras=drawings.cameras),

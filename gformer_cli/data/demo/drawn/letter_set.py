@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from gformer_cli.data.demo.drawn.fonts import font_files, glyph, has_signs, read_font
-from gformer_cli.data.demo.drawn.packages import Packages
+from gformer_cli.data.demo.drawn.packages import Packages, debian_version, not_whole
 from gformer_cli.data.demo.drawn.picture_set import Drawing, PictureSet
 
 TABLE = Path(__file__).with_name("letter_set.csv")
@@ -33,6 +33,9 @@ def letter_set(packages: Packages) -> PictureSet:
         rows = list(csv.DictReader(opened))
     names = list(dict.fromkeys(row["package"] for row in rows))
     roots = dict(zip(names, packages.debians(names), strict=True))
+    for root in roots.values():
+        if not font_files(root, ["*"]):
+            raise not_whole(root, "font")
     roles: dict[str, dict[str, dict[str, list[Drawing]]]] = {"sources": {}, "targets": {}}
     for row in rows:
         classes = roles[row["role"]].setdefault(row["domain"], {letter: [] for letter in LETTERS})
@@ -45,7 +48,9 @@ def letter_set(packages: Packages) -> PictureSet:
         targets=roles["targets"],
         per_source=75,
         per_target=30,
-        licences=tuple(sorted({f"{row['package']}: {row['licence']}" for row in rows})),
+        licences=tuple(
+            sorted({f"{row['package']} {debian_version(roots[row['package']])}: {row['licence']}" for row in rows})
+        ),
     )
 
 

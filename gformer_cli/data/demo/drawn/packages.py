@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +20,8 @@ from gformer_cli.errors import InputError, reason
 from gformer_cli.files import make_folder, writing_to
 
 ARCHIVES = "archives"
+UNKNOWN_VERSION = "of unknown version"
+_REFILL = "Remove that folder, and the package is fetched. Or unpack the package there."
 _MISSING = {
     "apt-get": "Only Debian and its kin have it. Fetch the packages there, and give them with --packages DIR.",
     "npm": "It comes with Node.js. Or give the package with --packages DIR.",
@@ -59,7 +64,10 @@ class Packages:
     def debians(self, names: Iterable[str]) -> list[Path]:
         """Like `debian`, of several: those that are missing are fetched at once."""
         wanted = list(names)
-        missing = [name for name in wanted if not self._debian(name) and not self._archive(f"{name}_*.deb")]
+        for name in wanted:  # a broken archive is told before anything is fetched
+            if not self._debian(name) and self._archive(f"{name}_*.deb"):
+                self._unpack(name, f"{name}_*.deb", "debian")
+        missing = [name for name in wanted if not self._debian(name)]
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             self._fetch(["apt-get", "download", "--quiet", *missing], f"Debian's {missing[0]}{more}")
@@ -71,14 +79,20 @@ class Packages:
         for folder in (self.cache / "npm" / flat / "package", self.cache / name):
             if (folder / "package.json").is_file():
                 return folder
+            if folder.is_dir():
+                raise not_whole(folder, "package.json")
         pattern = f"{name.removeprefix('@').replace('/', '-')}-[0-9]*.tgz"
         if not self._archive(pattern):
             self._fetch(["npm", "pack", "--loglevel", "error", name], f"npm's {name}")
         return self._unpack(flat, pattern, "npm") / "package"
 
     def _debian(self, name: str) -> Path | None:
+        """Raises `InputError` for a folder without a file."""
         places = (self.cache / "debian" / name, self.cache / name)
-        return next((place for place in places if place.is_dir()), None)
+        found = next((place for place in places if place.is_dir()), None)
+        if found and not any(path.is_file() for path in found.rglob("*")):
+            raise InputError(f"{found} is empty", _REFILL)
+        return found
 
     def _archive(self, pattern: str) -> Path | None:
         """The last by name, of those that the user gave and of those that were fetched."""
@@ -119,7 +133,33 @@ def _extract(archive: Path, folder: Path) -> None:
         with tarfile.open(archive) as opened:
             opened.extractall(folder, filter="data")
     except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise InputError(f"cannot unpack {archive}: {reason(error)}", _FAILED["dpkg"]) from error
+        raise InputError(f"cannot unpack {archive}: it is broken, or no archive of npm", _FAILED["dpkg"]) from error
+
+
+def not_whole(root: Path, what: str) -> InputError:
+    """A package without `what`, in the folder `root`."""
+    return InputError(f"{root} is not the whole package: it has no {what}", _REFILL)
+
+
+def npm_version(folder: Path) -> str:
+    """As the package's package.json has it."""
+    try:
+        return str(json.loads((folder / "package.json").read_text(encoding="utf-8"))["version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return UNKNOWN_VERSION
+
+
+def debian_version(root: Path) -> str:
+    """As the newest entry of the package's changelog has it, the only place that unpacking leaves it in."""
+    for file in sorted(root.glob("usr/share/doc/*/changelog*.gz")):  # changelog.Debian.gz comes before changelog.gz
+        try:
+            with gzip.open(file, "rt", encoding="utf-8", errors="replace") as opened:
+                found = re.match(r"\S+ \(([^)\s]+)\) \S+;", opened.readline(1000))
+        except (OSError, EOFError, zlib.error):
+            continue
+        if found:
+            return found[1]
+    return UNKNOWN_VERSION
 
 
 def _find(program: str, what: str) -> str:

@@ -53,7 +53,7 @@ def test_upright_and_slanted_fonts_of_a_package_are_told_by_their_style_and_come
     }
     assert {drawing.family for drawing in found.sources["sans"]["z"]} == {"fonts-a"}
     assert [*found.sources["sans"]] == list("abcdefghijklmnopqrstuvwxyz")
-    assert found.licences == ("fonts-a: Bitstream-Vera", "fonts-b: MIT")
+    assert found.licences == ("fonts-a of unknown version: Bitstream-Vera", "fonts-b of unknown version: MIT")
 
 
 def test_a_letter_fills_its_square_at_any_size(packages: Packages) -> None:
@@ -67,6 +67,13 @@ def test_a_letter_fills_its_square_at_any_size(packages: Packages) -> None:
 def test_a_domain_without_a_font_is_named(packages: Packages) -> None:
     letter_set.TABLE.write_text(f"{HEAD}sources,mono,any,fonts-b,Mono*,MIT\n")
     with pytest.raises(InputError, match="no drawing of 'a' for domain 'mono'"):
+        letter_set.letter_set(packages)
+
+
+def test_a_package_without_a_font_is_named(packages: Packages, tmp_path: Path) -> None:
+    for path in (tmp_path / "fonts-b" / "usr").iterdir():
+        path.rename(path.with_suffix(".txt"))
+    with pytest.raises(InputError, match=r"fonts-b is not the whole package: it has no font"):
         letter_set.letter_set(packages)
 
 

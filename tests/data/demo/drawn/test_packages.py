@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import shutil
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gformer_cli.data.demo.drawn.fonts import font_files, has_signs
-from gformer_cli.data.demo.drawn.packages import Packages, cache_folder
+from gformer_cli.data.demo.drawn.packages import UNKNOWN_VERSION, Packages, cache_folder, debian_version, npm_version
 from gformer_cli.errors import InputError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the clients of these tests are shell scripts")
@@ -43,6 +44,7 @@ def npm_archive(path: Path) -> Path:
 @pytest.mark.usefixtures("clients")
 def test_what_is_unpacked_is_taken_as_it_lies(tmp_path: Path) -> None:
     (tmp_path / "fonts-x" / "usr").mkdir(parents=True)
+    (tmp_path / "fonts-x" / "usr" / "x.ttf").write_bytes(b"")
     (tmp_path / "@a" / "b").mkdir(parents=True)
     (tmp_path / "@a" / "b" / "package.json").write_text("{}")
     packages = Packages(tmp_path)
@@ -64,6 +66,7 @@ def test_what_is_missing_is_fetched_at_once_told_and_kept_unpacked_alone(clients
     client(clients, "apt-get", 'shift 2; for name; do : > "${name}_1_all.deb"; done')
     client(clients, "dpkg", '/bin/mkdir -p "$3/usr"; : > "$3/usr/${2##*/}"')
     (tmp_path / "fonts-x").mkdir()
+    (tmp_path / "fonts-x" / "x.ttf").write_bytes(b"")
     told: list[str] = []
     packages = Packages(tmp_path, told.append)
     found = packages.debians(["fonts-x", "fonts-y", "fonts-z"])
@@ -108,7 +111,7 @@ def test_a_broken_archive_is_named(tmp_path: Path) -> None:
     whole = (tmp_path / "a-b-1.0.0.tgz").read_bytes()
     for content in (b"no archive", whole[: len(whole) // 2]):
         (tmp_path / "a-b-1.0.0.tgz").write_bytes(content)
-        with pytest.raises(InputError, match=r"cannot unpack .*a-b-1\.0\.0\.tgz"):
+        with pytest.raises(InputError, match=r"cannot unpack .*a-b-1\.0\.0\.tgz: it is broken, or no archive of npm\n"):
             Packages(tmp_path).npm("@a/b")
         assert not list((tmp_path / "npm").iterdir())
 
@@ -125,6 +128,51 @@ def test_fetched_packages_are_kept_in_the_users_folder_of_caches(monkeypatch: py
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setenv("LOCALAPPDATA", "/local")
     assert cache_folder() == Path("/local/gformer/packages")
+
+
+def test_a_broken_archive_of_debian_is_told_before_others_are_fetched(clients: Path, tmp_path: Path) -> None:
+    client(clients, "dpkg", 'echo "not a Debian format archive" >&2; exit 2')
+    (tmp_path / "fonts-y_1_all.deb").write_bytes(b"junk")
+    with pytest.raises(InputError) as caught:
+        Packages(tmp_path).debians(["fonts-x", "fonts-y"])
+    assert caught.value.message == f"{tmp_path / 'fonts-y_1_all.deb'}: dpkg failed: not a Debian format archive"
+
+
+@pytest.mark.parametrize("inside", [".", "usr/share/fonts"])
+@pytest.mark.parametrize("place", ["fonts-x", "debian/fonts-x"])
+@pytest.mark.usefixtures("clients")
+def test_a_folder_without_a_file_is_no_package(tmp_path: Path, place: str, inside: str) -> None:
+    (tmp_path / place / inside).mkdir(parents=True)
+    with pytest.raises(InputError) as caught:
+        Packages(tmp_path).debian("fonts-x")
+    assert caught.value.message == f"{tmp_path / place} is empty"
+    assert caught.value.hint.startswith("Remove that folder")
+
+
+@pytest.mark.parametrize("place", ["@a/b", "npm/@a+b/package"])
+@pytest.mark.usefixtures("clients")
+def test_a_folder_without_a_package_json_is_no_package_of_npm(tmp_path: Path, place: str) -> None:
+    (tmp_path / place).mkdir(parents=True)
+    with pytest.raises(InputError) as caught:
+        Packages(tmp_path).npm("@a/b")
+    assert caught.value.message == f"{tmp_path / place} is not the whole package: it has no package.json"
+
+
+def test_versions_are_in_the_package_json_and_in_the_changelog(tmp_path: Path) -> None:
+    (tmp_path / "package.json").write_text('{"version": "2.1.0"}')
+    assert npm_version(tmp_path) == "2.1.0"
+    for content in ("{}", "[", "[]"):
+        (tmp_path / "package.json").write_text(content)
+        assert npm_version(tmp_path) == UNKNOWN_VERSION
+    assert debian_version(tmp_path) == UNKNOWN_VERSION
+    told = tmp_path / "usr/share/doc/fonts-x"
+    told.mkdir(parents=True)
+    (told / "changelog.gz").write_bytes(gzip.compress(b"fonts (9.9) by its author;\n"))
+    (told / "changelog.Debian.gz").write_bytes(gzip.compress(b"fonts (1:0.18+dfsg-19) unstable; urgency=low\n"))
+    assert debian_version(tmp_path) == "1:0.18+dfsg-19"
+    (told / "changelog.Debian.gz").write_bytes(b"no gzip")
+    (told / "changelog.gz").unlink()
+    assert debian_version(tmp_path) == UNKNOWN_VERSION
 
 
 @pytest.mark.slow
