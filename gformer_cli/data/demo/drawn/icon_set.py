@@ -1,4 +1,4 @@
-"""`icons`: thirty everyday things as eighty families of icons draw them; domains are kinds of drawing.
+"""`icons`: thirty everyday things as 79 families of icons draw them; domains are kinds of drawing.
 
 icon_set.csv names the families of each domain. The generator `universal` was trained on other families and things.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 from PIL import Image
 
 from gformer_cli.data.demo.drawn.icons import PACKAGE, STYLE_WORDS, admitted, drawn
-from gformer_cli.data.demo.drawn.packages import Packages
+from gformer_cli.data.demo.drawn.packages import Packages, npm_version
 from gformer_cli.data.demo.drawn.picture_set import Drawing, PictureSet
 from gformer_cli.data.demo.drawn.svg import check_resvg
 from gformer_cli.errors import InputError, reason
@@ -37,8 +39,18 @@ _NOT_WHAT = (
 )
 NOT_WHAT = STYLE_WORDS | frozenset(_NOT_WHAT.split())
 """Words of an icon's name that tell how it is drawn or where it is listed, not what it is."""
+_NOT_THE_THING = (
+    "hugeicons-compass-01 lineicons-compass* qlementine-icons-compass* picon-compass* lineicons-cup* "
+    "streamline-cyber-design-mug proicons-filter mi-filter* quill-filter* streamline-cyber-filter-6 "
+    "streamline-cyber-filter-10 fluent-filter* rivet-icons-filter* radix-icons-filter* griddy-icons-filter-alt "
+    "streamline-ultimate-filter-2-* mage-filter mage-filter-fill"
+)
+NOT_THE_THING = tuple(_NOT_THE_THING.split())
+"""Icons that are called a thing and show another: instruments to draw circles, a trophy, lists being sorted."""
 PER_FAMILY = 3
 """At most so many drawings of a thing by one family."""
+ANIMATED = re.compile(r"<(animate|set\b)")
+"""In an icon that moves: its first frame is half empty."""
 _LARGEST = 256 * MIB
 
 Domains = dict[str, dict[str, list[Drawing]]]
@@ -50,7 +62,7 @@ def icon_set(packages: Packages) -> PictureSet:
     root = packages.npm(PACKAGE)
     about = _read_json(root / "collections.json")
     roles: dict[str, Domains] = {"sources": {}, "targets": {}}
-    licences = []
+    licences = [f"{PACKAGE} {npm_version(root)}, in which are:"]
     with TABLE.open(encoding="utf-8", newline="") as opened:
         for row in csv.DictReader(opened):
             classes = roles[row["role"]].setdefault(row["domain"], {label: [] for label in THINGS})
@@ -81,7 +93,9 @@ def _licence(family: str, about: dict[str, Any], root: Path) -> str:
 def _drawings(family: str, content: dict[str, Any]) -> dict[str, list[Drawing]]:
     """A family's drawings of each thing, the shortest names first."""
     named: dict[str, list[str]] = {}
-    for name in content["icons"]:
+    for name, icon in content["icons"].items():
+        if ANIMATED.search(icon["body"]) or any(fnmatchcase(f"{family}-{name}", one) for one in NOT_THE_THING):
+            continue
         named.setdefault("-".join(word for word in name.split("-") if word not in NOT_WHAT), []).append(name)
     coloured = bool(content["info"].get("palette"))
 

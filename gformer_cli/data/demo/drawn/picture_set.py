@@ -37,7 +37,7 @@ Classes = Mapping[str, Sequence[Drawing]]
 
 @dataclass(frozen=True)
 class PictureSet:
-    """The domains of both roles by name, how many images of a class they get at most, and a line a licence.
+    """The domains of both roles by name, at most how many images of a class, and packages with their licences.
 
     Raises `InputError` for a class without a drawing.
     """

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,8 +32,11 @@ KEPT = 0.3
 BY_COLOUR = ("pale", "plain", "vivid")
 
 
-def picture_files(root: Path, folders: Iterable[str]) -> list[Path]:
-    """At most `MOST` files of pictures below the folders, in an order that has nothing to do with their names."""
+def picture_files(root: Path, folders: Iterable[str], without: Sequence[str] = ()) -> list[Path]:
+    """At most `MOST` files of pictures below the folders, in an order that has nothing to do with their names.
+
+    `without` are patterns of names, in small letters and without a suffix, of files that are left out.
+    """
     found = [
         file
         for folder in folders
@@ -39,8 +44,30 @@ def picture_files(root: Path, folders: Iterable[str]) -> list[Path]:
         if ((file.suffix == ".svg" and file.stat().st_size <= LARGEST_SVG) or file.suffix == ".png")
         and not file.is_symlink()
         and not any(word in file.relative_to(root).as_posix() for word in LEFT_OUT)
+        and not any(fnmatchcase(file.stem.lower(), pattern) for pattern in without)
     ]
     return sorted(found, key=lambda file: (zlib.crc32(file.relative_to(root).as_posix().encode()), file))[:MOST]
+
+
+def told_apart(found: Mapping[str, Sequence[Path]]) -> dict[str, list[Path]]:
+    """Of each class the files that are of no other class too, by their bytes; of equal ones within a class the first.
+
+    A drawing that lies there as SVG and as PNG comes once, as SVG.
+    """
+    contents = {file: sha256(file.read_bytes()).digest() for files in found.values() for file in files}
+    classes: dict[bytes, set[str]] = {}
+    for label, files in found.items():
+        for file in files:
+            classes.setdefault(contents[file], set()).add(label)
+    kept: dict[str, list[Path]] = {label: [] for label in found}
+    seen = set()
+    for label, files in found.items():
+        for file in files:
+            again = contents[file] in seen or (file.suffix == ".png" and file.with_suffix(".svg") in contents)
+            if not again and classes[contents[file]] == {label}:
+                kept[label].append(file)
+                seen.add(contents[file])
+    return kept
 
 
 def is_photograph(file: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two families: `plain` has every thing by its first name, `rich` draws gears in many ways, and in colour."""
     root = tmp_path / "@iconify" / "json"
     (root / "json").mkdir(parents=True)
-    (root / "package.json").write_text("{}")
+    (root / "package.json").write_text('{"version": "2.2"}')
     about = {"name": "Plain Icons", "author": {"name": "Ann"}, "license": {"spdx": "MIT"}}
     write(root / "collections.json", {"plain": about, "rich": about | {"license": {"spdx": "CC-BY-4.0"}}})
     write(root / "json" / "plain.json", family(dict.fromkeys(icon_set.THINGS, BODY)))
@@ -65,6 +66,7 @@ def test_a_family_with_colours_keeps_them(tmp_path: Path) -> None:
 def test_families_are_named_with_their_authors_and_licences(tmp_path: Path) -> None:
     found = icon_set.icon_set(Packages(tmp_path))
     assert found.licences == (
+        "@iconify/json 2.2, in which are:",
         "plain (Plain Icons, Ann): MIT", "rich (Plain Icons, Ann): CC-BY-4.0", "plain (Plain Icons, Ann): MIT",
     )  # fmt: skip
     assert list(found.targets["pixel"]) == list(icon_set.THINGS) and len(icon_set.THINGS) == 30
@@ -88,3 +90,27 @@ def test_a_thing_that_a_domain_lacks_is_named(package: Path, tmp_path: Path) -> 
     write(package / "json" / "plain.json", family(dict.fromkeys(names, BODY)))
     with pytest.raises(InputError, match="no drawing of 'bus' for domain 'line'"):
         gears(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "moves", ["<animate attributeName='d'/>", "<animateMotion/>", "<animateTransform/>", "<set to='1'/>"]
+)
+def test_an_icon_that_moves_is_left_out(package: Path, tmp_path: Path, moves: str) -> None:
+    still, moving = BODY, {"body": f'<path d="M2 2h20v20H2z">{moves}</path>'}
+    write(package / "json" / "rich.json", family({"cog": moving, "cog-fill": still, "settings": still}))
+    assert [drawing.name for drawing in gears(tmp_path)] == ["plain-gear", "rich-cog-fill"]
+
+
+def test_an_icon_that_is_called_a_thing_and_shows_another_is_left_out(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(icon_set, "NOT_THE_THING", ("rich-cog*",))
+    assert [drawing.name for drawing in gears(tmp_path)] == ["plain-gear", "rich-settings-fill"]
+
+
+def test_seventy_nine_families_are_named_once() -> None:
+    with icon_set.TABLE.open(encoding="utf-8", newline="") as opened:
+        families = [family for row in csv.DictReader(opened) for family in row["families"].split()]
+    assert len(families) == len(set(families)) == 79 and "line-md" not in families
+    named = " ".join(icon_set.NOT_THE_THING)
+    assert all(any(one.startswith(f"{family}-") for family in families) for one in named.split())
