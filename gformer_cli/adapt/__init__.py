@@ -4,7 +4,7 @@
 """
 
 from gformer_cli.adapt.answering import OVERFLOW, Answer, answer
-from gformer_cli.adapt.estimates import Estimate, Estimates
+from gformer_cli.adapt.estimates import Estimate, Estimates, choose
 from gformer_cli.adapt.folder import AdaptResult, adapt
 from gformer_cli.adapt.guarding import choose_guard
 from gformer_cli.adapt.output import check_output, reserved, write_csv, write_rows
@@ -32,6 +32,7 @@ __all__ = [
     "adapt",
     "answer",
     "check_output",
+    "choose",
     "choose_guard",
     "pick",
     "picked_row",

@@ -1,24 +1,29 @@
-"""A sink that guesses how right the answers to each target are, without a label: AETTA (`core.estimators`)."""
+"""A sink that guesses how right the answers to each target are, without a label, by one of `core.estimators`."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from gformer_cli.adapt.predictor import Outcome
-from gformer_cli.core.estimators import expected_error
+from gformer_cli.bundle import Bundle
+from gformer_cli.core.estimators import AETTA, ESTIMATORS, chances, expected_error
+from gformer_cli.export.model import GraphModel
 
 DRAWS = 2000
 """Of the images, with replacement."""
+STEP = 0.001
+"""Of an image's error: memory must not grow with images."""
 LEVEL = 0.95
 """Of the interval."""
 CAUTION = (
-    "Accuracy is guessed without labels. The guess is too high where objects are of no class that the model knows, and "
-    "too low where few of its classes come."
+    "Accuracy is guessed without labels. Objects of no class that the model knows count as right where it is sure of "
+    "them. Where classes come in other shares than in training, or the site is like no simulated shift, the guess may "
+    "miss by more than the interval says."
 )
 
 
@@ -28,8 +33,7 @@ class Estimate:
 
     accuracy: float
     low: float
-    """Of an interval of `LEVEL`: what other images of the place would give, and how far AETTA was off on source images.
-    """
+    """Of an interval of `LEVEL`: other images of the place, and how far the estimator was off on source images."""
     high: float
     images: int
 
@@ -39,76 +43,98 @@ class Estimate:
         return {name: round(value, 4) for name, value in shares.items()} | {"images": self.images}
 
 
+def choose(bundle: Bundle | GraphModel) -> str | None:
+    """The estimator that was off least on source images, of adapted answers; None where none was fitted.
+
+    An exported file shows no features: what needs them is out.
+    """
+    fitted = bundle.estimators(1.0)
+    able = ESTIMATORS if isinstance(bundle, Bundle) else [name for name in ESTIMATORS if name != AETTA]
+    off = {} if fitted is None else {name: fitted.missed[name] for name in able if name in fitted.missed}
+    return min(off, key=lambda name: off[name], default=None)
+
+
 @dataclass
 class _Judged:
     """What is kept of a target."""
 
     images: int = 0
-    unknown: int = 0
-    """Images that dropout could say nothing of."""
-    disagreements: Counter[float] = field(default_factory=Counter)
-    """Images by the share of inferences that contradict their answer, of which there are few."""
-    prediction: torch.Tensor | None = None
-    """Sum over images of the mean prediction, (K,)."""
+    errors: Counter[int] = field(default_factory=Counter)
+    """Images by how wrong their answer counts as, in steps of `STEP`."""
+    prediction: torch.Tensor | float = 0.0
+    """Sum over images of the mean prediction under dropout, (K,), where AETTA guesses."""
     missed: float = 0.0
     """Sum over images of what the estimator is off by."""
 
     def take(self, other: _Judged) -> None:
         """Take in what another has."""
         self.images += other.images
-        self.unknown += other.unknown
+        self.errors.update(other.errors)
+        self.prediction = self.prediction + other.prediction
         self.missed += other.missed
-        self.disagreements.update(other.disagreements)
-        if other.prediction is not None:
-            self.prediction = other.prediction if self.prediction is None else self.prediction + other.prediction
 
 
 class Estimates:
-    """Call it with each outcome of a `Predictor` that estimates. Memory grows with targets and classes alone."""
+    """Call it with each outcome of a `Predictor`, which drops features where `estimator` is AETTA.
 
-    def __init__(self) -> None:
+    Memory grows with targets and classes alone.
+    """
+
+    def __init__(self, estimator: str) -> None:
+        self.estimator = estimator
         self._targets: dict[str, _Judged] = {}
+        self._lost: set[str] = set()
+        """Targets with a batch that nothing could be said of."""
 
     def __call__(self, outcome: Outcome) -> None:
         """Take in one batch."""
-        count, dropped, missed = len(outcome.labels), outcome.inferred, outcome.missed
-        if dropped is None or missed is None:
-            batch = _Judged(count, unknown=count)
+        fitted, dropped, count = outcome.fitted, outcome.inferred, len(outcome.labels)
+        if fitted is None or (dropped is None and self.estimator == AETTA):
+            self._lost.add(outcome.target)
+            return
+        prediction: torch.Tensor | float = 0.0
+        if dropped is not None:
+            errors, prediction = dropped.disagreements, dropped.means.sum(dim=0)
         else:
-            tally = Counter[float](dropped.disagreements.tolist())
-            batch = _Judged(count, 0, tally, dropped.means.sum(dim=0), count * missed)
+            errors = 1.0 - chances(self.estimator, outcome.probabilities.double(), fitted)
+        tally = Counter[int]((errors / STEP).round().int().tolist())
+        batch = _Judged(count, tally, prediction, count * fitted.missed[self.estimator])
         self._targets.setdefault(outcome.target, _Judged()).take(batch)
 
     @classmethod
-    def together(cls, parts: Iterable[Estimates]) -> Estimates:
-        """What several processes have seen."""
-        made = cls()
-        for part in parts:
+    def together(cls, parts: Sequence[Estimates | None]) -> Estimates | None:
+        """What several processes have seen; None where nothing is guessed."""
+        known = [part for part in parts if part is not None]
+        if not known:
+            return None
+        made = cls(known[0].estimator)
+        for part in known:
             for target, found in part._targets.items():
                 made._targets.setdefault(target, _Judged()).take(found)
+            made._lost |= part._lost
         return made
-
-    @property
-    def complete(self) -> bool:
-        """Whether every target has an estimate."""
-        return not any(judged.unknown for judged in self._targets.values())
 
     def found(self) -> dict[str, Estimate]:
         """By target, of those that are known for every image."""
-        known = {name: judged for name, judged in self._targets.items() if not judged.unknown}
-        return {name: _estimate(judged) for name, judged in known.items()}
+        return {name: _estimate(judged) for name, judged in self._targets.items() if name not in self._lost}
 
 
 def _estimate(judged: _Judged) -> Estimate:
     """A bootstrap over images, seeded, with the mean prediction as it is."""
-    assert judged.prediction is not None
-    mean = judged.prediction / judged.images
-    values = np.array(sorted(judged.disagreements))
-    counts = np.array([judged.disagreements[value] for value in values])
+    steps = sorted(judged.errors)
+    values, counts = STEP * np.array(steps), np.array([judged.errors[step] for step in steps])
+    accuracy = _accuracy(judged, float(counts @ values))
     random = np.random.default_rng(0)
-    drawn = random.multinomial(judged.images, counts / judged.images, size=DRAWS) @ values / judged.images
-    accuracies = np.array([1.0 - expected_error(float(disagreement), mean) for disagreement in drawn])
+    drawn = random.multinomial(judged.images, counts / judged.images, size=DRAWS) @ values
+    accuracies = np.array([_accuracy(judged, float(one)) for one in drawn])
     accuracies = accuracies + random.normal(0.0, judged.missed / judged.images, size=DRAWS)
     low, high = np.quantile(accuracies.clip(0.0, 1.0), [(1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0])
-    accuracy = 1.0 - expected_error(float(counts @ values) / judged.images, mean)
     return Estimate(accuracy, min(float(low), accuracy), max(float(high), accuracy), judged.images)
+
+
+def _accuracy(judged: _Judged, wrong: float) -> float:
+    """By how wrong the answers are, in all."""
+    error = wrong / judged.images
+    if isinstance(judged.prediction, torch.Tensor):
+        error = expected_error(error, judged.prediction / judged.images)
+    return 1.0 - error

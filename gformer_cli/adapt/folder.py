@@ -67,7 +67,7 @@ def adapt(
     precision: str = "float32",
     rows: Rows | None = None,
     sinks: Sequence[Sink] = (),
-    estimating: bool = False,
+    dropping: bool = False,
     progress: Progress | None = None,
 ) -> AdaptResult:
     """Predict every readable image of `domains`, one generation per batch; labels are not looked at.
@@ -76,8 +76,8 @@ def adapt(
     `name` (order of arrival). Batches never mix domains. With a `context`, parameters are generated from what the last
     so many batches of the same domain showed as well. With a `guard`, that one decides which parameters predict,
     or only says so unless `obeyed`. `rows` takes in what is predicted, in the order of domains, then names.
-    `sinks` are given each batch's outcome, one after another, before its rows count; with `estimating` what accuracy is
-    guessed by is in it.
+    `sinks` are given each batch's outcome, one after another, before its rows count; with `dropping` it has what
+    dropout says of the answers.
 
     Processes that torchrun has started share the batches: the first one has all rows, `sinks` see their own process's.
 
@@ -95,7 +95,7 @@ def adapt(
         context=context,
         precision=precision,
         pace=pace,
-        estimating=estimating,
+        dropping=dropping,
     )
     decisions = dict.fromkeys(DECISIONS, 0) if guard is not None else {}
     flagged: list[tuple[int, str, Verdict]] = []

@@ -15,7 +15,7 @@ from gformer_cli.bundle import Bundle
 from gformer_cli.compute.pace import Pace
 from gformer_cli.core.change import Change
 from gformer_cli.core.context import Context
-from gformer_cli.core.estimators import Dropout, Inferences, inferred, watched
+from gformer_cli.core.estimators import Dropout, Fitted, Inferences, inferred, watched
 from gformer_cli.core.generalizeformer import Prediction
 from gformer_cli.core.parameters import Parameters
 from gformer_cli.export.model import GraphModel
@@ -58,9 +58,9 @@ class Outcome:
     threads: int
     """That computed it: sums are split among them, and rounded in another order."""
     inferred: Inferences | None = None
-    """What dropout says of the answers, where accuracy is estimated and that can be had."""
-    missed: float | None = None
-    """How far estimates from it were off on source images."""
+    """What dropout says of the answers, where that was asked for and can be had."""
+    fitted: Fitted | None = None
+    """What accuracy is guessed by, where anything was fitted."""
 
     def rows(self, classes: list[str]) -> list[Row]:
         """One row per image, in the order of the batch."""
@@ -90,8 +90,8 @@ class Predictor:
     With a `guard`, that one decides which parameters predict; unless `obeyed`, it decides and nobody follows. With
     `context`, parameters are generated from what the last so many batches of the same target showed as well: the
     statistics of each target are kept by themselves, for the targets that came last. `precision` is that of
-    `compute.device.autocast`; what is decided and written is computed in float32. With `estimating`, outcomes have what
-    accuracy is guessed by.
+    `compute.device.autocast`; what is decided and written is computed in float32. With `dropping`, outcomes have what
+    dropout says of the answers, which an exported file cannot tell.
 
     Every probability is a finite number: where generated parameters give none, the source model answers, under any
     guard and without one, and the verdict says `OVERFLOW`. Raises `InputError` where the source model gives none.
@@ -107,7 +107,7 @@ class Predictor:
         context: int = 0,
         precision: str = "float32",
         pace: Pace | None = None,
-        estimating: bool = False,
+        dropping: bool = False,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, GraphModel) else bundle.to(device)
         self.device = device
@@ -119,7 +119,7 @@ class Predictor:
         self.pace = pace or Pace(torch.get_num_threads(), fixed=True)
         self.memory = KeptMemory()
         self._contexts: dict[str, Context] = {}
-        self._estimating = estimating and isinstance(self.bundle, Bundle)
+        self._dropping = dropping and isinstance(self.bundle, Bundle)
 
     def predict(self, batch: Batch, target: str) -> Outcome:
         """Everything about one batch; the next has the next number."""
@@ -129,8 +129,7 @@ class Predictor:
     def _predict(self, batch: Batch, target: str) -> Outcome:
         began = time.perf_counter()
         images = self.bundle.preprocessing.network_input(batch.pixels, self.device)
-        found, dropped = self._judged(images, target) if self._estimating else (self._answer(images, target), None)
-        fitted = self.bundle.estimators(found.share)
+        found, dropped = self._judged(images, target) if self._dropping else (self._answer(images, target), None)
         if found.overflown:
             self._contexts.pop(target, None)
         probable = probabilities_of(found, self.bundle.temperatures)
@@ -152,7 +151,7 @@ class Predictor:
             seconds=time.perf_counter() - began,
             threads=self.bundle.threads if isinstance(self.bundle, GraphModel) else torch.get_num_threads(),
             inferred=dropped,
-            missed=None if fitted is None else fitted.missed,
+            fitted=self.bundle.estimators(found.share),
         )
 
     def _judged(self, images: torch.Tensor, target: str) -> tuple[Answer | GraphAnswer, Inferences | None]:

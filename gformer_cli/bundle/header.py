@@ -69,7 +69,7 @@ class EstimatorsHeader(Part):
     confidence: FiniteFloat
     entropy: FiniteFloat
     dropout: Annotated[FiniteFloat, Field(ge=0.0, lt=1.0)] | None
-    missed: Annotated[FiniteFloat, Field(ge=0.0, le=1.0)] | None = None
+    missed: dict[str, Annotated[FiniteFloat, Field(ge=0.0, le=1.0)]] = {}
     accuracy: Annotated[FiniteFloat, Field(ge=0.0, le=1.0)]
     """On the images that they were fitted on, which they reproduce."""
 

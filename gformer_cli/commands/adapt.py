@@ -157,6 +157,7 @@ def _predict(terminal: Terminal, how: Prediction, job: _Job, trusted: trust.Trus
     from gformer_cli import adapt as stage
     from gformer_cli.compute import ranks
     from gformer_cli.compute.device import make_deterministic
+    from gformer_cli.core.estimators import AETTA
 
     if ranks.first():
         _check_outputs(job)
@@ -177,7 +178,8 @@ def _predict(terminal: Terminal, how: Prediction, job: _Job, trusted: trust.Trus
         return
     make_deterministic(job.seed)
     sample = None if job.report is None else stage.Sample(classes)
-    estimates = stage.Estimates()
+    estimator = stage.choose(bundle)
+    estimates = None if estimator is None else stage.Estimates(estimator)
     pickers = job.picking.sinks(classes)
     with (
         stage.reserved(job.out if job.out != STDOUT and ranks.first() else None) as ours,
@@ -199,21 +201,21 @@ def _predict(terminal: Terminal, how: Prediction, job: _Job, trusted: trust.Trus
             obeyed=trusted.obeyed,
             precision=how.precision,
             rows=stage.Rows(None if job.out == STDOUT else job.out.parent, probabilities=job.probabilities),
-            sinks=[*sinks, *([sample] if sample is not None else []), *pickers, estimates],
-            estimating=True,
+            sinks=[*sinks, *(sink for sink in (sample, estimates) if sink is not None), *pickers],
+            dropping=estimator == AETTA,
             progress=progress,
         )
-        together = stage.Estimates.together(ranks.to_first(estimates))
+        told = guessed(stage.Estimates.together(ranks.to_first(estimates)), said=how.temperature is not None)
         pools = [pool for picker in pickers for pool in ranks.to_first(picker.pool)]
         if not ranks.first():
             return
         if not ours:  # a file may have come meanwhile
             stage.check_output(job.out, overwrite=job.overwrite)
         _write(terminal, job, classes, done, name_targets=len(domains) > 1)
-        told = guessed(together, bundle, said=how.temperature is not None)
         picks = job.picking.finish(pools, name_targets=len(domains) > 1)
     if job.report is not None and sample is not None:
         made = {"command": options.command_line(), **settings, "guard": trusted.mode(guard), "device": str(device)}
+        made |= {} if told.estimator is None else {"accuracy_guessed_by": told.estimator}
         _write_page(job.report, sample, told, bundle, how.model, made)
     _tell_doubts(terminal, trusted, done)
     _sum_up(terminal, how.model, job, trusted.mode(guard), done, left_aside, picks, told)

@@ -211,9 +211,9 @@ def _estimators(header: BundleHeader) -> str:
     found = {} if header.temperatures is None else header.temperatures.estimators
     sides = []
     for name, side in found.items():
-        if side.dropout is not None and side.missed is not None:
-            sides.append(f"{name} by dropout of {side.dropout:g}, off by {_points(side.missed)}")
-    return f"{', '.join(sides)} on source images" if sides else "no: nothing was fitted"
+        off = [f"{estimator} {100.0 * value:.1f}" for estimator, value in side.missed.items()]
+        sides.append(f"{name} {', '.join(off)}")
+    return f"points off on source images: {'; '.join(sides)}" if sides else "no: nothing was fitted"
 
 
 def _made_by(header: BundleHeader) -> str:

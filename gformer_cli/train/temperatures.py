@@ -16,7 +16,17 @@ from gformer_cli.bundle import EstimatorsHeader, TemperaturesHeader
 from gformer_cli.compute import ranks
 from gformer_cli.compute.crew import Crew
 from gformer_cli.core.backbone import Backbone
-from gformer_cli.core.estimators import errors_by_rate, fit_rate, fit_thresholds, missed, watched
+from gformer_cli.core.estimators import (
+    AETTA,
+    Fitted,
+    Guesses,
+    error_at,
+    errors_by_rate,
+    fit_rate,
+    fit_thresholds,
+    missed,
+    watched,
+)
 from gformer_cli.core.generalizeformer import GeneralizeFormer
 from gformer_cli.core.temperature import fit_temperature
 from gformer_cli.data.episodes import Episode
@@ -43,8 +53,9 @@ class Answered:
     labels: torch.Tensor
     """(B,)"""
     expected: dict[str, list[float]]
-    """By the name of the two: the error that AETTA expects at each of its rates. Of batches whose classes come as they
-    are, where a head makes the answer."""
+    """By the name of the two: the error that AETTA expects at each of its rates, where a head makes the answer."""
+    skewed: bool = False
+    """Whether its class shares were drawn."""
 
 
 def fit(answers: Iterable[Answered]) -> TemperaturesHeader | None:
@@ -64,7 +75,7 @@ def fit(answers: Iterable[Answered]) -> TemperaturesHeader | None:
         calibrated = logits / temperatures[name]
         figures[f"ece_{name}"] = _calibration_error(logits, labels)
         figures[f"ece_{name}_calibrated"] = _calibration_error(calibrated, labels)
-        estimators[name] = _estimators(calibrated, labels, found, name)
+        estimators[name] = _estimators(logits, labels, found, name, temperatures[name])
     return TemperaturesHeader(**temperatures, images=len(labels), figures=figures, estimators=estimators)
 
 
@@ -106,10 +117,12 @@ def answered(backbone: Backbone, model: GeneralizeFormer, episode: Episode, devi
     with watched(backbone.classifier) as head, head.watching():
         both = predict_both(backbone, model, episode.inputs(device))
     sides = {"source": both.source, "adapted": both.prediction.logits}
-    behind = {name: head.behind(logits) for name, logits in sides.items() if not episode.skewed}
-    expected = {name: errors_by_rate(one, _SEED) for name, one in behind.items() if one is not None}
+    behind = {name: head.behind(logits) for name, logits in sides.items()}
+    expected = {
+        name: errors_by_rate(one, _SEED) for name, one in behind.items() if one is not None and not episode.skewed
+    }
     labels = episode.labels(torch.device("cpu"))
-    return Answered(both.source.cpu(), both.prediction.logits.cpu(), labels, expected)
+    return Answered(both.source.cpu(), both.prediction.logits.cpu(), labels, expected, episode.skewed)
 
 
 @torch.no_grad()
@@ -120,24 +133,34 @@ def answered_from(works: Works, weights: torch.Tensor, start: int) -> list[Answe
     return [answered_on(work, number) for number in range(start, min(start + _PIECE, len(work.validation)))]
 
 
-def _estimators(logits: torch.Tensor, labels: torch.Tensor, answers: Sequence[Answered], side: str) -> EstimatorsHeader:
-    found = probabilities(logits)
-    accuracy = float((found.argmax(dim=1) == labels).double().mean())
-    rate = _dropout(answers, side)
-    return EstimatorsHeader(**fit_thresholds(found, labels), **rate, accuracy=round(accuracy, 4))
+def _estimators(
+    logits: torch.Tensor, labels: torch.Tensor, answers: Sequence[Answered], side: str, temperature: float
+) -> EstimatorsHeader:
+    """Fitted on all answers; the rate, and how far estimators are off, on the larger batches whose classes come as they
+    are: few images, or few classes, say little of a place."""
+    found = probabilities(logits / temperature)
+    right = found.argmax(dim=1) == labels
+    thresholds = fit_thresholds(found, labels)
+    mixed = [one for one in answers if not one.skewed]
+    large = [one for one in mixed if 2 * len(one.labels) >= max(len(other.labels) for other in mixed)]
+    sizes = [len(one.labels) for one in large]
+    hits = [int((getattr(one, side).argmax(dim=1) == one.labels).sum()) for one in large]
+    rate = None
+    if large and all(side in one.expected for one in large):
+        rate = fit_rate([one.expected[side] for one in large], sizes, 1.0 - sum(hits) / sum(sizes))
+    fitted = Fitted(thresholds["confidence"], thresholds["entropy"], rate)
+    guesses = [_guesses(one, side, temperature, fitted) for one in large]
+    off = {name: missed([one[name] for one in guesses], sizes, hits) for name in (guesses[0] if guesses else ())}
+    accuracy = round(float(right.double().mean()), 4)
+    return EstimatorsHeader(**thresholds, dropout=rate, missed=off, accuracy=accuracy)
 
 
-def _dropout(answers: Sequence[Answered], side: str) -> dict[str, float | None]:
-    """AETTA's rate, and how far off it is, on the larger batches: a mean prediction of few images says little."""
-    known = [one for one in answers if side in one.expected]
-    largest = max((len(one.labels) for one in known), default=0)
-    large = [one for one in known if 2 * len(one.labels) >= largest]
-    if not large:
-        return {"dropout": None}
-    expected, sizes = [one.expected[side] for one in large], [len(one.labels) for one in large]
-    wrong = [int((getattr(one, side).argmax(dim=1) != one.labels).sum()) for one in large]
-    rate = fit_rate(expected, sizes, sum(wrong) / sum(sizes))
-    return {"dropout": rate, "missed": missed(expected, sizes, wrong, rate)}
+def _guesses(one: Answered, side: str, temperature: float, fitted: Fitted) -> dict[str, float]:
+    """The accuracy of a batch as each estimator guesses it."""
+    found = Guesses()
+    found.add(probabilities(getattr(one, side) / temperature), fitted, None)
+    dropped = {} if fitted.dropout is None else {AETTA: 1.0 - error_at(one.expected[side], fitted.dropout)}
+    return found.estimates() | dropped
 
 
 def _calibration_error(logits: torch.Tensor, labels: torch.Tensor) -> float:

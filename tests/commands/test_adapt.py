@@ -146,12 +146,15 @@ def test_a_temperature_changes_confidences_and_no_label_and_the_log_is_replayed_
 def test_accuracy_is_guessed_where_there_is_something_to_go_by(
     adapt: Adapt, gformer: Callable[..., Any], bundle: Path, data: Path, tmp_path: Path
 ) -> None:
-    found = adapt(tmp_path / "a.csv", "--json", target=data / "targets").json["estimates"]
+    document = adapt(tmp_path / "a.csv", "--json", target=data / "targets").json["estimates"]
+    found = document["targets"]
+    off = load_bundle(bundle).header.temperatures.estimators["adapted"].missed
+    assert off[document["estimator"]] == min(off.values())
     assert set(found) == {"fog", "night"} and found["fog"]["images"] == 30
     for one in found.values():
         assert 0.0 <= one["low"] <= one["accuracy"] <= one["high"] <= 1.0
     done = adapt(tmp_path / "b.csv", target=data / "targets")
-    assert "Accuracy as guessed without labels, %" in done.out
+    assert "Accuracy in %, guessed without labels by" in done.out
     for target, one in found.items():
         row = next(line for line in done.out.splitlines() if line.startswith(target))
         assert f"{100 * one['accuracy']:.1f}" in row and f"{100 * one['low']:.1f} to {100 * one['high']:.1f}" in row

@@ -7,7 +7,7 @@ import torch
 
 from gformer_cli.bundle import Bundle
 from gformer_cli.compute.crew import Alone
-from gformer_cli.core.estimators import RATES
+from gformer_cli.core.estimators import ESTIMATORS, RATES
 from gformer_cli.progress import Silent
 from gformer_cli.train.episodes import EpisodeWork
 from gformer_cli.train.temperatures import Answered, answered_on, fit, fit_temperatures
@@ -47,8 +47,13 @@ def test_each_side_gets_the_temperature_of_its_own_logits() -> None:
         sure = (logits / getattr(found, side)).double().softmax(dim=1).amax(dim=1)
         assert float((sure >= fitted.confidence).double().mean()) == pytest.approx(accuracy)
         assert fitted.dropout == pytest.approx(RATES[place], abs=2e-3)
+        # what the means over all 6000 images are fitted to is true of the halves as well, up to chance
+        assert set(fitted.missed) == set(ESTIMATORS) and max(fitted.missed.values()) < 0.03
     without = fit([Answered(one.source, one.adapted, one.labels, {}) for one in halves])
     assert without is not None and without.estimators["source"].dropout is None
+    assert "aetta" not in without.estimators["source"].missed
+    skewed = fit([Answered(one.source, one.adapted, one.labels, {}, skewed=True) for one in halves])
+    assert skewed is not None and skewed.estimators["source"].missed == {}
 
 
 def test_they_are_fitted_on_held_out_images_under_the_models_that_do_not_know_them(

@@ -8,15 +8,15 @@ from gformer_cli.core.estimators.aetta import (
     Classified,
     Dropout,
     Inferences,
+    error_at,
     errors_by_rate,
     expected_error,
     fit_rate,
     infer,
-    missed,
 )
 from gformer_cli.core.estimators.atc import SCORES, fit_thresholds, right
 from gformer_cli.core.estimators.confidence import confidences
-from gformer_cli.core.estimators.fitted import Fitted
+from gformer_cli.core.estimators.fitted import Fitted, missed
 from gformer_cli.core.estimators.guesses import (
     AETTA,
     ATC_CONFIDENCE,
@@ -24,6 +24,7 @@ from gformer_cli.core.estimators.guesses import (
     CONFIDENCE,
     ESTIMATORS,
     Guesses,
+    chances,
     inferred,
 )
 from gformer_cli.core.estimators.heads import HeadWatch, watched
@@ -42,7 +43,9 @@ __all__ = [
     "Guesses",
     "HeadWatch",
     "Inferences",
+    "chances",
     "confidences",
+    "error_at",
     "errors_by_rate",
     "expected_error",
     "fit_rate",

@@ -136,15 +136,6 @@ def fit_rate(expected: Sequence[Sequence[float]], images: Sequence[int], error: 
     return round(RATES[above - 1] + share * (RATES[above] - RATES[above - 1]), 3)
 
 
-def missed(expected: Sequence[Sequence[float]], images: Sequence[int], wrong: Sequence[int], rate: float) -> float:
-    """How far the expected error at `rate` is from the true one of batches: root mean square, beyond what chance does.
-
-    `wrong` is how many of the `images` of each batch are. A batch of B images of a place where the share w of answers
-    is wrong differs from it by a variance of w (1 - w) / B, which is no fault of the estimator.
-    """
-    squares = chance = 0.0
-    for errors, count, number in zip(expected, images, wrong, strict=True):
-        share = number / count
-        squares += (float(np.interp(rate, RATES, errors)) - share) ** 2
-        chance += share * (1.0 - share) / count
-    return round(math.sqrt(max(squares - chance, 0.0) / len(images)), 4)
+def error_at(expected: Sequence[float], rate: float) -> float:
+    """The error of a batch at `rate`, between its `errors_by_rate`."""
+    return float(np.interp(rate, RATES, expected))

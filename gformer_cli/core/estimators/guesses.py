@@ -15,6 +15,14 @@ CONFIDENCE, ATC_CONFIDENCE, ATC_ENTROPY, AETTA = ESTIMATORS = ("confidence", "at
 """By name. The last one needs features and a classifier, the others probabilities alone."""
 
 
+def chances(estimator: str, probabilities: torch.Tensor, fitted: Fitted) -> torch.Tensor:
+    """How right each image's answer counts as by one that needs probabilities (B, K) alone: (B,), in [0, 1]."""
+    if estimator == CONFIDENCE:
+        return confidences(probabilities)
+    score = {ATC_CONFIDENCE: "confidence", ATC_ENTROPY: "entropy"}[estimator]
+    return right(score, getattr(fitted, score), probabilities)
+
+
 def inferred(classified: Classified | None, fitted: Fitted | None, dropout: Dropout) -> Inferences | None:
     """What AETTA needs of a batch, where a head made the answer and a rate was fitted."""
     if classified is None or fitted is None or fitted.dropout is None:
@@ -37,8 +45,8 @@ class Guesses:
         """
         now = {CONFIDENCE: confidences(probabilities).double().sum()}
         if fitted is not None:
-            now[ATC_CONFIDENCE] = right("confidence", fitted.confidence, probabilities).sum()
-            now[ATC_ENTROPY] = right("entropy", fitted.entropy, probabilities).sum()
+            for name in (ATC_CONFIDENCE, ATC_ENTROPY):
+                now[name] = chances(name, probabilities, fitted).double().sum()
         if inferred is not None:
             now[AETTA] = torch.cat([inferred.disagreements[:, None], inferred.means], dim=1).sum(dim=0)
         before = self._sums if self.images else {name: torch.zeros_like(value) for name, value in now.items()}

@@ -76,10 +76,11 @@ def _guess(guessed: Mapping[str, Estimate]) -> list[str]:
     if not guessed:
         return []
     low, high = (pick(guessed.values(), key=lambda found: found.accuracy) for pick in (min, max))
-    between = f"{percent(low.accuracy)} % ({percent(low.low)} to {percent(low.high)})"
-    if low is not high:
-        between += f" to {percent(high.accuracy)} % ({percent(high.low)} to {percent(high.high)}), by target,"
-    return [f"As far as can be guessed without labels, {between} of the adapted labels are right."]
+    if low is high:
+        share = f"{percent(low.accuracy)} % (95 % interval {percent(low.low)} to {percent(low.high)}) of the"
+    else:
+        share = f"{percent(low.accuracy)} to {percent(high.accuracy)} % of a target's"
+    return [f"As far as can be guessed without labels, {share} adapted labels are right."]
 
 
 def _classes(sample: Sample) -> views.Table:

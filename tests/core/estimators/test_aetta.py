@@ -9,11 +9,11 @@ from gformer_cli.core.estimators import (
     RATES,
     Classified,
     Dropout,
+    error_at,
     errors_by_rate,
     expected_error,
     fit_rate,
     infer,
-    missed,
 )
 
 
@@ -83,15 +83,9 @@ def test_the_rate_is_where_the_expected_error_is_the_true_one() -> None:
         fit_rate([], [], 0.5)
 
 
-def test_an_estimator_is_off_by_what_chance_does_not_explain() -> None:
-    flat = [[0.3] * len(RATES)] * 2
-    # expected 0.3 of 100 and of 50 images; 50 and 10 are wrong: (0.2² + 0.1² - 0.25 / 100 - 0.16 / 50) / 2
-    wanted = math.sqrt((0.04 + 0.01 - 0.0025 - 0.0032) / 2)
-    assert missed(flat, [100, 50], [50, 10], 0.5) == pytest.approx(wanted, abs=5e-5)
-    assert missed(flat, [100, 50], [30, 15], 0.5) == 0.0, "no more than chance"
-    rising = [[place / 20 for place in range(len(RATES))]]
-    between = (RATES[4] + RATES[5]) / 2
-    assert missed(rising, [10**9], [0], between) == pytest.approx(4.5 / 20, abs=1e-4)
+def test_an_error_is_interpolated_between_rates() -> None:
+    rising = [place / 20 for place in range(len(RATES))]
+    assert error_at(rising, (RATES[4] + RATES[5]) / 2) == pytest.approx(4.5 / 20)
 
 
 def test_more_dropout_contradicts_more() -> None:

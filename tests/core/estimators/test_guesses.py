@@ -56,9 +56,3 @@ def test_dropout_infers_where_a_head_answered_and_a_rate_is_known() -> None:
     assert inferred(HEAD, Fitted(0.7, -0.5, None), Dropout(0)) is None
     assert inferred(None, Fitted(0.7, -0.5, 0.5), Dropout(0)) is None
     assert inferred(HEAD, None, Dropout(0)) is None
-
-
-def test_of_blended_parameters_it_lies_between_the_two() -> None:
-    half = Fitted(0.5, -0.4, 0.2, 0.01).towards(Fitted(0.9, -0.2, 0.6, 0.05), 0.25)
-    assert (half.confidence, half.entropy, half.dropout, half.missed) == pytest.approx((0.6, -0.35, 0.3, 0.02))
-    assert Fitted(0.5, -0.4, None).towards(Fitted(0.9, -0.2, 0.6), 0.25).dropout is None
