@@ -120,21 +120,25 @@ class Estimates:
 
 
 def _estimate(judged: _Judged) -> Estimate:
-    """A bootstrap over images, seeded, with the mean prediction as it is."""
+    """A bootstrap over images, seeded, with the mean prediction as it is.
+
+    Two right images and two wrong ones are among those that are drawn from: a few that are all right would leave no
+    doubt (Agresti and Coull 1998).
+    """
     steps = sorted(judged.errors)
     values, counts = STEP * np.array(steps), np.array([judged.errors[step] for step in steps])
-    accuracy = _accuracy(judged, float(counts @ values))
+    accuracy = _accuracy(judged, float(counts @ values) / judged.images)
     random = np.random.default_rng(0)
-    drawn = random.multinomial(judged.images, counts / judged.images, size=DRAWS) @ values
-    accuracies = np.array([_accuracy(judged, float(one)) for one in drawn])
+    values, counts = np.append(values, (0.0, 1.0)), np.append(counts, (2, 2))
+    drawn = random.multinomial(counts.sum(), counts / counts.sum(), size=DRAWS) @ values / counts.sum()
+    accuracies = np.array([_accuracy(judged, float(error)) for error in drawn])
     accuracies = accuracies + random.normal(0.0, judged.missed / judged.images, size=DRAWS)
     low, high = np.quantile(accuracies.clip(0.0, 1.0), [(1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0])
     return Estimate(accuracy, min(float(low), accuracy), max(float(high), accuracy), judged.images)
 
 
-def _accuracy(judged: _Judged, wrong: float) -> float:
-    """By how wrong the answers are, in all."""
-    error = wrong / judged.images
+def _accuracy(judged: _Judged, error: float) -> float:
+    """By how wrong the answers are, in the mean."""
     if isinstance(judged.prediction, torch.Tensor):
         error = expected_error(error, judged.prediction / judged.images)
     return 1.0 - error
