@@ -156,8 +156,12 @@ def test_accuracy_is_guessed_where_there_is_something_to_go_by(
     done = adapt(tmp_path / "b.csv", target=data / "targets")
     assert "Accuracy in %, guessed without labels by" in done.out
     for target, one in found.items():
-        row = next(line for line in done.out.splitlines() if line.startswith(target))
-        assert f"{100 * one['accuracy']:.1f}" in row and f"{100 * one['low']:.1f} to {100 * one['high']:.1f}" in row
+        name, images, accuracy, low, _, high = next(
+            line.split() for line in done.out.splitlines() if line.startswith(target)
+        )
+        assert (name, int(images)) == (target, one["images"])
+        shown = [float(figure) / 100 for figure in (accuracy, low, high)]
+        assert shown == pytest.approx([one["accuracy"], one["low"], one["high"]], abs=6e-4)
     said = adapt(tmp_path / "c.csv", "--temperature", 2)
     assert "No accuracy is guessed: with --temperature nothing that was fitted holds." in said.out
     before = Path(__file__).parents[1] / "golden" / "bundles" / "channel-none.gformer"
