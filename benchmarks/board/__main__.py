@@ -46,8 +46,12 @@ def main() -> int:
     places = Places(given.work, given.data or given.work / "data")
     failed = 0
     if not given.show:
-        for one in board.sets:
-            draw(one, places)
+        try:
+            for one in board.sets:
+                draw(one, places)
+        except Failed as error:
+            print(error, file=sys.stderr)
+            return 1
         failed = _work(jobs(board, places, given.weights or _weights(), given.device), given.processes)
     measured = read(documents(board, places))
     counting = [one for one in measured if not SETS[one.cell[0]].tuned_on]

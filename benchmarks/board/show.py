@@ -37,7 +37,7 @@ def lines(board: Board, scores: Scores) -> Iterator[str]:
     """Markdown."""
     cells = scores.cells
     yield f"{len(cells)} cells: {_named(cells, 0)} x {_named(cells, 1)} x batches of {_named(cells, 2)}."
-    seeds = sorted({seed for one in scores.measured for _, seed in [one.unit]})
+    seeds = sorted({one.unit[1] for one in scores.measured})
     yield f"Seeds {', '.join(map(str, seeds))}; {_limit(board.limit)} of each target."
     yield "± is the standard error over seeds."
     yield from ("", *_ranks(scores))

@@ -106,20 +106,20 @@ class Job:
                       "--device", self.device, "--out", out, *limit, *again)  # fmt: skip
 
     def _gformer(self, *arguments: object) -> None:
-        log = self.places.work / "logs" / f"{self.one.name}+{self.seed}+{self.recipe}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        gformer(log, *arguments)
+        gformer(self.places.work / "logs" / f"{self.one.name}+{self.seed}+{self.recipe}.log", *arguments)
+
+
+def _runs(board: Board) -> Iterator[tuple[Set, int, str]]:
+    """Set, seed and recipe; seed by seed, so that a board that was stopped is one of all sets."""
+    for recipe in (UNIVERSAL, *board.recipes):
+        for seed in board.seeds:
+            for one in board.sets:
+                yield one, seed, recipe
 
 
 def jobs(board: Board, places: Places, weights: str | None, device: str) -> list[Job]:
-    """Seed by seed, so that a board that was stopped is one of all sets."""
-    recipes = (UNIVERSAL, *board.recipes)
-    return [
-        Job(board, places, one, seed, recipe, weights, device)
-        for recipe in recipes
-        for seed in board.seeds
-        for one in board.sets
-    ]
+    """In the order in which they are to be done."""
+    return [Job(board, places, *run, weights, device) for run in _runs(board)]
 
 
 def draw(one: Set, places: Places) -> None:
@@ -144,11 +144,11 @@ def gformer(log: Path, *arguments: object) -> None:
 
 def documents(board: Board, places: Places) -> Iterator[tuple[Set, int, str, dict[str, Any]]]:
     """What is measured so far: set, seed, recipe and results.json."""
-    for job in jobs(board, places, None, ""):
+    for one, seed, recipe in _runs(board):
         for size in board.sizes:
-            for document in _documents(places.results(job.one, job.seed, job.recipe, size, board.limit)):
+            for document in _documents(places.results(one, seed, recipe, size, board.limit)):
                 cells = [cell for cell in document["cells"] if cell["stream"] in board.streams]
-                yield job.one, job.seed, job.recipe, document | {"cells": cells}
+                yield one, seed, recipe, document | {"cells": cells}
 
 
 def _documents(place: Path) -> list[dict[str, Any]]:

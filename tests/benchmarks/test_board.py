@@ -227,6 +227,15 @@ def test_what_answers_each_image_alone_is_measured_once() -> None:
     assert all(gap.held for gap in scores.gaps())
 
 
+def test_a_set_that_cannot_be_drawn_ends_it_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").write_text("a file, where the images are to go")
+    monkeypatch.setattr("sys.argv", ["board", "--work", str(tmp_path), "--set", "digit-cameras"])
+    assert main() == 1
+    assert capsys.readouterr().err == f"gformer data ended with 2: see {tmp_path / 'data.log'}\n"
+
+
 def test_what_fails_names_its_log(tmp_path: Path) -> None:
     from benchmarks.board.work import gformer
 
