@@ -13,7 +13,7 @@ from gformer_cli.commands.dry_run import show_prediction_plan
 from gformer_cli.commands.found import known_of
 from gformer_cli.commands.locations import pick_model, pick_static
 from gformer_cli.commands.targets import check_targets, find_targets
-from gformer_cli.console import Terminal
+from gformer_cli.console import Terminal, amount
 from gformer_cli.errors import InputError
 from gformer_cli.folders.domains import Domain, Layout, count_suffixes
 
@@ -125,8 +125,9 @@ def _check_one_condition(target: Path, domains: Sequence[Domain]) -> None:
 
 def _show(terminal: Terminal, done: FreezeResult, out: Path, batch_size: int, left_aside: Mapping[str, int]) -> None:
     terminal.skipped([(item.path, item.reason) for item in done.skipped])
+    images = amount(done.static.images, "image", "images")
     if done.static.images < batch_size:
-        terminal.warning(f"a sample of {done.static.images} images is small: what is kept may suit these images alone")
+        terminal.warning(f"a sample of {images} is small: what is kept may suit these images alone")
     terminal.result(
         {
             "out": str(out),
@@ -134,6 +135,6 @@ def _show(terminal: Terminal, done: FreezeResult, out: Path, batch_size: int, le
             "skipped": [{"path": item.path, "reason": item.reason} for item in done.skipped],
             "left_aside": dict(left_aside),
         },
-        f"{done.static.images} images of {done.static.target} in {done.static.batches} batches. Wrote {out}",
+        f"{images} of {done.static.target} in {amount(done.static.batches, 'batch', 'batches')}. Wrote {out}",
         f"Next: gformer evaluate --model {out} --target DIR, on labelled images of the same condition",
     )

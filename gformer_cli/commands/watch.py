@@ -245,7 +245,7 @@ def _sum_up(terminal: Terminal, watched: WatchOptions, guard: str, done: WatchRe
         f"{amount(done.batches, 'batch', 'batches')}, {done.before} predicted before; "
         f"{differing(done.changed)}. {watched.out}",
         *trust.counted(done.decisions),
-        *([f"{done.skipped} files skipped, see {listed}"] if done.skipped else []),
-        *([f"{done.unsettled} files go on changing and were not predicted"] if done.unsettled else []),
+        *([f"{amount(done.skipped, 'file', 'files')} skipped, see {listed}"] if done.skipped else []),
+        *([f"not predicted, still changing: {amount(done.unsettled, 'file', 'files')}"] if done.unsettled else []),
         *([describe_aside(done.left_aside)] if done.left_aside else []),
     )

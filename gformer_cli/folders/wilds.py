@@ -41,7 +41,7 @@ def iwildcam(rows: Iterable[Row], folder: Path) -> Iterator[Row]:
     """Animals before camera traps; domains are their places."""
     names = _lookup(folder / "categories.csv", "y", "name")
     for place, row in rows:
-        label = names.get(row["y"], row["y"])
+        label = _known(place, row, "y", names, "categories.csv")
         domain = f"location-{row['location_remapped']}"
         yield _told(place, row, f"train/{row['filename']}", label, domain, row["split"])
 
@@ -126,11 +126,12 @@ def known_table(path: Path) -> Known | None:
     return next((known for known in DATA_SETS.values() if known.columns <= header and "path" not in header), None)
 
 
-def _known(place: str, row: Mapping[str, str], column: str, meanings: Mapping[str, str]) -> str:
+def _known(place: str, row: Mapping[str, str], column: str, meanings: Mapping[str, str], table: str = "") -> str:
     """What the value of a column means. Raises `InputError`, with the row, for a value that the data set has not."""
     if row[column] not in meanings:
+        there = f"{table} has no such {column}" if table else f"the data set has {' and '.join(meanings)}"
         raise InputError(
-            f"{place}: {column} is {row[column]!r}, and the data set has {' and '.join(meanings)}",
+            f"{place}: {column} is {row[column]!r}, and {there}",
             "It comes with the data set: copy it again.",
         )
     return meanings[row[column]]

@@ -73,7 +73,7 @@ def test_quiet_tells_nothing_but_warnings(watch: Watch, incoming: Path) -> None:
     (incoming / "bad\n.png").write_bytes(b"")
     done = watch("--quiet")
     assert done.err == "warning: skipped bad\\n.png: the file is empty\n"
-    assert "1 files skipped, see " in done.out
+    assert "1 file skipped, see " in done.out
 
 
 def test_move_to_makes_its_folder(watch: Watch, incoming: Path, tmp_path: Path) -> None:

@@ -107,6 +107,9 @@ def test_iwildcam_has_places_as_domains_and_names_of_animals(make_set: Any) -> N
         "location-1",
         "location-4",
     ]
+    (folder / "categories.csv").write_text("y,name\n0,empty\n")
+    with pytest.raises(InputError, match=r"metadata\.csv.*: y is '1', and categories\.csv has no such y"):
+        told(folder)
     (folder / "categories.csv").write_text("id,name\n")
     with pytest.raises(InputError, match=r"categories\.csv has no column 'y'"):
         told(folder)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gformer_cli.audit.summary import Group, Summary
-from gformer_cli.console import percent
+from gformer_cli.console import amount, percent
 from gformer_cli.report.page import figures, views
 from gformer_cli.report.page.figures import Figure
 
@@ -36,7 +36,8 @@ def guard_view(audit: Summary, warning: str = "") -> GuardView:
     kept = ", ".join(f"{whole.decisions[name]} {name}" for name in COLOURS)
     words = f"Batches by the guard's decision, a bar a {audit.unit}."
     return GuardView(
-        f"{whole.batches} batches from {whole.first:%Y-%m-%d %H:%M} to {whole.last:%Y-%m-%d %H:%M} UTC: {kept}.",
+        f"{amount(whole.batches, 'batch', 'batches')} from {whole.first:%Y-%m-%d %H:%M} to "
+        f"{whole.last:%Y-%m-%d %H:%M} UTC: {kept}.",
         warning,
         Figure(drawn, words, f"{words} In all {kept}.", wide=True),
         _over_time(audit.unit, periods),
