@@ -53,7 +53,7 @@ def main() -> int:
             print(error, file=sys.stderr)
             return 1
         failed = _work(jobs(board, places, given.weights or _weights(), given.device), given.processes)
-    measured = read(documents(board, places))
+    measured = sorted(read(documents(board, places)), key=lambda one: board.place(one.cell))
     counting = [one for one in measured if not SETS[one.cell[0]].tuned_on]
     if not counting:
         print(f"nothing of this is measured yet below {given.work}", file=sys.stderr)

@@ -97,6 +97,11 @@ class Board:
     recipes: Sequence[str]
     """Beside `UNIVERSAL`."""
 
+    def place(self, cell: tuple[str, str, int]) -> tuple[int, int, int]:
+        """Where a cell (set, stream, batch size) stands: sets, sizes and streams in the order that was asked for."""
+        name, stream, size = cell
+        return [one.name for one in self.sets].index(name), self.sizes.index(size), self.streams.index(stream)
+
 
 def keeps_memory(method: str) -> bool:
     """Whether a method carries anything from batch to batch."""

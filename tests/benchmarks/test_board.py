@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.board.__main__ import main
-from benchmarks.board.plan import RECIPES, SETS, UNIVERSAL, Board, keeps_memory
+from benchmarks.board.plan import QUICK, RECIPES, SETS, UNIVERSAL, Board, keeps_memory
 from benchmarks.board.score import Measured, Scores, read
 from benchmarks.board.show import document, lines
 from benchmarks.board.work import Failed, Job, Places, documents, jobs
@@ -116,6 +116,14 @@ def test_table_names_ranks_harm_and_every_loss(scores: Scores) -> None:
     assert "in 0 of 2 cells (0 %)" in text and "| bn | icons | stationary | 8 | 12.5 | 12.5 to 12.5 |" in text
     assert "| icons | 50.0 | 2.0, 62.5, 0.0 | 2.0, 62.5, 0.0 | lame: 2.5, 70.3 |" in text
     json.dumps(document(board(), scores, []))
+
+
+def test_cells_stand_in_the_order_that_was_asked_for() -> None:
+    plan = board(sets=[SETS["letters"], SETS["icons"]], streams=("stationary", "mixed+label-shift"))
+    cells = [(name, stream, size) for size in (8, 64) for stream in reversed(plan.streams) for name in QUICK[:2]]
+    assert sorted(cells, key=plan.place) == [
+        (one.name, stream, size) for one in plan.sets for size in (64, 8) for stream in plan.streams
+    ]
 
 
 def test_what_is_measured_cannot_be_misspelt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
