@@ -142,7 +142,8 @@ def _estimators(
     right = found.argmax(dim=1) == labels
     thresholds = fit_thresholds(found, labels)
     mixed = [one for one in answers if not one.skewed]
-    large = [one for one in mixed if 2 * len(one.labels) >= max(len(other.labels) for other in mixed)]
+    largest = max((len(one.labels) for one in mixed), default=0)
+    large = [one for one in mixed if 2 * len(one.labels) >= largest]
     sizes = [len(one.labels) for one in large]
     hits = [int((getattr(one, side).argmax(dim=1) == one.labels).sum()) for one in large]
     rate = None
